@@ -1,0 +1,1 @@
+"""Distributions for Pyro: parameter-free, made of callables and tensors."""

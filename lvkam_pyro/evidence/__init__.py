@@ -1,0 +1,1 @@
+"""Estimators of the log evidence of each datum."""

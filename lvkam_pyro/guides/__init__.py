@@ -1,0 +1,1 @@
+"""Programs that propose latents, and the particles they propose."""

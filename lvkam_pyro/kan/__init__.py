@@ -1,0 +1,1 @@
+"""KAN functions: torch modules without probability."""

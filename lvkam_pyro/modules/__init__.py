@@ -1,0 +1,1 @@
+"""Pyro modules that own the parameters of an LV-KAM."""

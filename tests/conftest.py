@@ -1,0 +1,41 @@
+"""What holds in every test: a seed, an empty parameter store, and torch's globals left alone."""
+
+from collections.abc import Iterator
+
+import pyro
+import pytest
+import torch
+from torch.distributions import Distribution
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runslow", action="store_true", help="run the long statistical checks")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--runslow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="a long statistical check: --runslow"))
+
+
+def torch_globals() -> tuple[object, ...]:
+    """The settings that belong to the user and that no call of ours may change."""
+    return (
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        Distribution._validate_args,
+        pyro.settings.get(),
+    )
+
+
+@pytest.fixture(autouse=True)
+def clean_slate() -> Iterator[None]:
+    """Seed everything, clear Pyro's store, and fail the test that changed a global of torch."""
+    pyro.set_rng_seed(0)
+    pyro.clear_param_store()
+    before = torch_globals()
+    yield
+    assert torch_globals() == before, "the test changed a global setting of torch or pyro"
