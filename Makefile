@@ -1,0 +1,56 @@
+# Set-up, demo, tests. Every target works on a machine that has Python 3.11 or newer, and nothing else.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+RUN ?= runs/digits
+
+BIN := .venv/bin
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
+
+# uv reads its own variable for a folder of wheels, not pip's.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_COMPILE_BYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format constraints clean
+
+help:  ## Say what each target does.
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+
+demo: .venv/installed  ## Set up, train on the digits, compare estimates of the held-out evidence.
+	$(BIN)/lvkam fit digits --inference amortized --out $(RUN)
+	$(BIN)/lvkam compare digits --inference amortized thermodynamic elbo --run $(RUN)
+
+test: .venv/installed-test  ## Set up and run the tests (PYTEST_ARGS=--runslow for the long ones too).
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
+
+lint: .venv/installed-test  ## Check rules, format and types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/installed-test  ## Mend what ruff can mend.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The Python 3.11 to 3.13 of every platform in one file; torch stays where it is tested.
+constraints: $(BIN)/uv  ## Resolve constraints.txt anew.
+	$(BIN)/uv pip compile --quiet --universal --all-extras --no-header --no-annotate --upgrade \
+		--upgrade-package torch==2.13.0 --output-file constraints.txt pyproject.toml
+
+clean:  ## Remove the environment, the caches and the builds, not the runs.
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet uv
+
+# The stamp files say that the environment is newer than what it was made from.
+.venv/installed: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed-test: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) --editable '.[test]'
+	touch $@ .venv/installed

@@ -1,0 +1,207 @@
+"""The house of the library, read from its files: who imports whom, what is documented, how long."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import lvkam_pyro
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lvkam_pyro"
+ROOMS = [
+    "kan",
+    "distributions",
+    "modules",
+    "lvkam",
+    "guides",
+    "evidence",
+    "training",
+    "diagnostics",
+    "programs",
+    "cli",
+]
+MAX_LINES = 400
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+PROGRAMS = sorted(path for room in ("models", "inference") for path in (ROOT / room).glob("*.py"))
+OURS = sorted(
+    path
+    for folder in ("lvkam_pyro", "models", "inference", "tests", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py*")
+    if path.suffix in {".py", ".pyi"}
+)
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports; `from a import b` gives `a.b`."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_files(path: Path) -> set[str]:
+    """The files of the library that a file imports."""
+    known = {name_of(file) for file in FILES}
+    found = {name for name in imported(path) if name.startswith("lvkam_pyro.")}
+    return {name if name in known else name.rpartition(".")[0] for name in found} & known
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[1]
+
+
+def is_public(node: ast.AST) -> bool:
+    return isinstance(node, Definition) and not node.name.startswith("_")
+
+
+def needs_no_docstring(node: Definition) -> bool:
+    """A setter or an overload is documented by the definition that it belongs to."""
+    decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+    return bool(decorators & {"setter", "overload"})
+
+
+def public_definitions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Definition]]:
+    for node in body:
+        if not isinstance(node, Definition) or not is_public(node):
+            continue
+        yield f"{prefix}.{node.name}", node
+        if isinstance(node, ast.ClassDef):
+            yield from public_definitions(node.body, f"{prefix}.{node.name}")
+
+
+def function_of(path: Path, name: str) -> Function:
+    found = [n for n in tree_of(path).body if isinstance(n, Function) and n.name == name]
+    assert found, f"{path.name} has no function {name}"
+    return found[0]
+
+
+def by_name(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=[name_of(path) for path in paths])
+
+
+@by_name(FILES)
+def test_file_has_a_room_and_imports_only_rooms_above(path: Path) -> None:
+    own = room_of(name_of(path))
+    assert own in ROOMS, f"{name_of(path)} stands outside every room"
+    below = [n for n in imported_files(path) if ROOMS.index(room_of(n)) > ROOMS.index(own)]
+    assert not below, f"{name_of(path)} imports from rooms below: {below}"
+
+
+def test_kan_and_distributions_do_not_know_each_other() -> None:
+    for path in FILES:
+        if room_of(name_of(path)) == "distributions":
+            assert "kan" not in map(room_of, imported_files(path)), name_of(path)
+
+
+def test_kan_is_torch_without_probability() -> None:
+    for path in FILES:
+        if room_of(name_of(path)) == "kan":
+            assert "pyro" not in {name.split(".")[0] for name in imported(path)}, name_of(path)
+
+
+def test_files_import_each_other_without_a_cycle() -> None:
+    TopologicalSorter({name_of(path): imported_files(path) for path in FILES}).prepare()
+
+
+@by_name(FILES + PROGRAMS)
+def test_no_import_inside_a_function(path: Path) -> None:
+    functions = [node for node in ast.walk(tree_of(path)) if isinstance(node, Function)]
+    hidden = [
+        f"{function.name}, line {node.lineno}"
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not hidden, hidden
+
+
+@by_name(FILES)
+def test_library_imports_no_program(path: Path) -> None:
+    outside = {"models", "inference", "tests", "benchmarks", "lvkam_pyro.bundled"}
+    assert not [n for n in imported(path) if n.split(".")[0] in outside or "bundled" in n]
+
+
+@by_name([path for path in FILES if path.name == "__init__.py"])
+def test_room_is_only_introduced_by_its_init(path: Path) -> None:
+    body = tree_of(path).body
+    assert len(body) == 1
+    assert ast.get_docstring(tree_of(path)), f"{name_of(path)} has no docstring"
+
+
+@by_name(FILES + PROGRAMS)
+def test_every_public_definition_is_documented(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path)), f"{name_of(path)} has no docstring"
+    missing = [
+        name
+        for name, node in public_definitions(tree_of(path).body, name_of(path))
+        if not needs_no_docstring(node) and not ast.get_docstring(node)
+    ]
+    assert not missing, missing
+
+
+def test_no_file_is_long() -> None:
+    lengths = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in OURS}
+    assert not {name: length for name, length in lengths.items() if length > MAX_LINES}
+
+
+@pytest.mark.parametrize("name", lvkam_pyro.__all__)
+def test_public_name_is_documented_with_an_example(name: str) -> None:
+    value = getattr(lvkam_pyro, name)
+    assert value.__module__ == f"lvkam_pyro.{lvkam_pyro._HOME[name]}", "the table names its file"
+    assert ">>>" in (inspect.getdoc(value) or ""), f"{name} has no runnable example"
+
+
+def test_unknown_name_is_refused_with_the_public_ones() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'KANLayers'.*KANLayer"):
+        _ = lvkam_pyro.KANLayers
+    assert set(lvkam_pyro.__all__) <= set(dir(lvkam_pyro))
+
+
+def test_stub_agrees_with_the_table_of_public_names() -> None:
+    stub = PACKAGE / "__init__.pyi"
+    table = {f"lvkam_pyro.{home}.{name}" for name, home in lvkam_pyro._HOME.items()}
+    assert set(imported(stub)) == table
+    (names,) = [node.value for node in tree_of(stub).body if isinstance(node, ast.Assign)]
+    assert ast.literal_eval(names) == lvkam_pyro.__all__
+
+
+def test_import_of_the_library_is_light() -> None:
+    code = "import sys, lvkam_pyro; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not {"arviz", "matplotlib", "sklearn"} & set(done.stdout.split())
+
+
+@by_name(PROGRAMS)
+def test_program_is_built_by_keywords(path: Path) -> None:
+    arguments = function_of(path, "build").args
+    assert not arguments.args
+    assert not arguments.posonlyargs
+    assert all(argument.annotation for argument in arguments.kwonlyargs)
+
+
+@by_name([path for path in PROGRAMS if path.parent.name == "models"])
+def test_model_program_loads_its_data_from_a_seed(path: Path) -> None:
+    arguments = function_of(path, "load_data").args
+    assert not arguments.args
+    assert "seed" in [argument.arg for argument in arguments.kwonlyargs]
