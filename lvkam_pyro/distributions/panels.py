@@ -1,0 +1,98 @@
+"""Composite Gauss-Legendre panels, aligned with the breakpoints of an energy."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+_NODES_PER_PANEL = 5
+_PANELS_PER_CELL = 4
+_TAIL_PANELS = 32
+_TAIL_MASS = 1e-14
+
+# Tabulated at import: numpy's leggauss inside a traced function breaks torch.compile.
+_UNIT_NODES, _UNIT_WEIGHTS = (
+    torch.from_numpy(0.5 * values) for values in np.polynomial.legendre.leggauss(_NODES_PER_PANEL)
+)
+_UNIT_NODES = _UNIT_NODES + 0.5
+
+
+def unit_nodes(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Gauss-Legendre nodes and weights on `[0, 1]`, each of shape `(n,)`, as `like`'s dtype."""
+    return _UNIT_NODES.to(like), _UNIT_WEIGHTS.to(like)
+
+
+class Panels:
+    r"""The panels on which a one-dimensional density is integrated.
+
+    Each cell between two breakpoints is cut into 4 panels of 5 Gauss-Legendre nodes. Between
+    breakpoints the integrand is smooth, so the error falls as :math:`h^{10}`: about 1e-8 relative
+    for an energy that changes by 15 across a cell. Where :math:`\pi_0` reaches beyond the
+    breakpoints, each tail has 32 panels that follow its quantiles down to a mass of 1e-14.
+
+    Arguments:
+        breakpoints: Increasing ends of the cells, of shape `(G + 1,)`.
+        reference: The reference measure :math:`\pi_0`.
+
+    Attributes:
+        edges: Ends of the panels, of shape `(M + 1,)`, float64.
+        nodes: Quadrature nodes, of shape `(M, n)`, float64.
+        log_weights: Logarithms of the quadrature weights, of shape `(M, n)`, float64.
+    """
+
+    def __init__(self, breakpoints: Tensor, reference: Distribution) -> None:
+        self.breakpoints = breakpoints
+        cells = breakpoints.detach().double()
+        steps = torch.arange(_PANELS_PER_CELL, device=cells.device) / _PANELS_PER_CELL
+        inner = (cells[:-1, None] + cells.diff()[:, None] * steps).flatten()
+        lower, upper = _tails(cells, reference)
+        self.edges = torch.cat([lower, inner, cells[-1:], upper])
+        widths = self.edges.diff()[:, None]
+        unit, weights = unit_nodes(self.edges)
+        self.nodes = self.edges[:-1, None] + widths * unit
+        self.log_weights = (widths * weights).log()
+        self.num_lower_tail = len(lower)
+
+    def locate(self, z: Tensor) -> Tensor:
+        """Index of the panel that holds each `z` (same shape), nearest panel outside."""
+        return torch.searchsorted(self.edges[1:-1], z.contiguous().to(self.edges), right=True)
+
+
+def support_bounds(reference: Distribution) -> tuple[float, float]:
+    """Ends of the support of a univariate continuous distribution, infinite where unbounded.
+
+    Raises:
+        ValueError: If the support is neither an interval, a half-line nor the real line.
+    """
+    support = reference.support
+    low = getattr(support, "lower_bound", -math.inf)
+    high = getattr(support, "upper_bound", math.inf)
+    known = support is constraints.real or math.isfinite(low) or math.isfinite(high)
+    if not known or support.is_discrete or reference.batch_shape or reference.event_shape:
+        raise ValueError(
+            "Expected a reference measure that is one univariate continuous distribution "
+            f"(batch_shape () and an interval, half-line or real support), got {reference}. "
+            "Pass for example torch.distributions.Uniform(0.0, 1.0)."
+        )
+    return float(low), float(high)
+
+
+def _tails(cells: Tensor, reference: Distribution) -> tuple[Tensor, Tensor]:
+    """Panel edges below the first and above the last breakpoint, empty without a tail."""
+    low, high = support_bounds(reference)
+    lower = upper = cells.new_empty(0)
+    if cells[0] > low:
+        lower = reference.icdf(_falling_masses(reference.cdf(cells[0])).flip(0))
+    if cells[-1] < high:
+        upper = reference.icdf(1 - _falling_masses(1 - reference.cdf(cells[-1])))
+    return lower, upper
+
+
+def _falling_masses(mass: Tensor) -> Tensor:
+    """Tail masses from `mass` (excluded) down to the neglected one, in equal ratios."""
+    if mass <= 2 * _TAIL_MASS:
+        return mass.new_empty(0)
+    steps = torch.linspace(0, 1, _TAIL_PANELS + 1, dtype=mass.dtype, device=mass.device)[1:]
+    return mass * (_TAIL_MASS / mass) ** steps

@@ -1,0 +1,273 @@
+"""What every one-dimensional density of this library is and does."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Size, Tensor
+from torch.distributions import Distribution, Uniform, constraints, register_kl
+from torch.distributions.utils import lazy_property
+
+from lvkam_pyro.distributions.inversion import integrate_from, invert_in_panel
+from lvkam_pyro.distributions.panels import Panels, support_bounds
+
+
+class Table(NamedTuple):
+    """The integrals of one batch of densities, in float64.
+
+    Attributes:
+        log_normalizer: :math:`\\log Z`, of shape `(*batch)`.
+        cdf: Distribution function at the panel edges, from 0 to 1, of shape `(*batch, M + 1)`.
+        log_probabilities: Log probability carried by each node, of shape `(*batch, M, n)`.
+    """
+
+    log_normalizer: Tensor
+    cdf: Tensor
+    log_probabilities: Tensor
+
+
+class UnivariateDensity(TorchDistribution):
+    r"""An exact one-dimensional density :math:`p(z) = e^{\phi(z)} / Z` known by quadrature.
+
+    The abstract base of the densities of this library. To write one, inherit from it, call
+    ``super().__init__(panels, reference, batch_shape)`` and define ``_log_potential``, the
+    elementwise :math:`\phi(z) = f(z) + \log \pi_0(z)` of a value of shape `(..., *batch)`.
+    Everything else is final: the normaliser and the distribution function are Gauss-Legendre
+    sums over panels aligned with the breakpoints of `f`, in float64; draws are the inverse
+    distribution function of uniform draws, with implicit reparameterised gradients
+    :math:`dz/d\theta = -(dF(z;\theta)/d\theta) / p(z)` (Figurnov et al. 2018, equation 6,
+    https://arxiv.org/abs/1805.08498).
+
+    Arguments:
+        panels: The quadrature panels, shared by the whole batch.
+        reference: The reference measure :math:`\pi_0`.
+        batch_shape: Shape of the batch that ``_log_potential`` computes.
+        dtype: Floating dtype of values and log densities.
+        validate_args: Whether to check values against the support.
+    """
+
+    has_rsample = True
+
+    def __init__(
+        self,
+        panels: Panels,
+        reference: Distribution,
+        batch_shape: Size,
+        *,
+        dtype: torch.dtype,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.panels = panels
+        self.reference = reference
+        self.dtype = dtype
+        # The shape of the parameters: expand() grows batch_shape around it and shares the table.
+        self._parameter_shape = batch_shape
+        self._tables: dict[bool, Table] = {}
+        super().__init__(batch_shape, validate_args=validate_args)
+
+    @abstractmethod
+    def _log_potential(self, z: Tensor) -> Tensor:
+        """Unnormalised log density of `z`, of shape `(..., *parameter_shape)`."""
+
+    @property
+    def breakpoints(self) -> Tensor:
+        """Ends of the cells between which the energy is smooth, of shape `(G + 1,)`."""
+        return self.panels.breakpoints
+
+    @lazy_property
+    def _bounds(self) -> tuple[float, float]:
+        return support_bounds(self.reference)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """The interval, half-line or real line on which :math:`\\pi_0` lives."""
+        return self.reference.support
+
+    def expand(self, batch_shape: Any, _instance: Self | None = None) -> Self:
+        """The same densities over a larger batch; parameters and their table stay shared."""
+        new = self._get_checked_instance(type(self), _instance)
+        new.__dict__.update(self.__dict__)
+        new._batch_shape = Size(batch_shape)
+        own = len(self._parameter_shape)
+        if new._batch_shape[len(new._batch_shape) - own :] != self._parameter_shape:
+            new._parameter_shape = new._batch_shape[len(new._batch_shape) - own :]
+            new._tables = {}
+            new._expand_parameters(new._parameter_shape)
+        return new
+
+    def _expand_parameters(self, shape: Size) -> None:
+        """Bring tensor parameters to a batch of another shape, for subclasses that hold some."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tables carry the autograd graph, which neither pickle nor deepcopy can follow.
+        return {**self.__dict__, "_tables": {}}
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Normalised log density of `value`; minus infinity outside the support."""
+        if self._validate_args:
+            self._validate_sample(value)
+        value = self._align(value)
+        log_prob = self._log_density(self._into_support(value))
+        return self._broadcast(self._outside_to(log_prob, value, -torch.inf))
+
+    def cdf(self, value: Tensor) -> Tensor:
+        r"""Distribution function :math:`F(z) = \int_{-\infty}^z p`, exact to quadrature."""
+        if self._validate_args:
+            self._validate_sample(value)
+        value = self._align(value)
+        return self._broadcast(self._cdf(self._into_support(value)).to(value.dtype))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Inverse distribution function of probabilities in [0, 1], without gradient.
+
+        Raises:
+            ValueError: If a probability lies outside [0, 1], under validation.
+        """
+        if self._validate_args and not ((value >= 0) & (value <= 1)).all():
+            raise ValueError(
+                "Expected probabilities in [0, 1], got values in "
+                f"[{value.min():.4g}, {value.max():.4g}]. Pass u with 0 <= u <= 1."
+            )
+        with torch.no_grad():
+            return self._broadcast(self._quantile(self._align(value)))
+
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:
+        """Reparameterised draws, of shape `sample_shape + batch_shape`."""
+        shape = self._extended_shape(Size(sample_shape))
+        with torch.no_grad():
+            z = self._draw(shape)
+        return self._with_implicit_gradient(z)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expectation of `z`."""
+        return self._expectation(self.panels.nodes)
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of `z`."""
+        centred = self.panels.nodes - self.mean[..., None, None].double()
+        return self._expectation(centred.square())
+
+    def entropy(self) -> Tensor:
+        r"""Differential entropy :math:`-\int p \log p`, in nats."""
+        return self._expectation(-self._node_log_prob())
+
+    def _expectation(self, values: Tensor) -> Tensor:
+        """Expectation of a function given by its values at the nodes `(..., M, n)`."""
+        expectation = (self._table.log_probabilities.exp() * values).sum((-2, -1))
+        return expectation.to(self.dtype).expand(self._batch_shape)
+
+    def _node_log_prob(self) -> Tensor:
+        return self._table.log_probabilities - self.panels.log_weights
+
+    @property
+    def _table(self) -> Table:
+        """The integrals; built anew where gradients are wanted and the stored one has none."""
+        grad = torch.is_grad_enabled()
+        table = self._tables.get(True) or self._tables.get(grad)
+        if table is None:
+            table = self._tables[grad] = self._tabulate()
+        return table
+
+    def _tabulate(self) -> Table:
+        log_masses = self._node_potentials() + self.panels.log_weights
+        log_normalizer = log_masses.flatten(-2).logsumexp(-1)
+        log_probabilities = log_masses - log_normalizer[..., None, None]
+        cdf = log_probabilities.exp().sum(-1).cumsum(-1)
+        return Table(log_normalizer, torch.nn.functional.pad(cdf, (1, 0)), log_probabilities)
+
+    def _node_potentials(self) -> Tensor:
+        """Log potential at the quadrature nodes, of shape `(*parameter_shape, M, n)`, float64."""
+        nodes = self.panels.nodes.flatten().to(self.dtype)
+        grid = nodes.view(-1, *[1] * len(self._parameter_shape))
+        values = self._log_potential(grid.expand(-1, *self._parameter_shape)).double()
+        return values.movedim(0, -1).unflatten(-1, self.panels.nodes.shape)
+
+    def _align(self, value: Tensor) -> Tensor:
+        """`value` with the trailing shape of the parameters."""
+        return value.expand(torch.broadcast_shapes(value.shape, self._parameter_shape))
+
+    def _broadcast(self, result: Tensor) -> Tensor:
+        """`result` with the trailing shape of the whole batch: a view."""
+        return result.expand(torch.broadcast_shapes(result.shape, self._batch_shape))
+
+    def _into_support(self, value: Tensor) -> Tensor:
+        low, high = self._bounds
+        return value.clamp(low, high)
+
+    def _outside_to(self, result: Tensor, value: Tensor, fill: float) -> Tensor:
+        low, high = self._bounds
+        return result.masked_fill((value < low) | (value > high), fill)
+
+    def _rows(self, table: Tensor, column: Tensor) -> Tensor:
+        """`table[batch, column]` for a table `(*parameter_shape, M)`; memory linear in `column`."""
+        count = self._parameter_shape.numel()
+        offset = torch.arange(count, device=column.device).view(self._parameter_shape)
+        index = (offset * table.shape[-1] + column).reshape(-1)
+        return table.reshape(-1).index_select(0, index).view(column.shape)
+
+    def _log_density(self, z: Tensor) -> Tensor:
+        """Normalised log density at points inside the support, in the outer dtype."""
+        return self._log_potential(z) - self._table.log_normalizer.to(z.dtype)
+
+    def _density_in(self, panel: Tensor) -> Callable[[Tensor], Tensor]:
+        """The normalised log density, in float64, of points known to lie in these panels."""
+        return lambda z: self._log_density(z.to(self.dtype)).double()
+
+    def _cdf(self, z: Tensor) -> Tensor:
+        panel = self.panels.locate(z)
+        low = self.panels.edges[panel]
+        partial = integrate_from(self._density_in(panel), low, z.double())
+        return (self._rows(self._table.cdf, panel) + partial).clamp(0, 1)
+
+    def _quantile(self, u: Tensor) -> Tensor:
+        u = u.double()
+        panel = self._panel_of_probability(u)
+        low = self.panels.edges[panel]
+        width = self.panels.edges[panel + 1] - low
+        mass = u * self._table.cdf[..., -1] - self._rows(self._table.cdf, panel)
+        return self._open(invert_in_panel(self._density_in(panel), low, width, mass))
+
+    def _panel_of_probability(self, u: Tensor) -> Tensor:
+        inner = self._table.cdf[..., 1:-1].reshape(self._parameter_shape.numel(), -1)
+        columns = u.reshape(-1, len(inner)).T.contiguous()
+        return torch.searchsorted(inner.contiguous(), columns, right=True).T.reshape(u.shape)
+
+    def _draw(self, shape: Size) -> Tensor:
+        """Draws without gradient, of any `shape` that ends in the parameters' shape."""
+        device = self.panels.edges.device
+        return self._quantile(torch.rand(shape, dtype=torch.float64, device=device))
+
+    def _open(self, z: Tensor) -> Tensor:
+        """`z` in the outer dtype, kept off finite ends, where unconstrained maps are infinite."""
+        low, high = (torch.tensor(b, dtype=self.dtype, device=z.device) for b in self._bounds)
+        inside_low = torch.nextafter(low, high)
+        return z.to(self.dtype).clamp(inside_low, torch.nextafter(high, low))
+
+    def _with_implicit_gradient(self, z: Tensor) -> Tensor:
+        # Plain operations, not an autograd.Function: torch.jit.trace records neither that nor
+        # no_grad, and would train on wrong gradients without an error.
+        if not (torch.is_grad_enabled() and self._table.cdf.requires_grad):
+            return z
+        probability = self._cdf(z)
+        density = self._log_density(z).double().exp().detach()
+        return z - ((probability - probability.detach()) / density).to(z.dtype)
+
+
+def is_flat(reference: Distribution) -> bool:
+    """Whether the reference is constant on its support, so that the normaliser absorbs it."""
+    return isinstance(reference, Uniform)
+
+
+@register_kl(UnivariateDensity, UnivariateDensity)
+def _kl_univariate(p: UnivariateDensity, q: UnivariateDensity) -> Tensor:
+    """Kullback-Leibler divergence by the quadrature of `p`: no Monte Carlo."""
+    nodes = p.panels.nodes.to(p.dtype)
+    grid = nodes.flatten().view(-1, *[1] * len(p.batch_shape))
+    log_q = q.log_prob(grid).double()
+    log_q = log_q.movedim(0, -1).unflatten(-1, nodes.shape)
+    log_ratio = p._node_log_prob() - log_q
+    return (p._table.log_probabilities.exp() * log_ratio).sum((-2, -1)).to(p.dtype)
