@@ -1,0 +1,66 @@
+"""Where the coefficients of a KAN layer start."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.kan.basis import Basis
+
+
+def draw_base_weights(in_features: int, out_features: int, *, mu: float, sigma: float) -> Tensor:
+    r"""Draws the weights of the base activation.
+
+    .. math:: w_{oi} = n_{oi} \frac{\mu + \sigma (2 u_{oi} - 1)}{\sqrt I},
+        \qquad n \sim N(0, 1), \quad u \sim U(0, 1),
+
+    which is the residual scale of [1] times a normal factor. The factor has unit variance, not
+    Glorot's :math:`2/(I+O)`, because :math:`1/\sqrt I` already keeps a sum over the inputs at
+    order 1 and a second such factor would make it vanish with the number of outputs.
+
+    Args:
+        in_features: The number of inputs :math:`I`.
+        out_features: The number of outputs :math:`O`.
+        mu: The mean of the scale.
+        sigma: The half-width of the scale around its mean.
+
+    Returns:
+        The weights, ``(I, O)``.
+
+    References:
+        [1] Liu, Z. et al. (2024). KAN: Kolmogorov-Arnold Networks, section 2.2.
+        https://arxiv.org/abs/2404.19756
+
+    Example:
+        >>> draw_base_weights(3, 2, mu=1.0, sigma=0.0).shape
+        torch.Size([3, 2])
+    """
+    shape = (in_features, out_features)
+    scale = mu + sigma * (2 * torch.rand(shape) - 1)
+    return torch.randn(shape) * scale / math.sqrt(in_features)
+
+
+def fit_noise(basis: Basis, in_features: int, out_features: int, *, noise: float) -> Tensor:
+    r"""Draws coefficients whose functions are small noise at the grid points.
+
+    The least-squares fit of least norm to independent :math:`N(0, \text{noise}^2 / I)` values at
+    the breakpoints, so that a sum over the inputs has standard deviation ``noise`` there.
+
+    Args:
+        basis: The basis of :math:`K` functions.
+        in_features: The number of inputs :math:`I`.
+        out_features: The number of outputs :math:`O`.
+        noise: The standard deviation of a sum over the inputs.
+
+    Returns:
+        The coefficients, ``(I, K, O)``.
+
+    Example:
+        >>> from lvkam_pyro.kan.bspline import BSplineBasis
+        >>> fit_noise(BSplineBasis(grid_size=4), 3, 2, noise=0.1).shape
+        torch.Size([3, 7, 2])
+    """
+    values = torch.randn(in_features, len(basis.breakpoints), out_features)
+    with torch.no_grad():
+        fit = torch.linalg.pinv(basis(basis.breakpoints.double()))
+    return fit.to(values) @ values * (noise / math.sqrt(in_features))
