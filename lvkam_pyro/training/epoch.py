@@ -1,0 +1,82 @@
+"""One pass over the data: the updates, and the loss on held-out data."""
+
+import math
+import time
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from lvkam_pyro.training.divergence import divergence_error
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.state import TrainingState
+
+
+def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
+    """Makes an update of every mini-batch, in a new order.
+
+    Args:
+        training: What is updated; its metrics are left alone.
+        recipe: The clipping and the regulariser.
+        x: Data (N, ...).
+
+    Returns:
+        The epoch's metrics; see `Fit`.
+
+    Raises:
+        DivergenceError: Before the update whose loss or gradient is not finite.
+    """
+    started, learning_rate = time.perf_counter(), training.learning_rate
+    losses, norms, sizes = [], [], []
+    for number, batch in enumerate(training.batches(x), start=1):
+        loss, norm = _gradient(training, recipe, batch)
+        if not (loss + norm).isfinite():
+            raise divergence_error(loss, training.module, epoch=training.epoch + 1, batch=number)
+        training.optimizer.step()
+        training.scheduler.step()
+        losses.append(loss)
+        norms.append(norm)
+        sizes.append(len(batch))
+    weights = torch.tensor(sizes, dtype=x.dtype, device=x.device) / len(x)
+    return {
+        "epoch": training.epoch + 1,
+        "loss_per_datum": float(torch.stack(losses) @ weights),
+        "learning_rate": learning_rate,
+        "gradient_norm": float(torch.stack(norms) @ weights),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
+    """The loss per datum of data that are not trained on, in evaluation mode.
+
+    The draws are the same in every epoch, and torch's random state is left as it was.
+
+    Args:
+        training: The model and the guide, as they are.
+        recipe: The objective and the size of a batch.
+        x: Held-out data (N, ...).
+
+    Returns:
+        `{"held_out_loss_per_datum": ...}`, in nats.
+    """
+    training.module.eval()
+    devices = [x.device] if x.is_cuda else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(0)
+        losses = [
+            recipe.objective.loss(training.model, training.guide, batch)
+            for batch in x.split(recipe.batch_size)
+        ]
+    training.module.train()
+    return {"held_out_loss_per_datum": math.fsum(losses) / len(x)}
+
+
+def _gradient(training: TrainingState, recipe: Recipe, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss per datum and norm of its gradient, which is left, clipped, in the parameters."""
+    training.optimizer.zero_grad()
+    loss = training.module(batch) / len(batch)
+    penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
+    (loss + penalty).backward()
+    limit = math.inf if recipe.max_gradient_norm is None else recipe.max_gradient_norm
+    return loss.detach(), clip_grad_norm_(training.parameters, limit).detach()

@@ -1,0 +1,93 @@
+"""The recipe: everything about inference that is not the model."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyro.infer import ELBO
+from torch import Tensor
+
+Model = Callable[[Tensor], object]
+"""A Pyro program of one tensor, whose first dimension is the data plate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    r"""How a model is trained and how its evidence is estimated.
+
+    Each update descends, by Adam on a shuffled mini-batch of B data,
+
+    .. math:: \frac{1}{B} \mathrm{objective}(\mathrm{model}, \mathrm{guide})(x_{1..B})
+              + \mathrm{regularizer}(\mathrm{model}),
+
+    with a learning rate that falls to zero on a cosine,
+    :math:`\eta_k = \eta (1 + \cos(\pi k / K)) / 2` at update k of K (Loshchilov and Hutter 2017,
+    SGDR, Equation 5 without restarts, https://arxiv.org/abs/1608.03983).
+
+    Attributes:
+        name: What tables and progress bars call it.
+        build_guide: `build_guide(model, x)` makes the guide for the data x.
+        objective: A Pyro ELBO, such as `EmpiricalBayes` or `Trace_ELBO`; its loss is a sum over
+            the batch.
+        estimators: The evidence estimators that a run of this recipe reports.
+        num_epochs: Passes over the data.
+        batch_size: Data an update; the last batch of an epoch may be shorter.
+        learning_rate: Adam's first step size for the model's parameters.
+        guide_learning_rate: The same for the guide's own parameters; None: as for the model.
+        max_gradient_norm: Longer gradients (of the loss per datum) are scaled down to this
+            Euclidean norm; None: never.
+        start: `start(model, x)` sets the model's first parameters before the guide is built.
+        regularizer: `regularizer(model)`, a scalar in nats per datum.
+
+    Raises:
+        TypeError: If `objective` is no ELBO or an estimator has no `estimate`.
+        ValueError: If a number is out of its range; the message names it.
+
+    Example:
+        >>> from pyro.infer import Trace_ELBO
+        >>> from pyro.infer.autoguide import AutoNormal
+        >>> recipe = Recipe(
+        ...     name="mean field", build_guide=lambda model, x: AutoNormal(model),
+        ...     objective=Trace_ELBO(), num_epochs=10, learning_rate=0.01,
+        ... )
+        >>> recipe.batch_size
+        128
+    """
+
+    name: str
+    build_guide: Callable[[Model, Tensor], Model]
+    objective: ELBO
+    estimators: tuple[ELBO, ...] = ()
+    num_epochs: int = 100
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    guide_learning_rate: float | None = None
+    max_gradient_norm: float | None = None
+    start: Callable[[Model, Tensor], None] | None = None
+    regularizer: Callable[[Model], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.objective, ELBO):
+            raise TypeError(
+                "objective must be a pyro.infer.ELBO such as EmpiricalBayes() or Trace_ELBO(); "
+                f"got {self.objective!r}."
+            )
+        for estimator in self.estimators:
+            if not hasattr(estimator, "estimate"):
+                raise TypeError(f"estimators must be EvidenceEstimators; got {estimator!r}.")
+        for name in ("num_epochs", "batch_size"):
+            _check_count(name, getattr(self, name))
+        _check_positive("learning_rate", self.learning_rate)
+        for name in ("guide_learning_rate", "max_gradient_norm"):
+            if getattr(self, name) is not None:
+                _check_positive(name, getattr(self, name))
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}.")
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (0 < value < math.inf):
+        raise ValueError(f"{name} must be a finite number above 0; got {value!r}.")

@@ -1,0 +1,141 @@
+"""The changing part of a training: everything that an update reads and writes."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR
+
+from lvkam_pyro.training.checkpoint import CheckpointError
+from lvkam_pyro.training.recipe import Model, Recipe
+
+
+class TrainingState:
+    """Model, guide, optimiser, schedule, random states and metrics of a training.
+
+    Restored from its own `state_dict`, it goes on exactly as it would have uninterrupted.
+
+    Args:
+        model: The model.
+        guide: The guide, with all of its parameters made.
+        recipe: Objective, learning rates, epochs and batch size.
+        num_data: N, the number of data.
+        seed: Of the order of the data.
+
+    Attributes:
+        module: `objective(model, guide)`, which owns every parameter.
+        parameters: The trained parameters.
+        metrics: A row for every epoch done.
+    """
+
+    def __init__(
+        self, model: Model, guide: Model, recipe: Recipe, *, num_data: int, seed: int
+    ) -> None:
+        self.model = model
+        self.guide = guide
+        self.module: nn.Module = recipe.objective(model, guide).train()
+        self.num_data = num_data
+        self.batch_size = recipe.batch_size
+        groups = parameter_groups(self.module, model, recipe)
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = Adam(groups)
+        num_updates = recipe.num_epochs * math.ceil(num_data / recipe.batch_size)
+        self.scheduler = LambdaLR(self.optimizer, cosine_decay(num_updates))
+        self.order = torch.Generator().manual_seed(seed)
+        self.metrics: list[dict[str, float]] = []
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs done."""
+        return len(self.metrics)
+
+    @property
+    def learning_rate(self) -> float:
+        """The model's learning rate at the next update."""
+        return float(self.scheduler.get_last_lr()[0])
+
+    def batches(self, x: Tensor) -> Iterator[Tensor]:
+        """The data in mini-batches, in a new order at each call."""
+        order = torch.randperm(self.num_data, generator=self.order).to(x.device)
+        return (x[index] for index in order.split(self.batch_size))
+
+    def state_dict(self) -> dict[str, object]:
+        """Tensors and plain numbers that restore this state."""
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "order": self.order.get_state(),
+            "metrics": self.metrics,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if self._on_cuda else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a `state_dict`, torch's global random state included.
+
+        Raises:
+            CheckpointError: If it is of another model or guide.
+        """
+        try:
+            self._load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                "The checkpoint is of another model or guide than what is to be trained: "
+                f"{error}. Build both with the options that they had, or choose another folder."
+            ) from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.order.set_state(state["order"])
+        self.metrics = list(state["metrics"])
+        torch.set_rng_state(state["random"])
+        if self._on_cuda and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
+
+    @property
+    def _on_cuda(self) -> bool:
+        return bool(self.parameters[0].is_cuda)
+
+
+def parameter_groups(module: nn.Module, model: Model, recipe: Recipe) -> list[dict[str, Any]]:
+    """The trained parameters with their learning rates: the model's, then the guide's own.
+
+    Args:
+        module: `objective(model, guide)`.
+        model: The model.
+        recipe: The learning rates.
+
+    Returns:
+        Adam's parameter groups, none of them empty.
+
+    Raises:
+        ValueError: If there is nothing to train.
+    """
+    of_model = {id(p) for p in model.parameters()} if isinstance(model, nn.Module) else set()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    guide_rate = recipe.guide_learning_rate or recipe.learning_rate
+    groups = [
+        {"params": [p for p in trained if id(p) in of_model], "lr": recipe.learning_rate},
+        {"params": [p for p in trained if id(p) not in of_model], "lr": guide_rate},
+    ]
+    if not trained:
+        raise ValueError(
+            "Neither the model nor the guide has a parameter that requires a gradient."
+        )
+    return [group for group in groups if group["params"]]
+
+
+def cosine_decay(num_updates: int) -> Callable[[int], float]:
+    """The factor (1 + cos(pi k / K)) / 2 of the learning rate at update k of K.
+
+    Example:
+        >>> [cosine_decay(4)(k) for k in (0, 2, 4)]
+        [1.0, 0.5, 0.0]
+    """
+    return lambda update: round((1 + math.cos(math.pi * update / num_updates)) / 2, 12)

@@ -1,0 +1,130 @@
+"""What training asks of its data, checked once at its edge."""
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from pyro import poutine
+from torch import Tensor, nn
+
+from lvkam_pyro.training.recipe import Model
+
+
+def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
+    """Takes an array as a tensor of data, and refuses what no model can be fitted to.
+
+    Args:
+        x: Data of shape (N, ...), of at least two dimensions, floating point.
+        name: What the errors call it.
+
+    Returns:
+        The tensor itself, or a copy of the array.
+
+    Raises:
+        TypeError: If it is not an array of floating-point numbers.
+        ValueError: If it has fewer than two dimensions, is empty, or holds NaN or infinity.
+
+    Example:
+        >>> as_data([[0.5, 1.0], [2.0, 3.0]]).shape
+        torch.Size([2, 2])
+    """
+    try:
+        # A copy of an array: torch cannot share one that is read-only, as those of pandas are.
+        data = torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a tensor or an array; got {type(x).__name__}.") from error
+    if not data.is_floating_point():
+        raise TypeError(f"{name} must be floating point; got {data.dtype}: pass {name}.float().")
+    if data.dim() < 2:
+        raise ValueError(f"{name} must have shape (N, ...) with data first; got {_shape(data)}.")
+    if data.numel() == 0:
+        raise ValueError(f"{name} is empty: its shape is {_shape(data)}.")
+    _check_finite(data, name)
+    return data
+
+
+def hash_data(x: Tensor) -> str:
+    """The SHA-256 of the numbers, their shape and their dtype, in hexadecimal."""
+    content = x.detach().cpu().contiguous()
+    header = f"{tuple(x.shape)} {x.dtype} ".encode()
+    return hashlib.sha256(header + content.numpy().tobytes()).hexdigest()
+
+
+def check_same_kind(x: Tensor, x_test: Tensor) -> None:
+    """Raises ValueError unless the held-out data look like the data."""
+    if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype or x.device != x_test.device:
+        raise ValueError(
+            "x and x_test must agree in shape but for the number of data, in dtype and in device; "
+            f"got {_shape(x)} {x.dtype} on {x.device} and {_shape(x_test)} {x_test.dtype} on "
+            f"{x_test.device}."
+        )
+
+
+def check_model_matches(model: Model, x: Tensor) -> None:
+    """Raises ValueError if none of the model's parameters has the data's dtype and device."""
+    if not isinstance(model, nn.Module):
+        return
+    kinds = {(p.dtype, p.device) for p in model.parameters() if p.is_floating_point()}
+    if kinds and (x.dtype, x.device) not in kinds:
+        dtype, device = kinds.pop()
+        raise ValueError(
+            f"The data are {x.dtype} on {x.device} and the model is {dtype} on {device}: pass "
+            f"x.to({str(device)!r}, {dtype}), or move the model by model.to(...)."
+        )
+
+
+def check_no_constant_columns(model: Model, x: Tensor) -> None:
+    """Refuses constant columns for a likelihood that learns its scale.
+
+    The likelihood of a constant column has no maximum: its scale shrinks to zero and its density
+    grows without limit. A fixed scale or discrete data are not concerned.
+
+    Raises:
+        ValueError: That names the columns.
+    """
+    flat = x.flatten(1)
+    if len(flat) < 2 or not _learns_scale(model, x[:2]):
+        return
+    constant = (flat == flat[:1]).all(0).nonzero().flatten().tolist()
+    if constant:
+        raise ValueError(
+            f"x has constant columns, for which the learned scale would shrink to zero: "
+            f"{_short(constant)}. Drop them, or dequantise (add noise of the measurement's step)."
+        )
+
+
+def _learns_scale(model: Model, x: Tensor) -> bool:
+    with torch.enable_grad():
+        trace = poutine.trace(model).get_trace(x)
+    return any(
+        _scale_requires_grad(site["fn"])
+        for site in trace.nodes.values()
+        if site["type"] == "sample" and site["is_observed"]
+    )
+
+
+def _scale_requires_grad(law: object) -> bool:
+    while hasattr(law, "base_dist"):
+        law = law.base_dist
+    scales = [getattr(law, name, None) for name in ("scale", "scale_tril")]
+    return any(isinstance(scale, Tensor) and scale.requires_grad for scale in scales)
+
+
+def _check_finite(data: Tensor, name: str) -> None:
+    bad = (~data.isfinite()).nonzero()
+    if len(bad):
+        where = tuple(bad[0].tolist())
+        raise ValueError(
+            f"{name} holds NaN or infinity in {len(bad)} of its {data.numel()} entries, first "
+            f"{data[where].item()} at {where}. Remove or impute them."
+        )
+
+
+def _shape(data: Tensor) -> tuple[int, ...]:
+    return tuple(data.shape)
+
+
+def _short(values: list[int]) -> str:
+    shown = ", ".join(map(str, values[:10]))
+    return shown if len(values) <= 10 else f"{shown}, ... ({len(values)} in all)"

@@ -1,0 +1,61 @@
+"""A small hand-written Pyro model, its guide and a recipe: training needs nothing of LVKAM."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer import Trace_ELBO
+from pyro.nn import PyroModule, PyroParam
+from torch import Tensor, nn
+
+from lvkam_pyro.training.recipe import Recipe
+
+
+class FactorModel(PyroModule):
+    """x = W z + b + noise, with z ~ Normal(0, 1) in two dimensions."""
+
+    def __init__(self, num_outputs: int = 3) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, num_outputs)
+        self.scale = PyroParam(torch.full((num_outputs,), 0.5), dist.constraints.positive)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.linear(z), self.scale).to_event(1), obs=x)
+
+
+class Encoder(PyroModule):
+    """q(z | x) = Normal(A x + c, s)."""
+
+    def __init__(self, num_outputs: int = 3) -> None:
+        super().__init__()
+        self.encode = nn.Linear(num_outputs, 2)
+        self.spread = PyroParam(torch.ones(2), dist.constraints.positive)
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(self.encode(x), self.spread).to_event(1))
+
+
+def toy_recipe(**changes: object) -> Recipe:
+    settings = {
+        "name": "toy",
+        "build_guide": lambda model, x: Encoder(x.shape[1]),
+        "objective": Trace_ELBO(),
+        "num_epochs": 4,
+        "batch_size": 16,
+        "learning_rate": 0.05,
+        "guide_learning_rate": 0.1,
+    }
+    return Recipe(**{**settings, **changes})
+
+
+def toy_data(num_data: int = 40, num_outputs: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(2, num_outputs, generator=generator)
+    z = torch.randn(num_data, 2, generator=generator)
+    return z @ weight + 0.3 * torch.randn(num_data, num_outputs, generator=generator) + 1.0
+
+
+def weights(module: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
