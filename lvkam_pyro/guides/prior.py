@@ -1,0 +1,89 @@
+"""The prior as a proposal: particles shared by all data."""
+
+from contextlib import suppress
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from lvkam_pyro.guides.sites import Site, SiteRecorder
+from lvkam_pyro.guides.structure import Model, subsampling_scale
+
+
+class _LastLatentDrawnError(Exception):
+    """The prior is complete: what the model would compute next is its likelihood."""
+
+
+class _PriorRun(SiteRecorder):
+    """Lets a model draw its latents, at their own density, and stops it after the last."""
+
+    def __init__(self, last: str | None) -> None:
+        super().__init__()
+        self.last = last
+
+    def _pyro_sample(self, msg: Site) -> None:
+        # A draw has the law of its site whatever factor the user gave its log density.
+        msg["scale"] = 1.0
+        for frame in msg["cond_indep_stack"]:
+            msg["scale"] = msg["scale"] * subsampling_scale(frame)
+
+    def _pyro_post_sample(self, msg: Site) -> None:
+        super()._pyro_post_sample(msg)
+        if msg["name"] == self.last:
+            raise _LastLatentDrawnError
+
+
+class PriorGuide:
+    """A Pyro guide that proposes every latent from the model's own prior.
+
+    Called as a guide it draws for each datum (so that it serves `Trace_ELBO` too). In
+    `draw_particles` it is called on the first datum only and all data share these draws: the model
+    decodes S points instead of S times N. Its log density is that of the first datum's prior, so
+    the weights stay exact where the prior depends on a datum's covariates. It stops the model
+    after the last latent (the model must draw the same sites in every run) and has no parameters:
+    neither draws nor log density carry a gradient in `draw_particles`.
+
+    Args:
+        model: The Pyro model.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> from lvkam_pyro.guides.particles import draw_particles
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        ...         pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+        >>> particles = draw_particles(model, PriorGuide(model), torch.zeros(5, 2), 100)
+        >>> particles.latents["z"].shape, particles.log_weights.shape
+        (torch.Size([100, 1, 2]), torch.Size([100, 5]))
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._last: str | None = None
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Draw every latent site of the model.
+
+        Args:
+            x: The observations, of shape `(N, ...)`; only their number matters where the prior
+                does not depend on them.
+            *args: Further arguments of the model.
+            **kwargs: Further keyword arguments of the model.
+
+        Returns:
+            Site name to draw.
+        """
+        hidden = pyro.poutine.block(hide_fn=_is_observed)
+        run = _PriorRun(self._last)
+        with suppress(_LastLatentDrawnError), torch.no_grad(), hidden, run:
+            self.model(x, *args, **kwargs)
+        latents = run.latents
+        self._last = next(reversed(latents), None)
+        return {name: site["value"] for name, site in latents.items()}
+
+
+def _is_observed(msg: Site) -> bool:
+    """Whether a message is that of an observed site, which no guide has."""
+    return bool(msg["type"] == "sample" and msg["is_observed"])

@@ -1,0 +1,108 @@
+"""What importance weights say about themselves, per datum."""
+
+import numpy as np
+import torch
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+from torch import Tensor
+
+_SMALLEST_TAIL = 5
+"""The least number of tail weights to which a generalised Pareto law is fitted."""
+
+_CONSTANT = 1e-5
+"""Log weights that differ by less are equal up to rounding."""
+
+
+def normalized_weights(log_weights: Tensor) -> Tensor:
+    """The weights of the particles, per datum: a softmax over the particles.
+
+    Args:
+        log_weights: `(S, N)`.
+
+    Returns:
+        Weights of shape `(S, N)` that sum to one over S; equal ones where every weight is zero.
+
+    Example:
+        >>> normalized_weights(torch.tensor([[0.0], [float("-inf")]])).squeeze()
+        tensor([1., 0.])
+    """
+    return torch.where(_all_zero(log_weights), 0.0, log_weights).softmax(0)
+
+
+def effective_sample_size(log_weights: Tensor) -> Tensor:
+    r"""Kish's effective sample size per datum, :math:`1 / \sum_s \bar w_s^2`.
+
+    Args:
+        log_weights: `(S, N)`.
+
+    Returns:
+        Between 1 and S, of shape `(N,)`; 0 where every weight is zero.
+
+    Example:
+        >>> effective_sample_size(torch.zeros(4, 1))
+        tensor([4.])
+    """
+    size = 1 / normalized_weights(log_weights).square().sum(0)
+    return torch.where(_all_zero(log_weights), 0.0, size)
+
+
+def largest_weight(log_weights: Tensor) -> Tensor:
+    """The share of the largest weight per datum.
+
+    Args:
+        log_weights: `(S, N)`.
+
+    Returns:
+        Between 1/S and 1, of shape `(N,)`; 1 where every weight is zero.
+
+    Example:
+        >>> largest_weight(torch.zeros(4, 1))
+        tensor([0.2500])
+    """
+    largest = normalized_weights(log_weights).amax(0)
+    return torch.where(_all_zero(log_weights), 1.0, largest)
+
+
+def pareto_k(log_weights: Tensor) -> Tensor:
+    """The shape k of the generalised Pareto law fitted to the largest weights, per datum.
+
+    Importance sampling is dependable below 0.7 and hopeless above 1. From Vehtari, Simpson, Gelman,
+    Yao and Gabry, *Pareto smoothed importance sampling* (https://arxiv.org/abs/1507.02646), as
+    ArviZ fits it.
+
+    Args:
+        log_weights: `(S, N)`.
+
+    Returns:
+        k of shape `(N,)`, never NaN: infinity where no law can be fitted (S < 25, or hardly a
+        weight above zero), 0 where the largest weights are all equal.
+
+    Example:
+        >>> pareto_k(torch.zeros(100, 1)), pareto_k(torch.randn(10, 1))
+        (tensor([0.]), tensor([inf]))
+    """
+    columns = log_weights.detach().double().cpu().numpy().T
+    k = [_column_pareto_k(column) for column in columns]
+    return torch.tensor(k, dtype=log_weights.dtype, device=log_weights.device)
+
+
+def _column_pareto_k(log_weights: NDArray[np.float64]) -> float:
+    num_tail = _tail_length(len(log_weights))
+    tail = np.sort(log_weights)[-num_tail - 1 :]
+    if num_tail < _SMALLEST_TAIL or not np.isfinite(tail).all():
+        return float("inf")
+    if tail[-1] - tail[1] < _CONSTANT:
+        return 0.0
+    with np.errstate(all="ignore"):
+        # arviz_stats expects log likelihoods, whose importance weights are their inverses.
+        k = float(array_stats.psislw(-log_weights)[1])
+    return k if np.isfinite(k) else float("inf")
+
+
+def _tail_length(num_particles: int) -> int:
+    """The number of tail weights that the fit uses (equation 14 of the paper)."""
+    return int(3 * num_particles**0.5 if num_particles > 225 else num_particles / 5)
+
+
+def _all_zero(log_weights: Tensor) -> Tensor:
+    return log_weights.amax(0) == -torch.inf
