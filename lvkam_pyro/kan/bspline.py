@@ -94,7 +94,7 @@ class BSplineBasis(Basis):
 
     def _horner(self, t: Tensor) -> Tensor:
         powers = self._polynomials(t.dtype).unbind(-1)
-        values = powers[-1] + torch.zeros_like(t)
+        values = powers[-1] + 0 * t
         for coefficient in reversed(powers[:-1]):
             values = torch.addcmul(coefficient, values, t)
         return values

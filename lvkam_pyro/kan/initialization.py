@@ -62,5 +62,5 @@ def fit_noise(basis: Basis, in_features: int, out_features: int, *, noise: float
     """
     values = torch.randn(in_features, len(basis.breakpoints), out_features)
     with torch.no_grad():
-        fit = torch.linalg.pinv(basis(basis.breakpoints.double()))
+        fit: Tensor = torch.linalg.pinv(basis(basis.breakpoints.double()))
     return fit.to(values) @ values * (noise / math.sqrt(in_features))

@@ -149,7 +149,8 @@ class KANLayer(nn.Module):
         columns, values = self._nonzero_features(z)
         row = torch.arange(self.in_features, device=z.device)
         flat = (row.unsqueeze(-1) * self.coefficients.shape[1] + columns) * self.out_features
-        chosen = self.coefficients.flatten().take(flat + index.unsqueeze(-1))
+        flat = (flat + index.unsqueeze(-1)).flatten()
+        chosen = self.coefficients.flatten().index_select(0, flat).view_as(values)
         # Reading the mask also refuses an index that is out of range.
         mask = self.mask.expand(*z.shape, self.out_features).gather(-1, index.unsqueeze(-1))
         return (chosen * values).sum(-1) * mask.squeeze(-1)

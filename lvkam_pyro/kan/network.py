@@ -1,0 +1,88 @@
+"""KAN layers in sequence."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.layer import Activation, KANLayer
+
+
+class KAN(nn.Module):
+    r"""A Kolmogorov-Arnold network: KAN layers in sequence.
+
+    The first layer sees the inputs as they are. What passes from one layer to the next may be any
+    real number, so it is squashed into the domain :math:`(a, b)` of the next layer's basis by
+
+    .. math:: h \mapsto \tfrac{a + b}{2} + \tfrac{b - a}{2} \tanh h,
+
+    which keeps every function inside its grid and every gradient alive. The outputs are not
+    squashed.
+
+    Args:
+        widths: The numbers of inputs, of hidden values of each kind, and of outputs: at least two.
+        basis: The basis of every layer, by default ``BSplineBasis()``. Each layer keeps a copy.
+        base_activation: The base activation of every layer, or None for none.
+
+    Raises:
+        ValueError: If fewer than two widths are given, or one of them is below 1.
+
+    References:
+        Liu, Z. et al. (2024). KAN: Kolmogorov-Arnold Networks, equation 2.7.
+        https://arxiv.org/abs/2404.19756
+
+    Example:
+        >>> KAN([3, 5, 2])(torch.rand(10, 3)).shape
+        torch.Size([10, 2])
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        basis: Basis | None = None,
+        base_activation: Activation | None = F.silu,
+    ) -> None:
+        super().__init__()
+        if len(widths) < 2:
+            raise ValueError(
+                f"Expected at least two widths, of the inputs and the outputs, got {list(widths)}."
+            )
+        self.layers = nn.ModuleList(
+            KANLayer(*pair, basis=basis, base_activation=base_activation)
+            for pair in pairwise(widths)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The outputs at inputs of shape ``(..., I)``: ``(..., O)``.
+
+        Raises:
+            ValueError: If the last dimension of ``z`` is not the first width.
+        """
+        first, *others = cast("Iterable[KANLayer]", self.layers)
+        values: Tensor = first(z)
+        for layer in others:
+            values = layer(squash(values, layer.domain))
+        return values
+
+
+def squash(values: Tensor, domain: tuple[float, float]) -> Tensor:
+    """Maps real numbers smoothly and increasingly into an interval.
+
+    Args:
+        values: Real numbers of any shape.
+        domain: The ends of the interval.
+
+    Returns:
+        A tensor of the same shape, with 0 taken to the middle of the interval.
+
+    Example:
+        >>> squash(torch.tensor([0.0, 100.0]), (1.0, 3.0))
+        tensor([2., 3.])
+    """
+    low, high = domain
+    return (low + high) / 2 + (high - low) / 2 * torch.tanh(values)
