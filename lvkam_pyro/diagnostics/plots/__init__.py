@@ -1,0 +1,1 @@
+"""Pictures of a run, one idea a file; each function returns its axes and takes them too."""

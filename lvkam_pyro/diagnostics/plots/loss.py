@@ -1,0 +1,65 @@
+"""The loss while training."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, styled
+
+CURVES = {
+    "loss_per_datum": ("training", MODEL, "-"),
+    "held_out_loss_per_datum": ("held out", PALETTE[1], "--"),
+}
+
+
+@styled
+def plot_loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = None) -> Axes:
+    """The loss per datum against the epoch, of the training data and of the held-out data.
+
+    Args:
+        metrics: A row an epoch with `epoch`, `loss_per_datum` and, if there were held-out data,
+            `held_out_loss_per_datum`: `Fit.metrics`, or what `metrics.csv` holds.
+        axes: Where to draw; None: a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there is no row, or a row has no epoch or loss.
+
+    Example:
+        >>> metrics = [{"epoch": epoch, "loss_per_datum": 1 / epoch} for epoch in range(1, 9)]
+        >>> axes = plot_loss(metrics)
+        >>> axes.get_ylabel()
+        'loss (nats per datum)'
+    """
+    _check(metrics)
+    (one,) = panels(1, axes, size=(4.6, 2.8))
+    epochs = [row["epoch"] for row in metrics]
+    for name, (label, colour, line) in CURVES.items():
+        if name in metrics[0]:
+            losses = [row[name] for row in metrics]
+            one.plot(
+                epochs,
+                losses,
+                line,
+                color=colour,
+                label=f"{label}: {losses[-1]:.2f}".replace("-", "−"),
+            )
+    one.set(xlabel="epoch", ylabel="loss (nats per datum)")
+    one.xaxis.set_major_locator(MaxNLocator(integer=True))
+    one.legend(title="last value", title_fontsize=8)
+    drawn: Axes = one
+    return drawn
+
+
+def _check(metrics: Sequence[Mapping[str, float]]) -> None:
+    if not metrics:
+        raise ValueError("Expected a row for each epoch, got none. Pass Fit.metrics.")
+    for row in metrics:
+        if not {"epoch", "loss_per_datum"} <= row.keys():
+            raise ValueError(
+                f"Expected rows with 'epoch' and 'loss_per_datum', got {sorted(row)}. "
+                "Pass Fit.metrics, or the rows of metrics.csv."
+            )

@@ -1,0 +1,162 @@
+"""One look for every picture: colours, axes, and how a picture is kept."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from math import ceil
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib import pyplot
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart by every eye."""
+
+DATA, MODEL, QUIET = "#4D4D4D", PALETTE[0], "#A6A6A6"
+"""What was observed, what the model says, and what stands behind for comparison."""
+
+STYLE: Mapping[Any, Any] = MappingProxyType(
+    {
+        "axes.prop_cycle": cycler(color=PALETTE),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "figure.dpi": 110,
+        "savefig.dpi": 150,
+        "figure.constrained_layout.w_pad": 0.08,
+        "figure.constrained_layout.wspace": 0.04,
+        "image.interpolation": "nearest",
+    }
+)
+
+
+def styled(plot: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A plot drawn in the style of this library, with matplotlib's settings as they were after."""
+
+    @wraps(plot)
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with mpl.rc_context(dict(STYLE)):
+            return plot(*args, **kwargs)
+
+    return wrapped
+
+
+def panels(
+    count: int,
+    axes: object = None,
+    *,
+    num_columns: int = 4,
+    size: tuple[float, float] = (2.3, 1.8),
+    share: bool = False,
+) -> NDArray[np.object_]:
+    """The axes to draw on: those given, or those of a new figure.
+
+    Args:
+        count: Number of panels.
+        axes: Axes, or any nested sequence of them; None: a new figure.
+        num_columns: Most panels in a row of the new figure.
+        size: Width and height of a panel in inches.
+        share: Whether the panels of the new figure share both scales.
+
+    Returns:
+        The axes, of shape `(count,)`.
+
+    Raises:
+        ValueError: If there are fewer axes than panels.
+        TypeError: If something among `axes` is no matplotlib axes.
+
+    Example:
+        >>> axes = panels(3, num_columns=2)
+        >>> axes.shape, len(axes[0].figure.axes)
+        ((3,), 3)
+        >>> close(axes)
+    """
+    if axes is None:
+        return _new_panels(count, num_columns, size, share=share)
+    given = np.array(axes, dtype=object).reshape(-1)
+    if len(given) < count:
+        raise ValueError(f"Expected {count} axes, got {len(given)}. Pass one for each panel.")
+    if not all(isinstance(one, Axes) for one in given):
+        raise TypeError(f"Expected matplotlib axes, got {given[0]!r}.")
+    return given[:count]
+
+
+def _new_panels(
+    count: int, num_columns: int, size: tuple[float, float], *, share: bool
+) -> NDArray[np.object_]:
+    columns = min(count, num_columns)
+    rows = ceil(count / columns)
+    figure, grid = pyplot.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        squeeze=False,
+        sharex=share,
+        sharey=share,
+        layout="constrained",
+    )
+    for unused in grid.flat[count:]:
+        figure.delaxes(unused)
+    return np.asarray(grid.flat[:count])
+
+
+def label_edges(axes: NDArray[np.object_], *, own_figure: bool, xlabel: str, ylabel: str) -> None:
+    """Names the scales: of every panel, or once a row and a column in a figure of our own."""
+    count = len(axes)
+    columns = axes[0].get_subplotspec().get_gridspec().ncols if own_figure else 1
+    for index, one in enumerate(axes):
+        if not own_figure or index + columns >= count:
+            one.set_xlabel(xlabel)
+            one.tick_params(labelbottom=True)
+        if not own_figure or index % columns == 0:
+            one.set_ylabel(ylabel)
+
+
+def legend_above(axes: NDArray[np.object_], *, own_figure: bool) -> None:
+    """One legend for all panels: above a figure of our own, else inside the first panel."""
+    entries: dict[str, Artist] = {}
+    for one in axes:
+        handles, labels = one.get_legend_handles_labels()
+        entries = dict(zip(labels, handles, strict=True)) | entries
+    if own_figure:
+        figure = _figure(axes)
+        figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=4)
+    else:
+        axes[0].legend(entries.values(), entries.keys())
+
+
+def save(axes: Axes | NDArray[np.object_], path: str | Path) -> None:
+    """Writes the figure that the axes belong to, and closes it.
+
+    Args:
+        axes: What a plot returned.
+        path: File to write; its ending (`.png`, `.pdf`, `.svg`) is the format.
+    """
+    with mpl.rc_context(dict(STYLE)):
+        _figure(axes).savefig(path)
+    close(axes)
+
+
+def close(axes: Axes | NDArray[np.object_]) -> None:
+    """Closes the figure that the axes belong to, so that pyplot no longer holds it."""
+    pyplot.close(_figure(axes))
+
+
+def _figure(axes: Axes | NDArray[np.object_]) -> Figure:
+    figure: Figure = np.array(axes, dtype=object).reshape(-1)[0].figure
+    return figure

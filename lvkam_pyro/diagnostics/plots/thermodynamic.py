@@ -1,0 +1,147 @@
+"""The thermodynamic curve: the mean log-likelihood along the ladder of power posteriors."""
+
+from typing import Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy.integrate import trapezoid
+from torch import Tensor
+
+from lvkam_pyro.diagnostics.plots.samples import Values, as_array
+from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, styled
+
+EXPONENT = 5.0
+TICKS = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 1.0)
+
+
+class Ladder(Protocol):
+    """What is read of `PowerSamples`."""
+
+    @property
+    def temperatures(self) -> Tensor:
+        """Temperatures from 0 to 1, `(T,)`."""
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """Log-likelihoods of the kept draws, `(D, C, T, N)`."""
+
+
+class Estimate(Protocol):
+    """What is read of `Evidence`."""
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Log evidence, `(N,)`."""
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Its standard error, `(N,)`."""
+
+    @property
+    def mean(self) -> float:
+        """Mean log evidence a datum."""
+
+    @property
+    def mean_standard_error(self) -> float:
+        """Its standard error."""
+
+
+@styled
+def plot_thermodynamic_curve(
+    ladder: Ladder,
+    evidence: Estimate | None = None,
+    *,
+    datum: int | None = None,
+    axes: object = None,
+) -> NDArray[np.object_]:
+    r"""The curve :math:`E_t = \mathrm{E}_{p_t}[\log p(x \mid z)]` and the area under it.
+
+    .. math:: \log p(x) = \int_0^1 E_t \, dt = \int_0^1 5 u^4 E_{u^5} \, du, \qquad t = u^5
+
+    Both panels have u as their scale, marked in t, for most of the curve's rise is next to t = 0.
+    On the left is the curve itself, which can only rise: a fall shows chains that did not mix. On
+    the right is the second integrand, whose area is the log evidence. The bands are two standard
+    errors each way, from the spread of the chains' means.
+
+    Args:
+        ladder: `PowerSamples`.
+        evidence: The estimate to quote with its standard error; None: the area under the points.
+        datum: Index of one datum; None: the mean over all data.
+        axes: Two axes; None: a new figure.
+
+    Returns:
+        The two axes.
+
+    Raises:
+        ValueError: If the log-likelihoods are not `(D, C, T, N)`, or the axes are fewer than two.
+        IndexError: If there is no such datum.
+
+    Example:
+        >>> import torch
+        >>> from types import SimpleNamespace
+        >>> ladder = SimpleNamespace(
+        ...     temperatures=torch.linspace(0, 1, 9) ** 5, log_likelihood=torch.randn(50, 4, 9, 3)
+        ... )
+        >>> axes = plot_thermodynamic_curve(ladder)
+        >>> axes[0].get_xlabel()
+        'temperature t'
+    """
+    temperatures, curves = _chain_curves(ladder, datum)
+    mean, error = _mean_and_error(curves)
+    left, right = pair = panels(2, axes, num_columns=2, size=(3.6, 2.8))
+    whose = "mean over data" if datum is None else f"datum {datum}"
+    _draw(left, temperatures, mean, error)
+    left.set(title=f"expected log-likelihood, {whose}", ylabel="$E_t$ (nats per datum)")
+    stretch = EXPONENT * temperatures ** (1 - 1 / EXPONENT)
+    _draw(right, temperatures, mean * stretch, error * stretch)
+    right.fill_between(temperatures, mean * stretch, color=MODEL, alpha=0.15, linewidth=0)
+    right.axhline(0, color="black", linewidth=0.6)
+    right.set(title=_quote(evidence, datum, temperatures, mean), ylabel="$E_t \\; dt/du$ (nats)")
+    return pair
+
+
+def _chain_curves(ladder: Ladder, datum: int | None) -> tuple[Values, Values]:
+    """Temperatures `(T,)` and each chain's curve `(C, T)`."""
+    temperatures, values = as_array(ladder.temperatures), as_array(ladder.log_likelihood)
+    if values.ndim != 4 or values.shape[2] != len(temperatures):
+        raise ValueError(
+            f"Expected log-likelihoods (D, C, T, N) at T = {len(temperatures)} temperatures, got "
+            f"shape {values.shape}. Pass the PowerSamples of PowerPosterior.sample."
+        )
+    values = values.mean(0)
+    return temperatures, values.mean(-1) if datum is None else values[..., datum]
+
+
+def _mean_and_error(curves: Values) -> tuple[Values, Values]:
+    """The mean of the chains and its standard error, which one chain cannot tell."""
+    count = len(curves)
+    spread = curves.std(0, ddof=1) if count > 1 else np.full(curves.shape[1], np.nan)
+    return curves.mean(0), spread / np.sqrt(count)
+
+
+def _draw(axes: Axes, temperatures: Values, mean: Values, error: Values) -> None:
+    band = mean - 2 * error, mean + 2 * error
+    axes.fill_between(temperatures, *band, color=PALETTE[1], alpha=0.35, linewidth=0)
+    axes.plot(temperatures, mean, "o-", color=MODEL, markersize=3, linewidth=1.2)
+    axes.set_xscale("function", functions=(_stretch, _unstretch))
+    axes.set(xlim=(0, 1), xlabel="temperature t", xticks=TICKS)
+    axes.set_xticklabels([f"{tick:g}" for tick in TICKS], rotation=45, ha="right")
+
+
+def _stretch(t: Values) -> Values:
+    return np.clip(t, 0, None) ** (1 / EXPONENT)
+
+
+def _unstretch(u: Values) -> Values:
+    return np.clip(u, 0, None) ** EXPONENT
+
+
+def _quote(evidence: Estimate | None, datum: int | None, temperatures: Values, mean: Values) -> str:
+    if evidence is None:
+        return f"area = {trapezoid(mean, temperatures):.2f} nats (trapezoid)"
+    value, error = evidence.mean, evidence.mean_standard_error
+    if datum is not None:
+        value = float(evidence.log_evidence[datum])
+        error = float(evidence.standard_error[datum])
+    return f"area = log evidence = {value:.2f} ± {error:.2f} nats"
