@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
@@ -61,11 +62,9 @@ def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict
         `{"held_out_loss_per_datum": ...}`, in nats.
     """
     training.module.eval()
-    devices = [x.device] if x.is_cuda else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(0)
+    with seeded_rng(0, x), torch.no_grad():
         losses = [
-            recipe.objective.loss(training.model, training.guide, batch)
+            len(batch) * training.per_datum(float(training.module(batch)), batch)
             for batch in x.split(recipe.batch_size)
         ]
     training.module.train()
@@ -75,7 +74,7 @@ def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict
 def _gradient(training: TrainingState, recipe: Recipe, batch: Tensor) -> tuple[Tensor, Tensor]:
     """Loss per datum and norm of its gradient, which is left, clipped, in the parameters."""
     training.optimizer.zero_grad()
-    loss = training.module(batch) / len(batch)
+    loss = training.per_datum(training.module(batch), batch)
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
     (loss + penalty).backward()
     limit = math.inf if recipe.max_gradient_norm is None else recipe.max_gradient_norm

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro import __version__
+from lvkam_pyro.guides.validation import hash_data
 from lvkam_pyro.training.checkpoint import CheckpointError, serialize_checkpoint
 from lvkam_pyro.training.files import write_atomically
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.run_folder import RunFolder
 from lvkam_pyro.training.state import TrainingState
-from lvkam_pyro.training.validation import hash_data
 
 SECONDS_BETWEEN_WRITES = 2.0
 """A killed training loses at most this time and the epoch that it was in."""

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.guides.structure import find_data_plate, record_once
 from lvkam_pyro.training.epoch import held_out_metrics, train_epoch
 from lvkam_pyro.training.journal import Journal, training_identity
 from lvkam_pyro.training.recipe import Model, Recipe
@@ -112,8 +114,8 @@ def fit(
     """
     data, held_out = _check(model, x, x_test)
     journal = Journal(folder, training_identity(recipe, data, seed=seed)) if folder else None
-    with _isolated(seed, data.device):
-        check_no_constant_columns(model, data)
+    with _isolated(seed, data):
+        check_no_constant_columns(model, data, batch_size=recipe.batch_size)
         saved = None if journal is None else journal.open(resume=resume)
         training = _start(model, data, recipe, saved, seed)
         with _flushing(journal), _bar(training, recipe, progress) as bar:
@@ -140,11 +142,9 @@ def _check(
 
 
 @contextmanager
-def _isolated(seed: int, device: torch.device) -> Iterator[None]:
+def _isolated(seed: int, x: Tensor) -> Iterator[None]:
     """A seeded random state and an empty parameter store of one's own."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
+    with seeded_rng(seed, x), pyro.get_param_store().scope():
         yield
 
 
@@ -154,8 +154,10 @@ def _start(
     if saved is None and recipe.start is not None:
         recipe.start(model, x)
     guide = recipe.build_guide(model, x)
-    _make_parameters(recipe.objective(model, guide), x[: recipe.batch_size])
-    training = TrainingState(model, guide, recipe, num_data=len(x), seed=seed)
+    batch = x[: recipe.batch_size]
+    _make_parameters(recipe.objective(model, guide), batch)
+    size = _plate_size(model, batch)
+    training = TrainingState(model, guide, recipe, num_data=len(x), plate_size=size, seed=seed)
     if saved is not None:
         training.load_state_dict(saved)
     return training
@@ -173,6 +175,12 @@ def _make_parameters(module: nn.Module, batch: Tensor) -> None:
     owned = {id(parameter) for parameter in after.values()}
     store = pyro.get_param_store().named_parameters()
     _check_owners([name for name, parameter in store if id(parameter) not in owned])
+
+
+def _plate_size(model: Model, batch: Tensor) -> int | None:
+    """The full size of the data plate, where the model takes a batch for a part of it."""
+    plate = find_data_plate(record_once(model, batch).observations, len(batch))
+    return None if plate.full_size in {None, plate.size} else int(plate.full_size)
 
 
 def _check_names(replaced: list[str]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pyro.infer import ELBO
 from torch import Tensor
 
+from lvkam_pyro.guides.validation import check_count
+
 Model = Callable[[Tensor], object]
 """A Pyro program of one tensor, whose first dimension is the data plate."""
 
@@ -40,7 +42,7 @@ class Recipe:
         regularizer: `regularizer(model)`, a scalar in nats per datum.
 
     Raises:
-        TypeError: If `objective` is no ELBO or an estimator has no `estimate`.
+        TypeError: If `objective` is no ELBO, an estimator is none, or a count is no integer.
         ValueError: If a number is out of its range; the message names it.
 
     Example:
@@ -76,16 +78,11 @@ class Recipe:
             if not hasattr(estimator, "estimate"):
                 raise TypeError(f"estimators must be EvidenceEstimators; got {estimator!r}.")
         for name in ("num_epochs", "batch_size"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         _check_positive("learning_rate", self.learning_rate)
         for name in ("guide_learning_rate", "max_gradient_norm"):
             if getattr(self, name) is not None:
                 _check_positive(name, getattr(self, name))
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}.")
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lvkam_pyro.training.checkpoint import CheckpointError
 from lvkam_pyro.training.recipe import Model, Recipe
+
+_Loss = TypeVar("_Loss", Tensor, float)
 
 
 class TrainingState:
@@ -23,6 +25,7 @@ class TrainingState:
         guide: The guide, with all of its parameters made.
         recipe: Objective, learning rates, epochs and batch size.
         num_data: N, the number of data.
+        plate_size: The full size of the data plate, if the model scales batches up to it.
         seed: Of the order of the data.
 
     Attributes:
@@ -32,11 +35,19 @@ class TrainingState:
     """
 
     def __init__(
-        self, model: Model, guide: Model, recipe: Recipe, *, num_data: int, seed: int
+        self,
+        model: Model,
+        guide: Model,
+        recipe: Recipe,
+        *,
+        num_data: int,
+        plate_size: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.model = model
         self.guide = guide
         self.module: nn.Module = recipe.objective(model, guide).train()
+        self.plate_size = plate_size
         self.num_data = num_data
         self.batch_size = recipe.batch_size
         groups = parameter_groups(self.module, model, recipe)
@@ -56,6 +67,10 @@ class TrainingState:
     def learning_rate(self) -> float:
         """The model's learning rate at the next update."""
         return float(self.scheduler.get_last_lr()[0])
+
+    def per_datum(self, loss: _Loss, batch: Tensor) -> _Loss:
+        """A batch's loss divided by the number of data that it stands for."""
+        return loss / (self.plate_size or len(batch))
 
     def batches(self, x: Tensor) -> Iterator[Tensor]:
         """The data in mini-batches, in a new order at each call."""

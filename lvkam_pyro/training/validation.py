@@ -1,7 +1,5 @@
 """What training asks of its data, checked once at its edge."""
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -44,13 +42,6 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
     return data
 
 
-def hash_data(x: Tensor) -> str:
-    """The SHA-256 of the numbers, their shape and their dtype, in hexadecimal."""
-    content = x.detach().cpu().contiguous()
-    header = f"{tuple(x.shape)} {x.dtype} ".encode()
-    return hashlib.sha256(header + content.numpy().tobytes()).hexdigest()
-
-
 def check_same_kind(x: Tensor, x_test: Tensor) -> None:
     """Raises ValueError unless the held-out data look like the data."""
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype or x.device != x_test.device:
@@ -74,7 +65,7 @@ def check_model_matches(model: Model, x: Tensor) -> None:
         )
 
 
-def check_no_constant_columns(model: Model, x: Tensor) -> None:
+def check_no_constant_columns(model: Model, x: Tensor, *, batch_size: int) -> None:
     """Refuses constant columns for a likelihood that learns its scale.
 
     The likelihood of a constant column has no maximum: its scale shrinks to zero and its density
@@ -84,7 +75,7 @@ def check_no_constant_columns(model: Model, x: Tensor) -> None:
         ValueError: That names the columns.
     """
     flat = x.flatten(1)
-    if len(flat) < 2 or not _learns_scale(model, x[:2]):
+    if len(flat) < 2 or not _learns_scale(model, x[:batch_size]):
         return
     constant = (flat == flat[:1]).all(0).nonzero().flatten().tolist()
     if constant:

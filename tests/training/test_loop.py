@@ -23,6 +23,8 @@ from lvkam_pyro.training.loop import Fit, fit
 from lvkam_pyro.training.run_folder import RunFolder
 from tests.training.toy import Encoder, FactorModel, toy_data, toy_recipe, weights
 
+X = toy_data()
+
 
 def toy_model(seed: int = 0) -> FactorModel:
     torch.manual_seed(seed)
@@ -72,21 +74,26 @@ def test_fit_descends_and_reports_every_epoch() -> None:
     assert not result.model.training
 
 
-def test_loss_is_per_datum_also_with_a_short_last_batch() -> None:
+@pytest.mark.parametrize("full_size", [None, 1000], ids=["plain", "scaled up to 1000 data"])
+def test_loss_is_per_datum_also_with_a_short_last_batch(full_size: int | None) -> None:
+    def data_plate(x: Tensor) -> pyro.plate:
+        return pyro.plate("data", full_size or len(x), len(x))
+
     class Fixed(FactorModel):
         def forward(self, x: Tensor) -> Tensor:
-            with pyro.plate("data", len(x)):
+            with data_plate(x):
                 pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
                 law = dist.Normal(self.linear.bias, 1.0).to_event(1)
                 return pyro.sample("x", law, obs=x)
 
-    model = Fixed()
-    x = toy_data()
-    exact = -dist.Normal(model.linear.bias, 1.0).log_prob(x).sum(-1).mean().item()
+    def prior(x: Tensor) -> None:
+        with data_plate(x):
+            pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
 
-    recipe = toy_recipe(build_guide=lambda m, x: PriorEncoder(), learning_rate=1e-9, num_epochs=1)
-    result = fit(model, x, recipe, x_test=x, progress=False)
-    row = result.metrics[0]
+    model = Fixed()
+    exact = -dist.Normal(model.linear.bias, 1.0).log_prob(X).sum(-1).mean().item()
+    recipe = toy_recipe(build_guide=lambda m, x: prior, learning_rate=1e-9, num_epochs=1)
+    row = fit(model, X, recipe, x_test=X, progress=False).metrics[0]
     assert row["loss_per_datum"] == pytest.approx(exact, rel=1e-5)
     assert row["held_out_loss_per_datum"] == pytest.approx(exact, rel=1e-5)
 
@@ -335,7 +342,6 @@ def test_nothing_to_train_is_refused() -> None:
         fit(Nothing(), toy_data(), recipe, progress=False)
 
 
-X = toy_data()
 WRONG_DATA = {
     "NaN": (
         X.index_fill(0, torch.tensor([3]), torch.nan),
