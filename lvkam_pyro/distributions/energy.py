@@ -59,9 +59,7 @@ class EnergyDistribution(UnivariateDensity):
         self.energy = energy
         point = panels.breakpoints[0]
         shape = energy(point).shape if batch_shape is None else Size(batch_shape)
-        super().__init__(
-            panels, reference, shape, dtype=point.dtype, validate_args=validate_args
-        )
+        super().__init__(panels, reference, shape, dtype=point.dtype, validate_args=validate_args)
         self._check_energy()
 
     def _log_potential(self, z: Tensor) -> Tensor:
@@ -114,8 +112,10 @@ def _equal_cells(count: int, reference: Distribution) -> Tensor:
     low, high = support_bounds(reference)
     outer = torch.tensor([_OUTER_MASS, 1 - _OUTER_MASS], dtype=torch.float64)
     quantiles = reference.icdf(outer)
-    ends = [bound if abs(bound) < torch.inf else float(q)
-            for bound, q in zip((low, high), quantiles, strict=True)]
+    ends = [
+        bound if abs(bound) < torch.inf else float(q)
+        for bound, q in zip((low, high), quantiles, strict=True)
+    ]
     return torch.linspace(ends[0], ends[1], max(count, 0) + 1)
 
 

@@ -46,7 +46,9 @@ class EnergyMixture(UnivariateDensity):
     ) -> None:
         shape = components.batch_shape
         if logits is None:
-            logits = torch.zeros(shape, dtype=components.dtype, device=components.panels.edges.device)
+            logits = torch.zeros(
+                shape, dtype=components.dtype, device=components.panels.edges.device
+            )
         _check_components(shape, logits.shape)
         self.components = components.expand(shape)
         self.logits = logits.expand(shape)
@@ -77,13 +79,11 @@ class EnergyMixture(UnivariateDensity):
         return self._log_potential(z)
 
     def _density_in(self, panel: Tensor) -> Callable[[Tensor], Tensor]:
-        component = self.components._density_in(panel.unsqueeze(-1).expand(*panel.shape, self._count))
+        component = self.components._density_in(
+            panel.unsqueeze(-1).expand(*panel.shape, self._count)
+        )
         log_weights = self.log_weights.double()
         return lambda z: (log_weights + component(z.unsqueeze(-1))).logsumexp(-1)
-
-    @property
-    def _count(self) -> int:
-        return self.logits.shape[-1]
 
     def _tabulate(self) -> Table:
         """The components' tables, averaged by their weights: no quadrature of its own."""

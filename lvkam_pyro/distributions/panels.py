@@ -70,7 +70,8 @@ def support_bounds(reference: Distribution) -> tuple[float, float]:
     low = getattr(support, "lower_bound", -math.inf)
     high = getattr(support, "upper_bound", math.inf)
     known = support is constraints.real or math.isfinite(low) or math.isfinite(high)
-    if not known or support.is_discrete or reference.batch_shape or reference.event_shape:
+    discrete = support is None or support.is_discrete
+    if not known or discrete or reference.batch_shape or reference.event_shape:
         raise ValueError(
             "Expected a reference measure that is one univariate continuous distribution "
             f"(batch_shape () and an interval, half-line or real support), got {reference}. "

@@ -1,7 +1,7 @@
 """What every one-dimensional density of this library is and does."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -15,10 +15,10 @@ from lvkam_pyro.distributions.panels import Panels, support_bounds
 
 
 class Table(NamedTuple):
-    """The integrals of one batch of densities, in float64.
+    r"""The integrals of one batch of densities, in float64.
 
     Attributes:
-        log_normalizer: :math:`\\log Z`, of shape `(*batch)`.
+        log_normalizer: :math:`\log Z`, of shape `(*batch)`.
         cdf: Distribution function at the panel edges, from 0 to 1, of shape `(*batch, M + 1)`.
         log_probabilities: Log probability carried by each node, of shape `(*batch, M, n)`.
     """
@@ -82,10 +82,12 @@ class UnivariateDensity(TorchDistribution):
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:
-        """The interval, half-line or real line on which :math:`\\pi_0` lives."""
-        return self.reference.support
+        r"""The interval, half-line or real line on which :math:`\pi_0` lives."""
+        support = self.reference.support
+        assert support is not None
+        return support
 
-    def expand(self, batch_shape: Any, _instance: Self | None = None) -> Self:
+    def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
         """The same densities over a larger batch; parameters and their table stay shared."""
         new = self._get_checked_instance(type(self), _instance)
         new.__dict__.update(self.__dict__)
@@ -133,7 +135,7 @@ class UnivariateDensity(TorchDistribution):
         with torch.no_grad():
             return self._broadcast(self._quantile(self._align(value)))
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Reparameterised draws, of shape `sample_shape + batch_shape`."""
         shape = self._extended_shape(Size(sample_shape))
         with torch.no_grad():

@@ -1,0 +1,71 @@
+"""The amortised guide: one network proposes the latents of every datum."""
+
+from collections.abc import Sequence
+
+import pyro
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure, record_once
+from lvkam_pyro.modules.encoder import Encoder
+
+
+class AmortizedGuide(PyroModule):
+    r"""A Pyro guide :math:`q(z_n \mid x_n)` for any model with a data plate.
+
+    Each latent site has an :class:`Encoder`: a network from a datum to a normal proposal, mapped
+    to the site's support (logit-normal on the interval of a bounded prior). Its parameters exist
+    from the start, so optimisers may take them at once.
+
+    Arguments:
+        model: The Pyro model, run to find its latent sites and their supports.
+        x: Data of the kind to propose for, of shape `(N, ...)`; the encoders' inputs are
+            standardised by its mean and deviation.
+        hidden: Widths of the encoders' hidden layers.
+
+    Raises:
+        ValueError: If a latent lies in a plate inside the data plate (declare it as one event
+            with ``.to_event``), or the model is none that particles can be drawn of.
+
+    Example:
+        >>> import torch, lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> x = torch.rand(20, 5)
+        >>> guide = AmortizedGuide(model, x, hidden=(32,))
+        >>> lv.draw_particles(model, guide, x, 8).latents["z"].shape
+        torch.Size([8, 20, 3])
+    """
+
+    def __init__(self, model: Model, x: Tensor, *, hidden: Sequence[int] = (128, 128)) -> None:
+        super().__init__()
+        structure = ModelStructure.of(model, x)
+        supports = {
+            name: site["fn"].support for name, site in record_once(model, x).latents.items()
+        }
+        for site in structure.latents:
+            _check_site(site)
+        self.data_plate = structure.data_plate
+        self.data_dim = structure.data_dim
+        self.names = tuple(site.name for site in structure.latents)
+        self.encoders = nn.ModuleList(
+            Encoder(x, site.unconstrained_shape, supports[site.name], hidden=hidden)
+            for site in structure.latents
+        )
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Draw every latent site for data `x` of shape `(N, ...)`."""
+        encoders = self.encoders
+        rows = x.flatten(1).reshape(len(x), *[1] * (-self.data_dim - 1), -1)
+        with pyro.plate(self.data_plate, len(x), dim=self.data_dim):
+            return {
+                name: pyro.sample(name, encoder(rows))
+                for name, encoder in zip(self.names, encoders, strict=True)
+            }
+
+
+def _check_site(site: LatentSite) -> None:
+    if site.inner_shape:
+        raise ValueError(
+            f"Expected latents in the data plate alone, got '{site.name}' inside further plates of "
+            f"sizes {tuple(site.inner_shape)}. Declare them as one event with .to_event(...)."
+        )

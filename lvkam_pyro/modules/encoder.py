@@ -1,0 +1,80 @@
+"""Proposals q(z | x) on the prior's support, for the amortised guide."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from pyro.distributions import Independent, Normal, TransformedDistribution
+from torch import Tensor, nn
+from torch.distributions import biject_to, constraints
+
+_INITIAL_LOG_SCALE = -0.5
+_MAX_LOG_SCALE = 3.0
+_MIN_LOG_SCALE = -7.0
+
+
+class Encoder(nn.Module):
+    r"""A network from data to one proposal per latent, on the support of the prior.
+
+    .. math:: q(z \mid x) = \prod_q T_\# \mathcal{N}\big(\mu_q(x), \sigma_q^2(x)\big)
+
+    where `T` maps the real line to the support: the scaled logistic function for an interval
+    (a logit-normal proposal), the identity for the real line.
+
+    Arguments:
+        x: Data to standardise the inputs by, of shape `(N, ...)`, flattened to `F` columns.
+        latent_shape: Shape of one latent on the real line, before `T`.
+        support: Constraint of one latent, whose ``biject_to`` is `T`.
+        hidden: Widths of the hidden layers.
+
+    Raises:
+        ValueError: If a hidden width is below 1.
+
+    Example:
+        >>> latents = constraints.independent(constraints.unit_interval, 1)
+        >>> encoder = Encoder(torch.rand(100, 64), torch.Size([16]), latents)
+        >>> encoder(torch.rand(5, 64)).sample((8,)).shape
+        torch.Size([8, 5, 16])
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        x: Tensor,
+        latent_shape: torch.Size,
+        support: constraints.Constraint,
+        *,
+        hidden: Sequence[int] = (256, 256),
+    ) -> None:
+        super().__init__()
+        if min(hidden, default=1) < 1:
+            raise ValueError(f"Expected hidden widths of at least 1, got {tuple(hidden)}.")
+        self.latent_shape = latent_shape
+        self.support = support
+        features = x.flatten(1)
+        self.register_buffer("mean", features.mean(0))
+        # A column that never varies carries nothing: divide it by one, not by zero.
+        deviation = features.std(0, correction=0)
+        self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
+        self.network = _perceptron([features.shape[1], *hidden, 2 * latent_shape.numel()], like=x)
+
+    def forward(self, x: Tensor) -> TransformedDistribution:
+        """The proposal for each row of `x`, `(..., F)`: batch shape `(...)`, the latent's event."""
+        output = self.network((x - self.mean) / self.deviation)
+        loc, log_scale = output.unflatten(-1, (2, -1)).unbind(-2)
+        log_scale = (log_scale + _INITIAL_LOG_SCALE).clamp(_MIN_LOG_SCALE, _MAX_LOG_SCALE)
+        normal = Normal(self._as_latent(loc), self._as_latent(log_scale.exp()))
+        base = Independent(normal, len(self.latent_shape))
+        return TransformedDistribution(base, [biject_to(self.support)])
+
+    def _as_latent(self, values: Tensor) -> Tensor:
+        return values.unflatten(-1, self.latent_shape) if self.latent_shape else values.squeeze(-1)
+
+
+def _perceptron(widths: Sequence[int], *, like: Tensor) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, following in pairwise(widths):
+        layers += [nn.Linear(width, following, device=like.device, dtype=like.dtype), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,124 @@
+"""The objective of empirical Bayes: the evidence, climbed along Fisher's identity."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from lvkam_pyro.guides.particles import Particles, draw_particles
+from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.guides.structure import ModelStructure
+
+Program = Callable[..., Any]
+
+
+class EmpiricalBayes(ELBO):
+    r"""Maximum likelihood of a model with latents, by importance-weighted particles.
+
+    .. math:: \nabla_\theta \log p(x_n) = \mathbb{E}_{p(z \mid x_n)} \nabla_\theta \log p(x_n, z)
+              \approx \sum_s \bar w_{sn} \nabla_\theta \log p(x_n, z_{sn}), \qquad
+              \bar w_{sn} \propto \frac{p(x_n, z_{sn})}{q(z_{sn} \mid x_n)}
+
+    (Fisher's identity.) The particles come from the guide and carry no gradient. A guide with
+    parameters is trained on the same particles to cover the posterior, by the wake-phase gradient
+    :math:`\sum_s \bar w_{sn} \nabla_\phi \log q(z_{sn} \mid x_n)` of reweighted wake-sleep
+    (Bornschein and Bengio 2015, https://arxiv.org/abs/1406.2751, equations 5 and 8).
+
+    The normalisers of a learned prior are part of :math:`\log p(z)`, so the prior's gradient is
+    :math:`\mathbb{E}_{post} \nabla f - \mathbb{E}_{prior} \nabla f` without contrastive draws.
+
+    ``EmpiricalBayes()(model, guide)`` is a torch module whose call on the data is the loss, the
+    importance estimate of :math:`-\sum_n \log p(x_n)` in nats; train its ``parameters()`` with any
+    torch optimiser. It also stands as the ``loss`` of Pyro's ``SVI``, within SVI's own limit: two
+    instances of one class share parameters by name in the global store.
+
+    Arguments:
+        num_particles: Particles per datum `S`.
+
+    Raises:
+        ValueError: If `num_particles` is below 2: one particle has no weights to learn from.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> objective = lv.EmpiricalBayes(num_particles=64)(model, lv.PriorGuide(model))
+        >>> objective(torch.rand(10, 5)).backward()
+        >>> model.prior.functions.coefficients.grad.isfinite().all()
+        tensor(True)
+    """
+
+    def __init__(self, num_particles: int = 8) -> None:
+        if num_particles < 2:
+            raise ValueError(
+                f"Expected at least 2 particles, got num_particles = {num_particles}: the weights "
+                "of one particle are 1 whatever it is."
+            )
+        super().__init__(num_particles=num_particles, vectorize_particles=True)
+        self._known: tuple[Program, ModelStructure] | None = None
+
+    def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
+        """The loss on data `x`, a scalar in nats, scaled from the batch to the whole plate."""
+        structure = self._structure_of(model, x)
+        if not isinstance(guide, PriorGuide):
+            guide = _Detached(guide)
+        particles = draw_particles(model, guide, x, self.num_particles, structure=structure)
+        return particles.data_scale * (_wake_model(particles) + _wake_guide(particles))
+
+    def _get_trace(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
+        """One trace of guide and model, for those of Pyro's tools that ask an ELBO for it."""
+        return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+
+    def _structure_of(self, model: Program, x: Tensor) -> ModelStructure:
+        """The model's structure, found once: a search runs the model, an update must not."""
+        if self._known is None or self._known[0] is not model:
+            self._known = model, ModelStructure.of(model, x)
+        return self._known[1]
+
+    def loss(self, model: Program, guide: Program, x: Tensor) -> float:
+        """The value of the loss, without gradients."""
+        with torch.no_grad():
+            return float(self.differentiable_loss(model, guide, x))
+
+    def loss_and_grads(self, model: Program, guide: Program, x: Tensor) -> float:
+        """The value of the loss; its gradients are added to the parameters', as SVI expects."""
+        loss = self.differentiable_loss(model, guide, x)
+        loss.backward()
+        return float(loss)
+
+
+def _wake_model(particles: Particles) -> Tensor:
+    """Minus the log evidence; its gradient is Fisher's, for the guide's term has none."""
+    log_weights = particles.log_joint - particles.log_guide.detach()
+    log_evidence = log_weights.logsumexp(0) - torch.tensor(float(len(log_weights))).log()
+    return -log_evidence.sum()
+
+
+def _wake_guide(particles: Particles) -> Tensor:
+    """Zero in value; its gradient is the guide's, weighted by the detached weights."""
+    if not particles.log_guide.requires_grad:
+        return particles.log_guide.new_zeros(())
+    weights = particles.log_weights.detach().softmax(0)
+    weighted = (weights * particles.log_guide).sum()
+    return weighted.detach() - weighted
+
+
+class _Detached(Messenger):
+    """Runs a guide whose draws carry no gradient, while their densities do."""
+
+    def __init__(self, guide: Program) -> None:
+        super().__init__()
+        self.guide = guide
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        with self:
+            return self.guide(*args, **kwargs)
+
+    def _pyro_post_sample(self, msg: pyro.poutine.runtime.Message) -> None:
+        msg["value"] = msg["value"].detach()
