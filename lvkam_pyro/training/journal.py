@@ -52,7 +52,7 @@ class Journal:
             CheckpointError: If the checkpoint is damaged or of another training.
             OSError: If the folder cannot be written.
         """
-        state = self._read() if self.folder.checkpoint.exists() else None
+        state = self.read() if self.folder.checkpoint.exists() else None
         if state is not None and not resume:
             raise FileExistsError(
                 f"{self.folder.path} holds a run already. Resume it (resume=True, --resume), or "
@@ -78,7 +78,13 @@ class Journal:
         self._unwritten = None
         self._written_at = time.monotonic()
 
-    def _read(self) -> dict[str, object]:
+    def read(self) -> dict[str, object]:
+        """Reads the state to go on from.
+
+        Raises:
+            FileNotFoundError: If there is no checkpoint.
+            CheckpointError: If the checkpoint is damaged or of another training.
+        """
         state = self.folder.read_checkpoint()
         saved = state.get("identity")
         changed = [

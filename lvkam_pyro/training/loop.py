@@ -4,18 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import pyro
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.structure import find_data_plate, record_once
 from lvkam_pyro.training.epoch import held_out_metrics, train_epoch
 from lvkam_pyro.training.journal import Journal, training_identity
+from lvkam_pyro.training.preparation import isolated, prepare_training
 from lvkam_pyro.training.recipe import Model, Recipe
 from lvkam_pyro.training.state import TrainingState
 from lvkam_pyro.training.validation import (
@@ -92,6 +89,7 @@ def fit(
         OSError: If the folder cannot be written; what it held is intact.
 
     Example:
+        >>> import pyro, torch
         >>> from pyro.infer import Trace_ELBO
         >>> from pyro.infer.autoguide import AutoNormal
         >>> import pyro.distributions as dist
@@ -114,10 +112,10 @@ def fit(
     """
     data, held_out = _check(model, x, x_test)
     journal = Journal(folder, training_identity(recipe, data, seed=seed)) if folder else None
-    with _isolated(seed, data):
+    with isolated(seed, data):
         check_no_constant_columns(model, data, batch_size=recipe.batch_size)
         saved = None if journal is None else journal.open(resume=resume)
-        training = _start(model, data, recipe, saved, seed)
+        training = prepare_training(model, data, recipe, saved=saved, seed=seed)
         with _flushing(journal), _bar(training, recipe, progress) as bar:
             while training.epoch < recipe.num_epochs:
                 loss = _epoch(training, recipe, data, held_out)
@@ -125,6 +123,33 @@ def fit(
                     journal.record(training)
                 bar.set_postfix_str(f"{loss:.3f} nats per datum", refresh=False)
                 bar.update()
+    training.module.eval()
+    return Fit(model, training.guide, recipe, training.metrics, seed)
+
+
+def load_fit(
+    model: Model, x: ArrayLike | Tensor, recipe: Recipe, folder: str | Path, *, seed: int = 0
+) -> Fit:
+    """Reads from its run folder what `fit` had reached, without training on.
+
+    Args:
+        model: A model built as for `fit`; its parameters are replaced IN PLACE.
+        x: The data of that training.
+        recipe: The recipe of that training.
+        folder: Its run folder.
+        seed: Its seed.
+
+    Returns:
+        As `fit`, after the last epoch that the checkpoint holds.
+
+    Raises:
+        FileNotFoundError: If the folder holds no checkpoint.
+        CheckpointError: If the checkpoint is damaged, or of another model, data or recipe.
+    """
+    data, _ = _check(model, x, None)
+    journal = Journal(folder, training_identity(recipe, data, seed=seed))
+    with isolated(seed, data):
+        training = prepare_training(model, data, recipe, saved=journal.read(), seed=seed)
     training.module.eval()
     return Fit(model, training.guide, recipe, training.metrics, seed)
 
@@ -139,64 +164,6 @@ def _check(
     held_out = as_data(x_test, name="x_test")
     check_same_kind(data, held_out)
     return data, held_out
-
-
-@contextmanager
-def _isolated(seed: int, x: Tensor) -> Iterator[None]:
-    """A seeded random state and an empty parameter store of one's own."""
-    with seeded_rng(seed, x), pyro.get_param_store().scope():
-        yield
-
-
-def _start(
-    model: Model, x: Tensor, recipe: Recipe, saved: dict[str, Any] | None, seed: int
-) -> TrainingState:
-    if saved is None and recipe.start is not None:
-        recipe.start(model, x)
-    guide = recipe.build_guide(model, x)
-    batch = x[: recipe.batch_size]
-    _make_parameters(recipe.objective(model, guide), batch)
-    size = _plate_size(model, batch)
-    training = TrainingState(model, guide, recipe, num_data=len(x), plate_size=size, seed=seed)
-    if saved is not None:
-        training.load_state_dict(saved)
-    return training
-
-
-def _make_parameters(module: nn.Module, batch: Tensor) -> None:
-    """Calls the objective once, which makes the parameters of lazy guides, and checks them."""
-    before = dict(module.named_parameters())
-    try:
-        with torch.no_grad():
-            module(batch)
-    finally:
-        after = dict(module.named_parameters())
-        _check_names([name for name in before if after.get(name) is not before[name]])
-    owned = {id(parameter) for parameter in after.values()}
-    store = pyro.get_param_store().named_parameters()
-    _check_owners([name for name, parameter in store if id(parameter) not in owned])
-
-
-def _plate_size(model: Model, batch: Tensor) -> int | None:
-    """The full size of the data plate, where the model takes a batch for a part of it."""
-    plate = find_data_plate(record_once(model, batch).observations, len(batch))
-    return None if plate.full_size in {None, plate.size} else int(plate.full_size)
-
-
-def _check_names(replaced: list[str]) -> None:
-    if replaced:
-        raise ValueError(
-            "The model and the guide give one Pyro name to two parameters, of which one would not "
-            f"be trained: {', '.join(replaced)}. Rename one of each pair."
-        )
-
-
-def _check_owners(loose: list[str]) -> None:
-    if loose:
-        raise ValueError(
-            f"These pyro.param statements belong to no module, so nothing would train them: "
-            f"{', '.join(loose)}. Make them parameters of a PyroModule."
-        )
 
 
 def _epoch(training: TrainingState, recipe: Recipe, x: Tensor, held_out: Tensor | None) -> float:

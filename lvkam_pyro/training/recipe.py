@@ -65,7 +65,7 @@ class Recipe:
     learning_rate: float = 1e-3
     guide_learning_rate: float | None = None
     max_gradient_norm: float | None = None
-    start: Callable[[Model, Tensor], None] | None = None
+    start: Callable[[Model, Tensor], object] | None = None
     regularizer: Callable[[Model], Tensor] | None = None
 
     def __post_init__(self) -> None:

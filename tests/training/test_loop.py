@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lvkam_pyro.training import checkpoint, journal
 from lvkam_pyro.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lvkam_pyro.training.divergence import DivergenceError
-from lvkam_pyro.training.loop import Fit, fit
+from lvkam_pyro.training.loop import Fit, fit, load_fit
 from lvkam_pyro.training.run_folder import RunFolder
 from tests.training.toy import Encoder, FactorModel, toy_data, toy_recipe, weights
 
@@ -393,3 +393,14 @@ def test_arrays_are_data() -> None:
     array = X.numpy().copy()
     array.flags.writeable = False
     assert_same_weights(fit(toy_model(), array, toy_recipe(), progress=False), toy_fit())
+
+
+def test_fit_is_read_back_from_its_folder(tmp_path: Path) -> None:
+    first = toy_fit(folder=tmp_path)
+    again = load_fit(toy_model(7), X, toy_recipe(), tmp_path)
+    assert_same_weights(first, again)
+    assert again.metrics == first.metrics
+    with pytest.raises(CheckpointError, match="data_hash was"):
+        load_fit(toy_model(7), X + 1, toy_recipe(), tmp_path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load_fit(toy_model(7), X, toy_recipe(), tmp_path / "nowhere")

@@ -1,0 +1,63 @@
+"""Thermodynamic integration and steppingstone over one ladder of power posteriors."""
+
+from lvkam_pyro.evidence.steppingstone import SteppingStone
+from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
+from lvkam_pyro.guides.amortized import AmortizedGuide
+from lvkam_pyro.guides.power_posterior import PowerPosterior
+from lvkam_pyro.training.objective import EmpiricalBayes
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.start import start_additive
+
+
+def build(
+    *,
+    num_temperatures: int = 16,
+    num_chains: int = 4,
+    num_warmup: int = 200,
+    num_samples: int = 200,
+    num_particles: int = 8,
+    num_epochs: int = 100,
+    batch_size: int = 128,
+    learning_rate: float = 0.01,
+    guide_learning_rate: float = 0.002,
+    max_gradient_norm: float = 100.0,
+    hidden: tuple[int, ...] = (128, 128),
+) -> Recipe:
+    """Builds the recipe: evidence from Markov chains between the prior and the posterior.
+
+    The evidence is an integral over temperatures, but its gradient is not: the derivative of the
+    integral is the posterior mean of the derivative, that of temperature one alone (Fisher's
+    identity). So the model is trained as by `amortized`, whose particles give that mean for far
+    less than a ladder an update, and the ladder is kept for the evidence, where it needs no guide.
+
+    Args:
+        num_temperatures: Rungs of the ladder, from the prior to the posterior.
+        num_chains: Chains a rung and datum.
+        num_warmup: Steps that are thrown away, in which the step sizes adapt.
+        num_samples: Steps that are kept.
+        num_particles: Particles a datum and update.
+        num_epochs: Passes over the data.
+        batch_size: Data an update.
+        learning_rate: Of the model, at the start of its cosine.
+        guide_learning_rate: Of the encoder.
+        max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
+        hidden: Widths of the encoder's hidden layers.
+    """
+    ladder = PowerPosterior(
+        num_temperatures=num_temperatures,
+        num_chains=num_chains,
+        num_warmup=num_warmup,
+        num_samples=num_samples,
+    )
+    return Recipe(
+        name="thermodynamic",
+        build_guide=lambda model, x: AmortizedGuide(model, x, hidden=hidden),
+        objective=EmpiricalBayes(num_particles),
+        estimators=(ThermodynamicIntegration(ladder), SteppingStone(ladder)),
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        guide_learning_rate=guide_learning_rate,
+        max_gradient_norm=max_gradient_norm,
+        start=start_additive,
+    )
