@@ -89,15 +89,16 @@ class BSplineBasis(Basis):
         position = ((z - low) * (self.grid_size / (high - low))).clamp(0, self.grid_size)
         # The integer is clamped too: the conversion of a NaN may give any number.
         cell = position.detach().long().clamp(0, self.grid_size - 1)
-        t = (position - cell.to(position.dtype)).unsqueeze(-1)
-        return cell, self._horner(t)
+        return cell, self._evaluate_in_cell(position - cell.to(position.dtype))
 
-    def _horner(self, t: Tensor) -> Tensor:
-        powers = self._polynomials(t.dtype).unbind(-1)
-        values = powers[-1] + 0 * t
+    def _evaluate_in_cell(self, t: Tensor) -> Tensor:
+        """Horner's rule for the polynomials of a cell: (...) to (..., degree+1)."""
+        # The functions come first until the end: rows as long as t, and its gradient's, are fast.
+        powers = self._polynomials(t.dtype).T.unflatten(1, (-1, *[1] * t.dim())).unbind()
+        values = powers[-1] + 0 * t if self.degree == 0 else powers[-1]
         for coefficient in reversed(powers[:-1]):
             values = torch.addcmul(coefficient, values, t)
-        return values
+        return torch.stack(values.unbind(), -1)
 
     def to_polynomials(self, coefficients: Tensor) -> Tensor:
         r"""The polynomial of each cell of the splines :math:`\sum_k c_k \phi_k`.

@@ -147,9 +147,9 @@ class KANLayer(nn.Module):
         self._check_inputs(z)
         _check_index(index, z)
         columns, values = self._nonzero_features(z)
-        row = torch.arange(self.in_features, device=z.device)
-        flat = (row.unsqueeze(-1) * self.coefficients.shape[1] + columns) * self.out_features
-        flat = (flat + index.unsqueeze(-1)).flatten()
+        stride = self.coefficients[0].numel()
+        first = torch.arange(0, self.in_features * stride, stride, device=z.device) + index
+        flat = torch.add(first.unsqueeze(-1), columns, alpha=self.out_features).flatten()
         chosen = self.coefficients.flatten().index_select(0, flat).view_as(values)
         # Reading the mask also refuses an index that is out of range.
         mask = self.mask.expand(*z.shape, self.out_features).gather(-1, index.unsqueeze(-1))
