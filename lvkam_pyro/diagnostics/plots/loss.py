@@ -45,7 +45,7 @@ def plot_loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = Non
                 losses,
                 line,
                 color=colour,
-                label=f"{label}: {losses[-1]:.2f}".replace("-", "−"),
+                label=f"{label}: {losses[-1]:.2f}",
             )
     one.set(xlabel="epoch", ylabel="loss (nats per datum)")
     one.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,83 @@
+"""Groups that show how a guide's particles were weighted."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from arviz_stats.base import array_stats
+from torch import Tensor
+
+from lvkam_pyro.diagnostics.datasets import Named, dataset
+from lvkam_pyro.diagnostics.layout import DataLayout
+from lvkam_pyro.guides.particles import Particles
+from lvkam_pyro.guides.weights import effective_sample_size, largest_weight, pareto_k
+
+PARTICLE = ("chain", "particle")
+"""Not draws: these carry weights, which ArviZ's statistics would ignore."""
+
+
+def proposal_groups(chains: Sequence[Particles], layout: DataLayout) -> dict[str, xr.Dataset]:
+    """The particles of all chains with their weights, and what the weights say of the guide.
+
+    Args:
+        chains: Independent particles, one set a chain.
+        layout: `DataLayout.of(model, x)`.
+
+    Returns:
+        `proposal` (latents without a data axis where all data share them, `log_weights`,
+        `log_weights_psis`) and `importance` (`log_evidence`, `ess`, `pareto_k`, `largest_weight` a
+        datum, over the particles of all chains together).
+    """
+    log_weights = torch.stack([chain.log_weights for chain in chains])
+    pooled = log_weights.flatten(0, 1)
+    dims = (*PARTICLE, layout.data_dim)
+    weights: dict[str, Named] = {
+        "log_weights": (dims, log_weights),
+        "log_weights_psis": (dims, smooth_log_weights(pooled).view_as(log_weights)),
+    }
+    latents = {name: _latent(name, chains, layout) for name in layout.latents}
+    statistics = {
+        "log_evidence": pooled.logsumexp(0) - np.log(len(pooled)),
+        "ess": effective_sample_size(pooled),
+        "pareto_k": pareto_k(pooled),
+        "largest_weight": largest_weight(pooled),
+    }
+    per_datum = {name: ((layout.data_dim,), values) for name, values in statistics.items()}
+    attrs = {"num_particles": len(pooled)}
+    return {
+        "proposal": dataset(latents | weights),
+        "importance": dataset(per_datum, attrs=attrs),
+    }
+
+
+def smooth_log_weights(log_weights: Tensor) -> Tensor:
+    """Normalised log weights whose tail is Pareto smoothed, for each datum by itself.
+
+    Args:
+        log_weights: Unnormalised log weights `(S, N)`.
+
+    Returns:
+        Log weights `(S, N)` whose exponentials sum to one over S.
+
+    References:
+        Vehtari, A. et al. (2024). Pareto smoothed importance sampling.
+        https://arxiv.org/abs/1507.02646
+
+    Example:
+        >>> smooth_log_weights(torch.randn(1000, 2)).logsumexp(0).abs().max() < 1e-5
+        tensor(True)
+    """
+    columns = log_weights.detach().double().cpu().numpy().T
+    with np.errstate(all="ignore"):
+        # arviz_stats expects log likelihoods, whose importance weights are their inverses.
+        smoothed = np.stack([array_stats.psislw(-column)[0] for column in columns], axis=1)
+    return torch.as_tensor(smoothed).to(log_weights).log_softmax(0)
+
+
+def _latent(name: str, chains: Sequence[Particles], layout: DataLayout) -> Named:
+    values = torch.stack([chain.latents[name] for chain in chains])
+    dims = layout.latents[name].dims
+    if values.shape[2] == 1 and chains[0].num_data > 1:
+        return (*PARTICLE, *dims[1:]), values.squeeze(2)
+    return (*PARTICLE, *dims), values

@@ -1,0 +1,87 @@
+"""Groups of a ladder of power posteriors, and the estimates of the log evidence."""
+
+from collections.abc import Mapping
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lvkam_pyro.diagnostics.datasets import SAMPLE, Coordinate, Named, dataset
+from lvkam_pyro.diagnostics.layout import DataLayout
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.guides.power_posterior import PowerSamples
+
+
+def ladder_group(ladder: PowerSamples, layout: DataLayout) -> xr.Dataset:
+    """What the chains did at each temperature: `power_sample_stats`.
+
+    Args:
+        ladder: Draws `(D, C, T, N)` from the power posteriors.
+        layout: `DataLayout.of(model, x)`.
+
+    Returns:
+        `log_likelihood` over (chain, draw, temperature, data); `acceptance` and `step_size` over
+        (temperature, data); `swap_rate` over (swap, data), swap k being that of temperatures k and
+        k + 1.
+    """
+    data = layout.data_dim
+    return dataset(
+        {
+            "log_likelihood": (
+                (*SAMPLE, "temperature", data),
+                ladder.log_likelihood.transpose(0, 1),
+            ),
+            "acceptance": (("temperature", data), ladder.acceptance),
+            "step_size": (("temperature", data), ladder.step_size),
+            "swap_rate": (("swap", data), ladder.swap_rate),
+        },
+        coords=_coords(ladder),
+        attrs={"num_likelihood_evaluations": ladder.num_likelihood_evaluations},
+    )
+
+
+def thermodynamic_group(
+    ladder: PowerSamples | None, estimates: Mapping[str, Evidence], layout: DataLayout
+) -> xr.Dataset:
+    """The thermodynamic curve a datum, and each estimator's log evidence.
+
+    Args:
+        ladder: Draws from the power posteriors, if there were any.
+        estimates: Display name to estimate.
+        layout: `DataLayout.of(model, x)`.
+
+    Returns:
+        `mean_log_lik`, `var_log_lik`, `mcse`, `ess`, `rhat` over (temperature, data) and
+        `log_evidence`, `se` over (estimator, data).
+    """
+    variables: dict[str, Named] = {}
+    coords: dict[str, Coordinate] = {}
+    if ladder is not None:
+        dims = ("temperature", layout.data_dim)
+        variables |= {name: (dims, values) for name, values in _curve(ladder).items()}
+        coords |= _coords(ladder)
+    if estimates:
+        dims = ("estimator", layout.data_dim)
+        found = estimates.values()
+        variables |= {
+            "log_evidence": (dims, torch.stack([one.log_evidence for one in found])),
+            "se": (dims, torch.stack([one.standard_error for one in found])),
+        }
+        coords["estimator"] = list(estimates)
+    return dataset(variables, coords=coords)
+
+
+def _curve(ladder: PowerSamples) -> dict[str, Tensor]:
+    values = ladder.log_likelihood.flatten(0, 1)
+    variance = values.var(0)
+    return {
+        "mean_log_lik": values.mean(0),
+        "var_log_lik": variance,
+        "mcse": (variance / ladder.ess).sqrt(),
+        "ess": ladder.ess,
+        "rhat": ladder.rhat,
+    }
+
+
+def _coords(ladder: PowerSamples) -> dict[str, Coordinate]:
+    return {"temperature": ladder.temperatures.tolist()}
