@@ -71,7 +71,7 @@ class LogSpline(UnivariateDensity):
     def _log_potential(self, z: Tensor) -> Tensor:
         index, t = self._local(z)
         rows = self.coefficients.reshape(-1, self.coefficients.shape[-1])
-        local = rows.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+        local = rows.index_select(0, index.reshape(-1)).view(*index.shape, rows.shape[-1])
         return self._with_reference(horner(local, t), z)
 
     def _node_potentials(self) -> Tensor:
@@ -94,7 +94,7 @@ class LogSpline(UnivariateDensity):
         cell = cell[panel]
         index = row * (len(breakpoints) - 1) + cell
         rows = self.coefficients.double().reshape(-1, self.coefficients.shape[-1])
-        local = rows.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+        local = rows.index_select(0, index.reshape(-1)).view(*index.shape, rows.shape[-1])
         low, width = breakpoints[cell], breakpoints.diff()[cell]
         log_normalizer = self._table.log_normalizer.reshape(-1)[row]
 

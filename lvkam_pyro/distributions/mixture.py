@@ -79,9 +79,8 @@ class EnergyMixture(UnivariateDensity):
         return self._log_potential(z)
 
     def _density_in(self, panel: Tensor) -> Callable[[Tensor], Tensor]:
-        component = self.components._density_in(
-            panel.unsqueeze(-1).expand(*panel.shape, self._count)
-        )
+        panels = panel.unsqueeze(-1).expand(*panel.shape, self.logits.shape[-1])
+        component = self.components._density_in(panels)
         log_weights = self.log_weights.double()
         return lambda z: (log_weights + component(z.unsqueeze(-1))).logsumexp(-1)
 
@@ -96,7 +95,10 @@ class EnergyMixture(UnivariateDensity):
 
 
 def _check_components(shape: Size, logits_shape: Size) -> None:
-    if not shape or torch.broadcast_shapes(shape, logits_shape[-len(shape) :]) != shape:
+    fits = len(logits_shape) <= len(shape) and all(
+        own in (1, size) for own, size in zip(logits_shape[::-1], shape[::-1], strict=False)
+    )
+    if not (shape and fits):
         raise ValueError(
             "Expected components of batch shape (*batch, P) and logits that broadcast to it, got "
             f"components {tuple(shape)} and logits {tuple(logits_shape)}. The last batch "

@@ -1,5 +1,6 @@
 """What every one-dimensional density of this library is and does."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
@@ -60,7 +61,7 @@ class UnivariateDensity(TorchDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.panels = panels
-        self.reference = reference
+        self.reference = _unvalidated(reference)
         self.dtype = dtype
         # The shape of the parameters: expand() grows batch_shape around it and shares the table.
         self._parameter_shape = batch_shape
@@ -112,14 +113,18 @@ class UnivariateDensity(TorchDistribution):
             self._validate_sample(value)
         value = self._align(value)
         log_prob = self._log_density(self._into_support(value))
-        return self._broadcast(self._outside_to(log_prob, value, -torch.inf))
+        low, high = self._bounds
+        outside = (value < low) | (value > high)
+        return self._broadcast(log_prob.masked_fill(outside, -torch.inf))
 
     def cdf(self, value: Tensor) -> Tensor:
         r"""Distribution function :math:`F(z) = \int_{-\infty}^z p`, exact to quadrature."""
         if self._validate_args:
             self._validate_sample(value)
         value = self._align(value)
-        return self._broadcast(self._cdf(self._into_support(value)).to(value.dtype))
+        low, high = self._bounds
+        cdf = self._cdf(self._into_support(value)).to(value.dtype)
+        return self._broadcast(cdf.masked_fill(value < low, 0.0).masked_fill(value > high, 1.0))
 
     def icdf(self, value: Tensor) -> Tensor:
         """Inverse distribution function of probabilities in [0, 1], without gradient.
@@ -197,12 +202,11 @@ class UnivariateDensity(TorchDistribution):
         return result.expand(torch.broadcast_shapes(result.shape, self._batch_shape))
 
     def _into_support(self, value: Tensor) -> Tensor:
-        low, high = self._bounds
-        return value.clamp(low, high)
-
-    def _outside_to(self, result: Tensor, value: Tensor, fill: float) -> Tensor:
-        low, high = self._bounds
-        return result.masked_fill((value < low) | (value > high), fill)
+        """The nearest value inside the support, whose finite ends do not belong to it."""
+        low, high = (torch.tensor(b, dtype=value.dtype, device=value.device) for b in self._bounds)
+        # Zero's neighbour is a denormal number, which many kernels flush back to zero.
+        lowest = torch.maximum(torch.nextafter(low, high), low + torch.finfo(value.dtype).tiny)
+        return value.clamp(lowest, torch.nextafter(high, low))
 
     def _rows(self, table: Tensor, column: Tensor) -> Tensor:
         """`table[batch, column]` for a table `(*parameter_shape, M)`; memory linear in `column`."""
@@ -217,7 +221,7 @@ class UnivariateDensity(TorchDistribution):
 
     def _density_in(self, panel: Tensor) -> Callable[[Tensor], Tensor]:
         """The normalised log density, in float64, of points known to lie in these panels."""
-        return lambda z: self._log_density(z.to(self.dtype)).double()
+        return lambda z: self._log_density(self._align(z.to(self.dtype))).double()
 
     def _cdf(self, z: Tensor) -> Tensor:
         panel = self.panels.locate(z)
@@ -245,9 +249,7 @@ class UnivariateDensity(TorchDistribution):
 
     def _open(self, z: Tensor) -> Tensor:
         """`z` in the outer dtype, kept off finite ends, where unconstrained maps are infinite."""
-        low, high = (torch.tensor(b, dtype=self.dtype, device=z.device) for b in self._bounds)
-        inside_low = torch.nextafter(low, high)
-        return z.to(self.dtype).clamp(inside_low, torch.nextafter(high, low))
+        return self._into_support(z.to(self.dtype))
 
     def _with_implicit_gradient(self, z: Tensor) -> Tensor:
         # Plain operations, not an autograd.Function: torch.jit.trace records neither that nor
@@ -257,6 +259,13 @@ class UnivariateDensity(TorchDistribution):
         probability = self._cdf(z)
         density = self._log_density(z).double().exp().detach()
         return z - ((probability - probability.detach()) / density).to(z.dtype)
+
+
+def _unvalidated(reference: Distribution) -> Distribution:
+    """The reference without its own checks: values are checked once, by the density."""
+    reference = copy.copy(reference)
+    reference._validate_args = False
+    return reference
 
 
 def is_flat(reference: Distribution) -> bool:

@@ -111,7 +111,7 @@ class KANLayer(nn.Module):
             ValueError: If the last dimension of ``z`` is not ``I``.
         """
         self._check_inputs(z)
-        return self._features(z).flatten(-2) @ self._masked_coefficients().flatten(0, 1)
+        return self.features(z).flatten(-2) @ self._masked_coefficients().flatten(0, 1)
 
     def unsummed(self, z: Tensor) -> Tensor:
         r"""Every function :math:`f_{oi}(z_i)` by itself.
@@ -126,7 +126,7 @@ class KANLayer(nn.Module):
             ValueError: If the last dimension of ``z`` is not ``I``.
         """
         self._check_inputs(z)
-        return torch.einsum("...ik,iko->...io", self._features(z), self._masked_coefficients())
+        return torch.einsum("...ik,iko->...io", self.features(z), self._masked_coefficients())
 
     def selected(self, z: Tensor, index: Tensor) -> Tensor:
         r"""One function for each input, :math:`f_{oi}(z_i)` with :math:`o = \text{index}_i`.
@@ -207,7 +207,7 @@ class KANLayer(nn.Module):
         last = columns.new_full((1,), self.basis.num_functions).expand_as(base)
         return torch.cat([columns, last], -1), torch.cat([values, base], -1)
 
-    def _features(self, z: Tensor) -> Tensor:
+    def features(self, z: Tensor) -> Tensor:
         """The basis functions and the base activation at z: (..., I, K+1)."""
         columns, values = self._nonzero_features(z)
         num_columns = self.coefficients.shape[1]

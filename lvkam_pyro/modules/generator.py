@@ -31,6 +31,7 @@ class KANGenerator(KAN):
         ValueError: If a width is below 1.
 
     Example:
+        >>> import torch
         >>> generator = KANGenerator(16, 64)
         >>> generator(torch.rand(256, 1, 16)).shape
         torch.Size([256, 1, 64])

@@ -1,0 +1,105 @@
+"""One table of one-dimensional densities, over which every contract test runs."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.distributions import LogNormal, Normal, Uniform
+
+from lvkam_pyro.distributions.energy import EnergyDistribution
+from lvkam_pyro.distributions.logspline import LogSpline
+from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.distributions.univariate import UnivariateDensity
+from lvkam_pyro.kan.bspline import BSplineBasis
+
+Make = Callable[[Tensor], UnivariateDensity]
+
+
+def spline_table(parameters: Tensor, *, grid_size: int = 8, sd: float = 2.0) -> Tensor:
+    """Local polynomials of cubic splines with standard normal coefficients times `sd`."""
+    basis = BSplineBasis(grid_size=grid_size).to(parameters.dtype)
+    return basis.to_polynomials(sd * parameters)
+
+
+def cells(low: float, high: float, count: int, like: Tensor) -> Tensor:
+    return torch.linspace(low, high, count + 1, dtype=like.dtype)
+
+
+def weights(count: int, like: Tensor) -> Tensor:
+    """Unequal logits of `count` components."""
+    return torch.linspace(-1, 1, count, dtype=like.dtype)
+
+
+def tilted_uniform(theta: Tensor) -> EnergyDistribution:
+    return EnergyDistribution(lambda z: theta * z, breakpoints=cells(0, 1, 4, theta))
+
+
+def wave_on_normal(theta: Tensor) -> EnergyDistribution:
+    return EnergyDistribution(
+        lambda z: theta * torch.sin(3 * z), Normal(0.0, 1.0), breakpoints=cells(-4, 4, 24, theta)
+    )
+
+
+def wave_on_lognormal(theta: Tensor) -> EnergyDistribution:
+    return EnergyDistribution(
+        lambda z: theta * torch.sin(z), LogNormal(0.0, 0.5), breakpoints=cells(0, 6, 24, theta)
+    )
+
+
+def spline(theta: Tensor) -> LogSpline:
+    return LogSpline(spline_table(theta), cells(0, 1, 8, theta))
+
+
+def steep_spline(theta: Tensor) -> LogSpline:
+    return LogSpline(spline_table(theta, sd=8.0), cells(0, 1, 8, theta))
+
+
+def spline_on_normal(theta: Tensor) -> LogSpline:
+    return LogSpline(spline_table(theta), cells(-3, 3, 8, theta), Normal(0.0, 1.0))
+
+
+def mixture(theta: Tensor) -> EnergyMixture:
+    components = EnergyDistribution(lambda z: 6 * theta * z, breakpoints=cells(0, 1, 8, theta))
+    return EnergyMixture(components, weights(theta.shape[-1], theta))
+
+
+def spline_mixture(theta: Tensor) -> LogSplineMixture:
+    return LogSplineMixture(spline(theta), weights(theta.shape[-2], theta))
+
+
+def spline_mixture_on_normal(theta: Tensor) -> LogSplineMixture:
+    return LogSplineMixture(spline_on_normal(theta), weights(theta.shape[-2], theta))
+
+
+DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
+    "tilted uniform": (tilted_uniform, (3,)),
+    "wave on normal": (wave_on_normal, (3,)),
+    "wave on lognormal": (wave_on_lognormal, ()),
+    "spline": (spline, (2, 3, 11)),
+    "steep spline": (steep_spline, (3, 11)),
+    "spline on normal": (spline_on_normal, (3, 11)),
+    "mixture": (mixture, (3, 4)),
+    "spline mixture": (spline_mixture, (3, 4, 11)),
+    "spline mixture on normal": (spline_mixture_on_normal, (3, 4, 11)),
+}
+"""Name to a constructor from parameters, and the shape of these parameters."""
+
+
+def make(name: str, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> UnivariateDensity:
+    """The named density at standard normal parameters."""
+    constructor, _ = DENSITIES[name]
+    return constructor(parameters(name, dtype=dtype, seed=seed))
+
+
+def parameters(name: str, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    """Standard normal parameters of the named density."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(DENSITIES[name][1], dtype=dtype, generator=generator)
+
+
+def integration_bounds(density: UnivariateDensity) -> tuple[float, float]:
+    """An interval that holds all but a negligible part of the mass."""
+    if isinstance(density.reference, Uniform):
+        return 0.0, 1.0
+    return (0.0, 30.0) if isinstance(density.reference, LogNormal) else (-9.0, 9.0)

@@ -1,0 +1,169 @@
+"""Log-splines: the same law as the callable form, kept through copies, and what they refuse."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Gamma, Normal, Uniform
+
+from lvkam_pyro.distributions.energy import EnergyDistribution
+from lvkam_pyro.distributions.logspline import LogSpline
+from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.kan.bspline import BSplineBasis
+from tests.distributions.densities import spline_table
+
+
+def both_forms(reference: Distribution | None) -> tuple[LogSpline, EnergyDistribution]:
+    """One law as a log-spline and as the exponential of a callable."""
+    basis = BSplineBasis(grid_size=6, domain=(-2.0, 3.0)).double()
+    coefficients = torch.randn(4, 9, dtype=torch.float64)
+    table = basis.to_polynomials(coefficients)
+    reference = Uniform(-2.0, 3.0) if reference is None else reference
+    callable_form = EnergyDistribution(
+        lambda z: (basis(z) * coefficients).sum(-1), reference, breakpoints=basis.breakpoints
+    )
+    return LogSpline(table, basis.breakpoints, reference), callable_form
+
+
+@pytest.mark.parametrize("reference", [None, Normal(0.0, 1.0)], ids=["uniform", "normal"])
+def test_same_law_as_the_callable_form(reference: Distribution | None) -> None:
+    table_form, callable_form = both_forms(reference)
+    z = table_form.sample((100,))
+    torch.testing.assert_close(table_form.log_prob(z), callable_form.log_prob(z))
+    torch.testing.assert_close(table_form.cdf(z), callable_form.cdf(z))
+    torch.testing.assert_close(table_form.entropy(), callable_form.entropy())
+
+
+def test_mixture_forms_agree() -> None:
+    components = LogSpline(spline_table(torch.randn(3, 5, 11).double()), torch.linspace(0, 1, 9))
+    logits = torch.randn(3, 5, dtype=torch.float64)
+    fast, plain = LogSplineMixture(components, logits), EnergyMixture(components, logits)
+    z = fast.sample((50,))
+    torch.testing.assert_close(fast.log_prob(z), plain.log_prob(z))
+    torch.testing.assert_close(fast.variance, plain.variance)
+
+
+def test_mixture_of_one_component_is_that_component() -> None:
+    component = LogSpline(spline_table(torch.randn(3, 1, 11).double()), torch.linspace(0, 1, 9))
+    mixture = LogSplineMixture(component)
+    z = mixture.sample((50,))
+    torch.testing.assert_close(mixture.log_prob(z), component.log_prob(z.unsqueeze(-1))[..., 0])
+
+
+def test_components_that_are_functions_of_normals_in_closed_form() -> None:
+    """F = -z^2 / 2 on a standard normal is a normal of variance one half."""
+    points = torch.linspace(-8, 8, 2, dtype=torch.float64)
+    # In the one cell, z = -8 + 16 t.
+    table = torch.tensor([[-32.0, 128.0, -128.0]], dtype=torch.float64)
+    density = LogSpline(table, points, Normal(0.0, 1.0))
+    exact = Normal(0.0, 0.5**0.5)
+    z = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    torch.testing.assert_close(density.log_prob(z), exact.log_prob(z), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(density.cdf(z), exact.cdf(z), rtol=1e-6, atol=1e-6)
+
+
+def test_expand_inside_the_batch() -> None:
+    table = spline_table(torch.randn(2, 1, 11).double())
+    single = LogSpline(table, torch.linspace(0, 1, 9))
+    expanded = single.expand((2, 3))
+    z = expanded.sample((5,))
+    assert z.shape == (5, 2, 3)
+    torch.testing.assert_close(expanded.log_prob(z), single.log_prob(z))
+    mixture = LogSplineMixture(single.expand((2, 3)), torch.randn(2, 3))
+    wide = LogSplineMixture(LogSpline(table[:1], torch.linspace(0, 1, 9))).expand((4,))
+    assert mixture.sample().shape == (2,)
+    assert wide.sample((2,)).shape == (2, 4)
+
+
+def test_copies_after_use() -> None:
+    table = spline_table(torch.randn(3, 11)).detach().requires_grad_()
+    density = LogSpline(table, torch.linspace(0, 1, 9))
+    value = density.rsample()
+    clone = copy.deepcopy(density)
+    again = pickle.loads(pickle.dumps(density))
+    for other in (clone, again):
+        torch.testing.assert_close(other.log_prob(value), density.log_prob(value))
+
+
+def test_large_energies_stay_finite() -> None:
+    density = LogSpline(1e4 * spline_table(torch.randn(20, 11)), torch.linspace(0, 1, 9))
+    z = density.sample((100,))
+    assert density.log_prob(z).isfinite().all()
+    assert density.mean.isfinite().all()
+    assert density.entropy().isfinite().all()
+
+
+WRONG: dict[str, tuple[Tensor, Tensor, Distribution | None, str]] = {
+    "cells and breakpoints disagree": (
+        torch.zeros(3, 4),
+        torch.linspace(0, 1, 6),
+        None,
+        r"G = 5 cells.*got shape \(3, 4\)",
+    ),
+    "not finite": (
+        torch.full((2, 4), torch.inf),
+        torch.linspace(0, 1, 3),
+        None,
+        "8 of 8 that are NaN or infinite",
+    ),
+    "half precision": (
+        torch.zeros(2, 4, dtype=torch.float16),
+        torch.linspace(0, 1, 3),
+        None,
+        "float32 or float64, got torch.float16",
+    ),
+    "domain turned round": (
+        torch.zeros(2, 4),
+        torch.linspace(1, 0, 3),
+        Uniform(0.0, 1.0),
+        "increasing breakpoints",
+    ),
+    "no width": (torch.zeros(1, 4), torch.zeros(2), Uniform(0.0, 1.0), "increasing breakpoints"),
+    "reference without mass there": (
+        torch.zeros(2, 4),
+        torch.linspace(-1, 1, 3),
+        Uniform(0.0, 1.0),
+        "no mass on part of them",
+    ),
+    "reference beyond the domain": (
+        torch.zeros(2, 4),
+        torch.linspace(0, 1, 3),
+        Uniform(-1.0, 1.0),
+        "reach the finite ends",
+    ),
+    "a batch of references": (
+        torch.zeros(2, 4),
+        torch.linspace(0, 1, 3),
+        Gamma(torch.ones(2), 1.0),
+        "one univariate continuous distribution",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input(case: str) -> None:
+    table, breakpoints, reference, message = WRONG[case]
+    with pytest.raises(ValueError, match=message):
+        LogSpline(table, breakpoints, reference)
+
+
+def test_probabilities_outside_are_refused() -> None:
+    density = LogSpline(torch.zeros(1, 4), torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match=r"probabilities in \[0, 1\]"):
+        density.icdf(torch.tensor([0.5, 1.5]))
+
+
+def test_energy_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="keeps the shape"):
+        EnergyDistribution(lambda z: z.sum(), batch_shape=torch.Size([3]))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        EnergyDistribution(torch.log)
+
+
+def test_mixture_refuses_logits_that_do_not_fit() -> None:
+    components = LogSpline(torch.zeros(3, 4, 1, 4), torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match=r"components \(3, 4\) and logits \(5,\)"):
+        LogSplineMixture(components, torch.zeros(5))
