@@ -124,7 +124,8 @@ def to_arviz(
         groups["power_sample_stats"] = ladder_group(ladder, layout)
     if ladder is not None or estimates:
         groups["thermodynamic"] = thermodynamic_group(ladder, estimates, layout)
-    return _from_datatree(xr.DataTree.from_dict(groups))
+    filled = {name: group for name, group in groups.items() if group.data_vars}
+    return _from_datatree(xr.DataTree.from_dict(filled))
 
 
 def _estimates(evidence: Evidence | EvidenceComparison | None) -> dict[str, Evidence]:

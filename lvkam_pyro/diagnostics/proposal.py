@@ -58,7 +58,8 @@ def smooth_log_weights(log_weights: Tensor) -> Tensor:
         log_weights: Unnormalised log weights `(S, N)`.
 
     Returns:
-        Log weights `(S, N)` whose exponentials sum to one over S.
+        Log weights `(S, N)` whose exponentials sum to one over S; those of a datum whose tail has
+        no Pareto fit (equal weights, say) are only normalised.
 
     References:
         Vehtari, A. et al. (2024). Pareto smoothed importance sampling.
@@ -72,7 +73,9 @@ def smooth_log_weights(log_weights: Tensor) -> Tensor:
     with np.errstate(all="ignore"):
         # arviz_stats expects log likelihoods, whose importance weights are their inverses.
         smoothed = np.stack([array_stats.psislw(-column)[0] for column in columns], axis=1)
-    return torch.as_tensor(smoothed).to(log_weights).log_softmax(0)
+    candidate = torch.as_tensor(smoothed).to(log_weights)
+    is_fitted = candidate.isfinite().all(0)
+    return torch.where(is_fitted, candidate, log_weights).log_softmax(0)
 
 
 def _latent(name: str, chains: Sequence[Particles], layout: DataLayout) -> Named:

@@ -1,56 +1,23 @@
 """The thermodynamic curve: the mean log-likelihood along the ladder of power posteriors."""
 
-from typing import Protocol
-
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
-from torch import Tensor
 
 from lvkam_pyro.diagnostics.plots.samples import Values, as_array
 from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, styled
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.guides.power_posterior import PowerSamples
 
 EXPONENT = 5.0
 TICKS = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 1.0)
 
 
-class Ladder(Protocol):
-    """What is read of `PowerSamples`."""
-
-    @property
-    def temperatures(self) -> Tensor:
-        """Temperatures from 0 to 1, `(T,)`."""
-
-    @property
-    def log_likelihood(self) -> Tensor:
-        """Log-likelihoods of the kept draws, `(D, C, T, N)`."""
-
-
-class Estimate(Protocol):
-    """What is read of `Evidence`."""
-
-    @property
-    def log_evidence(self) -> Tensor:
-        """Log evidence, `(N,)`."""
-
-    @property
-    def standard_error(self) -> Tensor:
-        """Its standard error, `(N,)`."""
-
-    @property
-    def mean(self) -> float:
-        """Mean log evidence a datum."""
-
-    @property
-    def mean_standard_error(self) -> float:
-        """Its standard error."""
-
-
 @styled
 def plot_thermodynamic_curve(
-    ladder: Ladder,
-    evidence: Estimate | None = None,
+    ladder: PowerSamples,
+    evidence: Evidence | None = None,
     *,
     datum: int | None = None,
     axes: object = None,
@@ -65,7 +32,7 @@ def plot_thermodynamic_curve(
     errors each way, from the spread of the chains' means.
 
     Args:
-        ladder: `PowerSamples`.
+        ladder: What `PowerPosterior(...).sample(model, x)` returned.
         evidence: The estimate to quote with its standard error; None: the area under the points.
         datum: Index of one datum; None: the mean over all data.
         axes: Two axes; None: a new figure.
@@ -74,16 +41,18 @@ def plot_thermodynamic_curve(
         The two axes.
 
     Raises:
-        ValueError: If the log-likelihoods are not `(D, C, T, N)`, or the axes are fewer than two.
+        ValueError: If there are fewer than two axes.
         IndexError: If there is no such datum.
 
     Example:
-        >>> import torch
-        >>> from types import SimpleNamespace
-        >>> ladder = SimpleNamespace(
-        ...     temperatures=torch.linspace(0, 1, 9) ** 5, log_likelihood=torch.randn(50, 4, 9, 3)
-        ... )
-        >>> axes = plot_thermodynamic_curve(ladder)
+        >>> import pyro, torch, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.power_posterior import PowerPosterior
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> ladder = PowerPosterior(num_temperatures=8, num_warmup=20, num_samples=20)
+        >>> axes = plot_thermodynamic_curve(ladder.sample(model, torch.zeros(3)))
         >>> axes[0].get_xlabel()
         'temperature t'
     """
@@ -101,23 +70,16 @@ def plot_thermodynamic_curve(
     return pair
 
 
-def _chain_curves(ladder: Ladder, datum: int | None) -> tuple[Values, Values]:
+def _chain_curves(ladder: PowerSamples, datum: int | None) -> tuple[Values, Values]:
     """Temperatures `(T,)` and each chain's curve `(C, T)`."""
-    temperatures, values = as_array(ladder.temperatures), as_array(ladder.log_likelihood)
-    if values.ndim != 4 or values.shape[2] != len(temperatures):
-        raise ValueError(
-            f"Expected log-likelihoods (D, C, T, N) at T = {len(temperatures)} temperatures, got "
-            f"shape {values.shape}. Pass the PowerSamples of PowerPosterior.sample."
-        )
-    values = values.mean(0)
-    return temperatures, values.mean(-1) if datum is None else values[..., datum]
+    values = as_array(ladder.log_likelihood).mean(0)
+    curves = values.mean(-1) if datum is None else values[..., datum]
+    return as_array(ladder.temperatures), curves
 
 
 def _mean_and_error(curves: Values) -> tuple[Values, Values]:
-    """The mean of the chains and its standard error, which one chain cannot tell."""
-    count = len(curves)
-    spread = curves.std(0, ddof=1) if count > 1 else np.full(curves.shape[1], np.nan)
-    return curves.mean(0), spread / np.sqrt(count)
+    """The mean of the chains and its standard error."""
+    return curves.mean(0), curves.std(0, ddof=1) / np.sqrt(len(curves))
 
 
 def _draw(axes: Axes, temperatures: Values, mean: Values, error: Values) -> None:
@@ -137,7 +99,7 @@ def _unstretch(u: Values) -> Values:
     return np.clip(u, 0, None) ** EXPONENT
 
 
-def _quote(evidence: Estimate | None, datum: int | None, temperatures: Values, mean: Values) -> str:
+def _quote(evidence: Evidence | None, datum: int | None, temperatures: Values, mean: Values) -> str:
     if evidence is None:
         return f"area = {trapezoid(mean, temperatures):.2f} nats (trapezoid)"
     value, error = evidence.mean, evidence.mean_standard_error

@@ -1,0 +1,226 @@
+"""Every plot: labelled axes of its own or of the caller, nothing shown, nothing changed."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lvkam_pyro.diagnostics.plots.densities import plot_prior_densities
+from lvkam_pyro.diagnostics.plots.functions import plot_functions
+from lvkam_pyro.diagnostics.plots.loss import plot_loss
+from lvkam_pyro.diagnostics.plots.samples import mosaic, plot_samples
+from lvkam_pyro.diagnostics.plots.style import panels, save
+from lvkam_pyro.diagnostics.plots.thermodynamic import plot_thermodynamic_curve
+from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from tests.diagnostics import programs
+
+METRICS = [{"epoch": e, "loss_per_datum": 9 / e} for e in range(1, 9)]
+HELD_OUT = [row | {"held_out_loss_per_datum": row["loss_per_datum"] + 1} for row in METRICS]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plot, the number of its axes, and the words that its labels must contain."""
+
+    plot: Callable[..., Any]
+    count: int
+    xlabel: str
+    ylabel: str
+
+
+def sample_ladder() -> PowerSamples:
+    ladder = PowerPosterior(num_temperatures=8, num_chains=4, num_warmup=10, num_samples=10)
+    return ladder.sample(programs.linear_gaussian, programs.draw_data(3))
+
+
+def draws(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+CASES = {
+    "images": Case(
+        lambda **kw: plot_samples(draws(40, 64), draws(40, 64), image_shape=(8, 8), **kw), 2, "", ""
+    ),
+    "points": Case(
+        lambda **kw: plot_samples(draws(50, 2), draws(70, 2), **kw), 2, "output 1", "output 2"
+    ),
+    "lines": Case(
+        lambda **kw: plot_samples(draws(50, 9), draws(50, 9), **kw),
+        2,
+        "output",
+        "units of the data",
+    ),
+    "histogram": Case(
+        lambda **kw: plot_samples(draws(50, 1), draws(50, 1), **kw), 2, "output 1", "density"
+    ),
+    "mixture prior": Case(
+        lambda **kw: plot_prior_densities(
+            MixturePrior(num_latents=5, num_components=2), posterior=draws(4, 10, 5), **kw
+        ),
+        5,
+        "z",
+        "density",
+    ),
+    "unbounded prior": Case(
+        lambda **kw: plot_prior_densities(
+            MixturePrior(num_latents=2, reference=torch.distributions.Normal(0.5, 1.0)), **kw
+        ),
+        2,
+        "z",
+        "density",
+    ),
+    "product prior": Case(
+        lambda **kw: plot_prior_densities(
+            ProductPrior(num_latents=3, num_components=2), posterior=draws(9, 3, 2), **kw
+        ),
+        3,
+        "z",
+        "density",
+    ),
+    "functions": Case(
+        lambda **kw: plot_functions(KANGenerator(6, 64), **kw), 6, "z", "added to output"
+    ),
+    "functions of a layer": Case(
+        lambda **kw: plot_functions(KANLayer(2, 3), **kw), 2, "z", "added to output"
+    ),
+    "strips": Case(
+        lambda **kw: plot_functions(KANGenerator(4, 64), image_shape=(8, 8), **kw), 4, "", "latent"
+    ),
+    "thermodynamic curve": Case(
+        lambda **kw: plot_thermodynamic_curve(sample_ladder(), **kw), 2, "temperature t", "nats"
+    ),
+    "thermodynamic curve of a datum": Case(
+        lambda **kw: plot_thermodynamic_curve(sample_ladder(), datum=1, **kw), 2, "temp", "nats"
+    ),
+    "loss": Case(lambda **kw: plot_loss(METRICS, **kw), 1, "epoch", "nats per datum"),
+    "held-out loss": Case(lambda **kw: plot_loss(HELD_OUT, **kw), 1, "epoch", "nats per datum"),
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    """Draws in memory and leaves no figure open."""
+    with mpl.rc_context({"backend": "agg"}):
+        yield
+    pyplot.close("all")
+
+
+def as_list(axes: object) -> list[Axes]:
+    return list(np.array(axes, dtype=object).reshape(-1))
+
+
+def assert_panels_do_not_overlap(axes: list[Axes]) -> None:
+    figure = axes[0].figure
+    figure.canvas.draw()
+    boxes = [one.get_tightbbox() for one in figure.axes]
+    for first, second in combinations(boxes, 2):
+        width = min(first.x1, second.x1) - max(first.x0, second.x0)
+        height = min(first.y1, second.y1) - max(first.y0, second.y0)
+        assert width <= 1 or height <= 1, "two panels overlap by more than a pixel"
+
+
+@every_case
+def test_plot_returns_labelled_axes_that_do_not_overlap(case: Case) -> None:
+    axes = as_list(case.plot())
+    assert len(axes) == case.count
+    assert case.xlabel in axes[-1].get_xlabel()
+    assert case.ylabel in axes[0].get_ylabel()
+    assert all(one.has_data() for one in axes)
+    assert_panels_do_not_overlap(axes)
+
+
+@every_case
+def test_plot_draws_on_the_axes_given(case: Case) -> None:
+    given = as_list(Figure().subplots(1, case.count))
+    returned = as_list(case.plot(axes=given if case.count > 1 else given[0]))
+    assert returned == given
+    assert all(one.has_data() for one in given)
+    assert not pyplot.get_fignums(), "a figure was opened although axes were given"
+
+
+@every_case
+def test_plot_leaves_the_settings_and_shows_nothing(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyplot, "show", lambda: pytest.fail("the plot called show"))
+    before = dict(mpl.rcParams)
+    case.plot()
+    assert dict(mpl.rcParams) == before
+
+
+def test_densities_are_those_of_the_prior() -> None:
+    prior = MixturePrior(num_latents=2)
+    (reference, curve) = plot_prior_densities(prior)[1].get_lines()
+    z, density = (torch.as_tensor(values).float() for values in curve.get_data())
+    expected = prior.densities().log_prob(z[:, None]).exp()[:, 1]
+    torch.testing.assert_close(density, expected.detach())
+    assert np.allclose(reference.get_ydata(), 1)
+
+
+def test_functions_of_the_largest_range_stand_out() -> None:
+    layer = KANLayer(1, 6)
+    with torch.no_grad():
+        layer.coefficients[..., 4] *= 50
+    (axes,) = plot_functions(layer, num_highlighted=1)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["5"]
+
+
+def test_thermodynamic_curve_quotes_its_area() -> None:
+    samples = sample_ladder()
+    _, right = plot_thermodynamic_curve(samples)
+    curve = samples.log_likelihood.mean((0, 1, 3))
+    area = float(torch.trapezoid(curve, samples.temperatures))
+    assert f"{area:.2f} nats" in right.get_title()
+
+
+def test_mosaic_separates_images_by_one_pixel() -> None:
+    sheet = mosaic(np.ones((3, 2, 2)), num_columns=2)
+    assert sheet.shape == (5, 5)
+    assert np.isnan(sheet[2]).all()
+    assert np.isnan(sheet[:, 2]).all()
+    assert np.nansum(sheet) == 12
+
+
+def test_save_writes_a_picture_and_closes_it(tmp_path: Path) -> None:
+    save(plot_loss(METRICS), tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert not pyplot.get_fignums()
+
+
+PRIOR = MixturePrior(num_latents=3)
+BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
+    (lambda: plot_samples(draws(5, 2), draws(5, 3)), ValueError, "of the same outputs"),
+    (lambda: plot_samples(draws(5), draws(5)), ValueError, "(5,)"),
+    (lambda: plot_samples(draws(5, 9), draws(5, 9), image_shape=(2, 4)), ValueError, "9 pixels"),
+    (lambda: plot_samples(draws(0, 2), draws(5, 2)), ValueError, "nothing finite"),
+    (lambda: plot_prior_densities(PRIOR, posterior=draws(5, 4)), ValueError, "(..., 3)"),
+    (lambda: plot_prior_densities(PRIOR, axes=Figure().subplots(1, 2)), ValueError, "3 axes"),
+    (lambda: plot_loss(METRICS, axes="here"), TypeError, "matplotlib axes"),  # type: ignore[arg-type]
+    (lambda: plot_loss([]), ValueError, "Pass Fit.metrics"),
+    (lambda: plot_loss([{"epoch": 1}]), ValueError, "'loss_per_datum'"),
+    (lambda: plot_functions(torch.nn.Linear(1, 1)), TypeError, "got Linear"),  # type: ignore[arg-type]
+    (lambda: plot_functions(KANLayer(1, 9), image_shape=(2, 4)), ValueError, "9 outputs"),
+    (lambda: plot_thermodynamic_curve(sample_ladder(), datum=9), IndexError, "9"),
+    (lambda: panels(1, [None]), TypeError, "None"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "match"), BAD_INPUT)
+def test_bad_input(call: Callable[[], object], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=re.escape(match)):
+        call()
