@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pyro.infer import ELBO
 from torch import Tensor
 
+from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.guides.validation import check_count
 
 Model = Callable[[Tensor], object]
@@ -59,7 +60,7 @@ class Recipe:
     name: str
     build_guide: Callable[[Model, Tensor], Model]
     objective: ELBO
-    estimators: tuple[ELBO, ...] = ()
+    estimators: tuple[EvidenceEstimator, ...] = ()
     num_epochs: int = 100
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -75,7 +76,7 @@ class Recipe:
                 f"got {self.objective!r}."
             )
         for estimator in self.estimators:
-            if not hasattr(estimator, "estimate"):
+            if not isinstance(estimator, EvidenceEstimator):
                 raise TypeError(f"estimators must be EvidenceEstimators; got {estimator!r}.")
         for name in ("num_epochs", "batch_size"):
             check_count(name, getattr(self, name))
