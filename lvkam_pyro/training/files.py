@@ -1,6 +1,7 @@
 """Files that are either the old ones or the new ones, never half of each."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -27,9 +28,30 @@ def write_atomically(path: Path, content: bytes) -> None:
         ...     path.read_bytes(), len(os.listdir(folder))
         (b'epoch 2', 1)
     """
+    replace_file(path, lambda temporary: _write_and_flush(temporary, content))
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Replaces a file by what `write` makes of a temporary one in the same folder.
+
+    Args:
+        path: The file, in an existing folder.
+        write: Writes all of the new file, to the path that it is given.
+
+    Raises:
+        OSError: As `write_atomically`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "notes.txt"
+        ...     replace_file(path, lambda temporary: temporary.write_text("done"))
+        ...     path.read_text()
+        'done'
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        _write_and_flush(temporary, content)
+        write(temporary)
         os.replace(temporary, path)
     except OSError as error:
         reason = f"cannot write ({error.strerror}); what the file held before is intact"

@@ -52,12 +52,9 @@ class Journal:
             CheckpointError: If the checkpoint is damaged or of another training.
             OSError: If the folder cannot be written.
         """
+        if not resume:
+            self.folder.check_free()
         state = self.read() if self.folder.checkpoint.exists() else None
-        if state is not None and not resume:
-            raise FileExistsError(
-                f"{self.folder.path} holds a run already. Resume it (resume=True, --resume), or "
-                "choose another folder."
-            )
         self.folder.write_settings({"training": self.identity, "versions": versions()})
         return state
 

@@ -81,6 +81,14 @@ class RunFolder:
         except FileExistsError as error:
             raise NotADirectoryError(f"{self.path} is a file; a run needs a folder.") from error
 
+    def check_free(self) -> None:
+        """Raises FileExistsError if the folder holds a run already."""
+        if self.checkpoint.exists():
+            raise FileExistsError(
+                f"{self.path} holds a run already. Resume it (resume=True, --resume), remove it "
+                "(--overwrite), or choose another folder."
+            )
+
     def clear(self) -> None:
         """Removes the files of a run, and leaves every other file where it is."""
         results = [self.evidence(".csv"), self.evidence(".json"), self.posterior]

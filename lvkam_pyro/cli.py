@@ -1,0 +1,197 @@
+"""The `lvkam` command: its arguments, and what it says and returns when something is wrong."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyro
+import torch
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from lvkam_pyro import __version__
+from lvkam_pyro.commands.compare import compare_command, evidence_command
+from lvkam_pyro.commands.diagnose import diagnose_command
+from lvkam_pyro.commands.fit import fit_command
+from lvkam_pyro.commands.sample import sample_command
+from lvkam_pyro.commands.setup import check_device
+from lvkam_pyro.guides.validation import check_count
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""The exit codes: done; failed while running; wrong usage or input; stopped by Ctrl-C."""
+
+_COMMANDS: dict[str, Callable[..., str]] = {
+    "fit": fit_command,
+    "evidence": evidence_command,
+    "compare": compare_command,
+    "sample": sample_command,
+    "diagnose": diagnose_command,
+}
+
+_WRONG_INPUT = (
+    ArgumentError,
+    ValueError,
+    TypeError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: What follows `lvkam`; None: those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 failed while running, 2 wrong usage or input, 130 Ctrl-C.
+
+    Example:
+        >>> main(["fit", "no_such_model"])
+        2
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = make_parser().parse_args(given)
+        return _run(options[options["command"]], _COMMANDS[options["command"]])
+    except KeyboardInterrupt:
+        return _say("interrupted." + _how_to_go_on(given), INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of the output, such as `head`, has left: nothing to say, nobody to tell.
+        return OK
+    except _WRONG_INPUT as error:
+        return _report(error, WRONG_INPUT, given)
+    except Exception as error:
+        return _report(error, FAILED, given)
+
+
+def make_parser() -> ArgumentParser:
+    """The parser of all commands.
+
+    Example:
+        >>> make_parser().parse_args(["fit", "digits", "--seed=3"])["fit"]["seed"]
+        3
+    """
+    parser = ArgumentParser(
+        prog="lvkam",
+        description="The Latent Variable KAN: train, weigh, compare.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lvkam_pyro {__version__}")
+    commands = parser.add_subcommands(required=True, dest="command")
+    commands.add_subcommand("fit", _fit_parser(), help="train a model by a recipe")
+    commands.add_subcommand("evidence", _evidence_parser(), help="estimate a run's evidence")
+    commands.add_subcommand("compare", _compare_parser(), help="the evidence by several recipes")
+    commands.add_subcommand("sample", _sample_parser(), help="draw data from a run's model")
+    commands.add_subcommand("diagnose", _diagnose_parser(), help="posterior, and what is wrong")
+    return parser
+
+
+def _common_parser(description: str) -> ArgumentParser:
+    parser = ArgumentParser(description=description, exit_on_error=False)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; one is best here")
+    parser.add_argument("--device", type=str, default="cpu", help="as torch names it: cpu, cuda")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _fit_parser() -> ArgumentParser:
+    parser = _common_parser("Trains a model by a recipe, and keeps the run in a folder.")
+    parser.add_argument("model", type=str, help="a model program: name, or path of a .py file")
+    parser.add_argument("--inference", type=str, default="amortized", help="a recipe, likewise")
+    _add_set(parser)
+    parser.add_argument("--data", type=Path | None, default=None, help=".npy, .npz or .csv")
+    parser.add_argument("--out", type=Path | None, default=None, help="folder; else runs/MODEL")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="remove the folder's old run")
+    return parser
+
+
+def _evidence_parser() -> ArgumentParser:
+    parser = _common_parser("Estimates the evidence of held-out data by the run's own recipe.")
+    _add_run(parser)
+    _add_num_data(parser)
+    return parser
+
+
+def _compare_parser() -> ArgumentParser:
+    parser = _common_parser("Estimates the evidence of held-out data by several recipes.")
+    parser.add_argument("model", type=str, help="the model, whose run is in runs/MODEL")
+    parser.add_argument("--run", type=Path | None, default=None, help="another run folder")
+    recipes = ["amortized", "thermodynamic", "elbo"]
+    parser.add_argument("--inference", type=str, nargs="+", default=recipes, help="recipes")
+    _add_set(parser)
+    _add_num_data(parser)
+    return parser
+
+
+def _sample_parser() -> ArgumentParser:
+    parser = _common_parser("Draws data from the model of a run.")
+    _add_run(parser)
+    parser.add_argument("--num-samples", type=int, default=1000, help="how many")
+    return parser
+
+
+def _diagnose_parser() -> ArgumentParser:
+    parser = _common_parser("Draws the posterior of held-out data and says what is wrong.")
+    _add_run(parser)
+    _add_num_data(parser, default=20)
+    return parser
+
+
+def _add_run(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, help="a run folder, or a model whose run is runs/MODEL")
+
+
+def _add_set(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", dest="assignments", metavar="KEY=VALUE", type=str, nargs="+", action="extend",
+        default=[], help="options of the model and the recipe",
+    )  # fmt: skip
+
+
+def _add_num_data(parser: ArgumentParser, default: int | None = None) -> None:
+    text = "use only the first of the held-out data"
+    parser.add_argument("--num-data", type=int | None, default=default, help=text)
+
+
+def _run(options: Namespace, command: Callable[..., str]) -> int:
+    values = {key: value for key, value in options.as_dict().items() if key != "debug"}
+    torch.set_num_threads(check_count("--threads", values.pop("threads")))
+    check_count("--seed", values["seed"], minimum=0)
+    check_device(values["device"])
+    with pyro.get_param_store().scope():
+        print(command(**values))
+    return OK
+
+
+def _report(error: Exception, code: int, arguments: Sequence[str]) -> int:
+    if "--debug" in arguments:
+        raise error
+    return _say(f"error: {_one_line(error)}", code)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    text = " ".join(str(error).split())
+    known = isinstance(error, _WRONG_INPUT) or type(error).__module__.startswith("lvkam_pyro")
+    return text if known else f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _say(text: str, code: int) -> int:
+    print(f"lvkam: {text}", file=sys.stderr)
+    return code
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    if "fit" not in arguments:
+        return ""
+    again = [argument for argument in arguments if argument not in {"--overwrite", "--resume"}]
+    return f" Whole epochs are kept; go on by: lvkam {shlex.join(again)} --resume"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

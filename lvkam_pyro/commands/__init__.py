@@ -1,0 +1,1 @@
+"""What each `lvkam` command does, on programs and run folders."""

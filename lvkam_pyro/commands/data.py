@@ -1,0 +1,92 @@
+"""Data files for the command line: .npy, .npz and .csv."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lvkam_pyro.training.validation import as_data
+
+_HELD_OUT_FRACTION = 0.2
+
+
+def read_data(path: str | Path, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Reads data and holds a fifth of them out.
+
+    Args:
+        path: A `.npy` array, a `.npz` archive with `x_train` and `x_test` or with one array, or a
+            `.csv` of numbers, with or without a line of names.
+        seed: Of the split, where the file does not make it.
+
+    Returns:
+        Data to train on and held-out data, in torch's default dtype.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not of these kinds, is damaged, or holds fewer than two data.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/x.npy", np.ones((10, 3)))
+        ...     train, test = read_data(f"{folder}/x.npy")
+        >>> train.shape, test.shape
+        (torch.Size([8, 3]), torch.Size([2, 3]))
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no data file {path}.")
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
+    if path.suffix not in readers:
+        raise ValueError(f"{path} must end in {', '.join(readers)}; convert it to one of them.")
+    try:
+        arrays = [_as_tensor(array, path) for array in readers[path.suffix](path)]
+    except (ValueError, EOFError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"Cannot read {path}: {error}") from error
+    return (arrays[0], arrays[1]) if len(arrays) == 2 else _split(arrays[0], seed, path)
+
+
+def _read_npy(path: Path) -> list[NDArray[np.generic]]:
+    return [np.load(path, allow_pickle=False)]
+
+
+def _read_npz(path: Path) -> list[NDArray[np.generic]]:
+    with np.load(path, allow_pickle=False) as archive:
+        names = list(archive)
+        if {"x_train", "x_test"} <= set(names):
+            return [archive["x_train"], archive["x_test"]]
+        if len(names) != 1:
+            raise ValueError(
+                f"it holds the arrays {', '.join(names)}; name two of them x_train and x_test, or "
+                "keep one"
+            )
+        return [archive[names[0]]]
+
+
+def _read_csv(path: Path) -> list[NDArray[np.generic]]:
+    with path.open(encoding="utf-8") as file:
+        first = file.readline().split(",")
+    return [np.loadtxt(path, delimiter=",", skiprows=int(not _is_numeric(first)), ndmin=2)]
+
+
+def _is_numeric(cells: list[str]) -> bool:
+    try:
+        return bool([float(cell) for cell in cells])
+    except ValueError:
+        return False
+
+
+def _as_tensor(array: NDArray[np.generic], path: Path) -> Tensor:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"it must hold numbers; it holds {array.dtype}")
+    return as_data(array.astype(str(torch.get_default_dtype())[6:]), name=path.name)
+
+
+def _split(x: Tensor, seed: int, path: Path) -> tuple[Tensor, Tensor]:
+    if len(x) < 2:
+        raise ValueError(f"{path} must hold at least two data, one to hold out; got {len(x)}.")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    num_test = max(1, int(_HELD_OUT_FRACTION * len(x)))
+    return x[order[num_test:]], x[order[:num_test]]

@@ -1,0 +1,88 @@
+"""The pictures of a run: what the model draws, its densities, its functions, its loss."""
+
+from pathlib import Path
+
+from pyro import poutine
+from torch import Tensor
+
+from lvkam_pyro.commands.setup import Setup
+from lvkam_pyro.diagnostics.plots.densities import plot_prior_densities
+from lvkam_pyro.diagnostics.plots.functions import plot_functions
+from lvkam_pyro.diagnostics.plots.loss import plot_loss
+from lvkam_pyro.diagnostics.plots.samples import plot_samples
+from lvkam_pyro.diagnostics.plots.style import save
+from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.guides.structure import record_once
+from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.training.loop import Fit
+from lvkam_pyro.training.recipe import Model
+from lvkam_pyro.training.run_folder import RunFolder
+
+
+def draw_data(model: Model, x: Tensor, *, seed: int = 0) -> Tensor:
+    """Draws new data from the model.
+
+    Args:
+        model: Any Pyro model of one tensor.
+        x: Data of the shape (N, ...) to draw; their values do not matter.
+        seed: Of the draws.
+
+    Returns:
+        The model's data site, of the shape of x.
+
+    Raises:
+        ValueError: If no observed site has that shape.
+
+    Example:
+        >>> import torch
+        >>> from lvkam_pyro.programs import load_program
+        >>> model = load_program("model", "linear_gaussian").build({})
+        >>> draw_data(model, torch.zeros(7, 5)).shape
+        torch.Size([7, 5])
+    """
+    with seeded_rng(seed, x):
+        observed = record_once(model, x).observations
+        sites = record_once(poutine.uncondition(model), x).sites
+    for name in observed:
+        value = sites[name]["value"] if name in sites else None
+        if isinstance(value, Tensor) and value.shape == x.shape:
+            return value
+    raise ValueError(
+        f"None of the model's observed sites ({', '.join(observed)}) draws data like x."
+    )
+
+
+def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
+    """Writes `plots/*.png` of a fit.
+
+    `samples.png` and `loss.png` are made of any model; `densities.png` and `functions.png` of an
+    LVKAM.
+
+    Args:
+        folder: The run folder.
+        setup: Its programs; a model program may say `IMAGE_SHAPE = (height, width)`.
+        fit: What was fitted.
+        x: Data to show beside the samples.
+    """
+    folder.plots.mkdir(parents=True, exist_ok=True)
+    image_shape = image_shape_of(setup, x)
+    samples = draw_data(fit.model, x, seed=setup.seed)
+    save(plot_samples(x, samples, image_shape=image_shape), folder.plots / "samples.png")
+    save(plot_loss(fit.metrics), folder.plots / "loss.png")
+    if isinstance(fit.model, LVKAM):
+        _save_functions(folder.plots, fit.model, image_shape)
+
+
+def image_shape_of(setup: Setup, x: Tensor) -> tuple[int, int] | None:
+    """Height and width of a datum, if the model program says it and the data agree."""
+    shape: tuple[int, int] | None = getattr(setup.model.module, "IMAGE_SHAPE", None)
+    fits = shape is not None and x.dim() == 2 and shape[0] * shape[1] == x.shape[1]
+    return shape if fits else None
+
+
+def _save_functions(plots: Path, model: LVKAM, image_shape: tuple[int, int] | None) -> None:
+    save(plot_prior_densities(model.prior), plots / "densities.png")
+    if isinstance(model.generator, KANGenerator):
+        axes = plot_functions(model.generator, image_shape=image_shape)
+        save(axes, plots / "functions.png")

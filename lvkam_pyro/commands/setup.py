@@ -1,0 +1,165 @@
+"""What a run is made of: programs with their options, data and a seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lvkam_pyro.commands.data import read_data
+from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.programs import Program, load_program
+from lvkam_pyro.training.loop import Fit, load_fit
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that decides a run, as `settings.json` keeps it.
+
+    Attributes:
+        model: The model program.
+        model_options: Its options, as `Program.parse` returns them.
+        inference: The recipe's program.
+        inference_options: Its options.
+        data: A data file, or None for the model program's own data.
+        seed: Of the data, the model's first parameters and the training.
+        device: Where it computes, as torch names it.
+    """
+
+    model: Program
+    model_options: Mapping[str, Any]
+    inference: Program
+    inference_options: Mapping[str, Any]
+    data: Path | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+    def to_settings(self) -> dict[str, object]:
+        """The entries of `settings.json`."""
+        return {
+            "model": {"program": self.model.reference, "options": dict(self.model_options)},
+            "inference": {
+                "program": self.inference.reference,
+                "options": dict(self.inference_options),
+            },
+            "data": None if self.data is None else str(self.data.resolve()),
+            "seed": self.seed,
+        }
+
+    def load_data(self) -> tuple[Tensor, Tensor]:
+        """Data to train on and held-out data, on the device."""
+        if self.data is None:
+            train, test = self.model.module.load_data(seed=self.seed)
+        else:
+            train, test = read_data(self.data, seed=self.seed)
+        return train.to(self.device), test.to(self.device)
+
+    def build_model(self, x: Tensor) -> Any:  # noqa: ANN401
+        """The model with its first parameters, which the seed decides."""
+        with seeded_rng(self.seed, x):
+            model = self.model.build(self.model_options)
+        return model.to(self.device) if isinstance(model, nn.Module) else model
+
+    def build_recipe(self) -> Recipe:
+        """The recipe."""
+        recipe: Recipe = self.inference.build(self.inference_options)
+        return recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its folder.
+
+    Attributes:
+        folder: The folder.
+        setup: What it was made of.
+        fit: Model, guide and metrics at its newest checkpoint.
+        x: The data that it was trained on.
+        x_test: The held-out data.
+    """
+
+    folder: RunFolder
+    setup: Setup
+    fit: Fit
+    x: Tensor
+    x_test: Tensor
+
+
+def load_setup(folder: RunFolder, *, device: str = "cpu") -> Setup:
+    """Reads what a run is made of; its programs are found by name or path and run.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        ValueError: If its settings do not name programs.
+    """
+    settings = folder.read_settings()
+    try:
+        (model, model_options), (inference, inference_options) = (
+            _load(kind, settings[kind]) for kind in ("model", "inference")
+        )
+        data, seed = settings["data"], int(str(settings["seed"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder.settings} does not say which programs the run is made of (no {error}): it "
+            "was not made by `lvkam fit`."
+        ) from error
+    path = None if data is None else Path(str(data))
+    return Setup(model, model_options, inference, inference_options, path, seed, device)
+
+
+def load_run(path: str | Path, *, device: str = "cpu") -> Run:
+    """Rebuilds a run from its folder: the programs by name, the weights from the checkpoint.
+
+    Args:
+        path: The folder, or the name of a model whose folder is `runs/NAME`.
+        device: Where to put it.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If the settings are damaged, or a program cannot be found.
+        CheckpointError: If the checkpoint is damaged, or its data have changed.
+    """
+    folder = find_run(path)
+    setup = load_setup(folder, device=device)
+    x, x_test = setup.load_data()
+    model = setup.build_model(x)
+    fit = load_fit(model, x, setup.build_recipe(), folder.path, seed=setup.seed)
+    return Run(folder, setup, fit, x, x_test)
+
+
+def find_run(name: str | Path) -> RunFolder:
+    """The folder of a run, given by its path or by the model's name."""
+    candidates = [RunFolder(name), default_folder(str(name))]
+    for folder in candidates:
+        if folder.settings.is_file():
+            return folder
+    tried = " or ".join(str(folder.path) for folder in candidates)
+    raise FileNotFoundError(f"There is no run at {tried}. Make one by `lvkam fit`.")
+
+
+def default_folder(model: str) -> RunFolder:
+    """Where the run of a model is, unless another folder is named: `runs/NAME`."""
+    return RunFolder(Path("runs") / Path(model).stem)
+
+
+def check_device(device: str) -> str:
+    """The device's name, once a tensor has been put on it.
+
+    Raises:
+        ValueError: If torch cannot compute there.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Cannot compute on the device {device!r}: {reason}") from error
+    return device
+
+
+def _load(kind: Any, entry: Any) -> tuple[Program, dict[str, Any]]:  # noqa: ANN401
+    program = load_program(kind, entry["program"])
+    return program, program.parse(entry["options"])
