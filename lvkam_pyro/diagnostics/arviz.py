@@ -4,7 +4,8 @@ The only file that knows which ArviZ is installed: before 1.0 its object is `Inf
 then it is xarray's `DataTree`. The groups are the same.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import arviz as az
@@ -21,11 +22,12 @@ from lvkam_pyro.diagnostics.datasets import (
 )
 from lvkam_pyro.diagnostics.draws import Draws, complete_draws, draw_prior, resample
 from lvkam_pyro.diagnostics.layout import DataLayout
-from lvkam_pyro.diagnostics.marginal import bootstrap_importance, bootstrap_ladder, draw_estimate
+from lvkam_pyro.diagnostics.marginal import bootstrap_importance, draw_estimate
 from lvkam_pyro.diagnostics.proposal import proposal_groups
 from lvkam_pyro.diagnostics.thermodynamic import ladder_group, thermodynamic_group
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
@@ -78,8 +80,8 @@ def to_arviz(
         - `posterior`, `posterior_predictive`, `prior`, `prior_predictive` and `observed_data`;
         - `log_likelihood`: the MARGINAL log p(x), with the latents integrated out, where `az.loo`
           and `az.compare` look. Its draws are the sampling law of its estimate: of `evidence` if
-          that is one estimate, else of the guide's importance sampling, else of the ladder's
-          steppingstone. `conditional_log_likelihood` holds log p(x|z) for each draw;
+          that is one estimate, else of steppingstone on the ladder, else of importance sampling
+          with the guide. `conditional_log_likelihood` holds log p(x|z) for each draw;
         - `log_prior`: log p(z) for each draw;
         - `proposal` and `importance`, with a guide: particles, log weights, plain and Pareto
           smoothed; ESS, Pareto k and log evidence a datum;
@@ -113,7 +115,7 @@ def to_arviz(
         particles = _draw_chains(model, guide, x, ladder, layout, num_chains, num_particles)
         posterior = _posterior(model, x, layout, particles, ladder, num_draws)
         prior = [draw_prior(model, x, len(chain.log_prior), layout) for chain in posterior]
-        marginal = _marginal(estimates, particles, ladder, posterior)
+        marginal = _marginal(_best_estimate(estimates, ladder), particles, posterior)
     dims = (*SAMPLE, layout.data_dim)
     groups = posterior_groups(posterior, layout) | prior_groups(prior, layout)
     groups["log_likelihood"] = dataset({layout.observed_name: (dims, marginal)})
@@ -128,19 +130,23 @@ def to_arviz(
     return _from_datatree(xr.DataTree.from_dict(filled))
 
 
-def _estimates(evidence: Evidence | EvidenceComparison | None) -> dict[str, Evidence]:
-    """Display name to estimate."""
+def _estimates(evidence: Evidence | EvidenceComparison | None) -> list[Evidence]:
+    """All estimates, which must be of one model."""
     if evidence is None:
-        return {}
+        return []
     if isinstance(evidence, Evidence):
-        return {evidence.estimator: evidence}
-    return {row.estimator: row for row in evidence.rows}
+        return [evidence]
+    models = sorted({row.model for row in evidence})
+    if len(models) > 1:
+        raise ValueError(
+            f"Expected evidence of one model, got a comparison of {models}. Compare the estimators "
+            "of this model alone, or pass one Evidence."
+        )
+    return [row.evidence for row in evidence]
 
 
-def _check_same_data(
-    x: Tensor, ladder: PowerSamples | None, estimates: Mapping[str, Evidence]
-) -> None:
-    hashes = {name: one.data_hash for name, one in estimates.items()}
+def _check_same_data(x: Tensor, ladder: PowerSamples | None, estimates: Sequence[Evidence]) -> None:
+    hashes = {one.estimator: one.data_hash for one in estimates}
     if ladder is not None:
         hashes["ladder"] = ladder.data_hash
     other = [name for name, data_hash in hashes.items() if data_hash != hash_data(x)]
@@ -189,20 +195,19 @@ def _posterior(
     return [complete_draws(model, x, chain, layout) for chain in latents]
 
 
+def _best_estimate(estimates: Sequence[Evidence], ladder: PowerSamples | None) -> Evidence | None:
+    """The one estimate given, or the ladder's; None where only particles can tell."""
+    if len(estimates) == 1:
+        return estimates[0]
+    return None if ladder is None else SteppingStone().estimate_from(ladder)
+
+
 def _marginal(
-    estimates: Mapping[str, Evidence],
-    particles: list[Particles],
-    ladder: PowerSamples | None,
-    posterior: list[Draws],
+    estimate: Evidence | None, particles: list[Particles], posterior: list[Draws]
 ) -> Tensor:
     """Draws of the marginal log-likelihood, as many as of the posterior: `(C, D, N)`."""
-    num_chains, num_draws = len(posterior), len(posterior[0].log_prior)
-    if len(estimates) == 1:
-        (one,) = estimates.values()
-        draws = draw_estimate(one, num_chains * num_draws)
-    elif ladder is not None and not particles:
-        draws = bootstrap_ladder(ladder, num_chains * num_draws)
-    else:
-        pooled = torch.cat([chain.log_weights for chain in particles])
-        draws = bootstrap_importance(pooled, num_chains * num_draws)
-    return draws.unflatten(0, (num_chains, num_draws))
+    shape = len(posterior), len(posterior[0].log_prior)
+    if estimate is not None:
+        return draw_estimate(estimate, math.prod(shape)).unflatten(0, shape)
+    pooled = torch.cat([chain.log_weights for chain in particles])
+    return bootstrap_importance(pooled, math.prod(shape)).unflatten(0, shape)

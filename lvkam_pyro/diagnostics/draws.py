@@ -112,7 +112,7 @@ def _complete(
     )
 
 
-class _Unobserved(Messenger):  # type: ignore[misc]
+class _Unobserved(Messenger):
     """Draws the observed sites, but neither factors nor `pyro.deterministic` sites.
 
     `poutine.uncondition` draws the latter too: inside a plate they come back with a second batch.

@@ -7,13 +7,10 @@ Carlo error in nats (0 if exact) instead of a number of parameters. Independent 
 would not do: `az.loo` takes their harmonic mean, which is too low by their whole variance.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.guides.power_posterior import PowerSamples
 
 
 def bootstrap_importance(log_weights: Tensor, num_draws: int) -> Tensor:
@@ -39,33 +36,10 @@ def bootstrap_importance(log_weights: Tensor, num_draws: int) -> Tensor:
         >>> bootstrap_importance(torch.full((100, 3), -2.0), 5).shape
         torch.Size([5, 3])
     """
-    return _log_mean(log_weights, _shares(num_draws, log_weights))
-
-
-def bootstrap_ladder(ladder: PowerSamples, num_draws: int) -> Tensor:
-    r"""Bayesian bootstrap over the chains of the steppingstone estimate.
-
-    .. math:: \sum_k \log \sum_c g_c \frac{1}{D} \sum_d e^{(t_{k+1} - t_k) l_{dckn}},
-              \qquad g \sim \mathrm{Dirichlet}(1, \dots, 1)
-
-    Chains are independent of each other; the draws of one chain are not.
-
-    Args:
-        ladder: Draws from the power posteriors.
-        num_draws: Number of draws.
-
-    Returns:
-        Draws `(num_draws, N)`.
-
-    References:
-        Xie, W. et al. (2011). Improving marginal likelihood estimation for Bayesian phylogenetic
-        model selection, equation 9. https://doi.org/10.1093/sysbio/syq085
-    """
-    steps = ladder.temperatures.diff().to(ladder.log_likelihood)
-    exponents = steps[:, None] * ladder.log_likelihood[:, :, :-1]
-    per_chain = exponents.logsumexp(0) - math.log(len(exponents))
-    shares = _shares(num_draws, per_chain)
-    return sum(_log_mean(rung, shares) for rung in per_chain.unbind(1))
+    shares = torch.empty(num_draws, len(log_weights)).exponential_().to(log_weights)
+    shares = shares / shares.sum(-1, keepdim=True)
+    largest = log_weights.amax(0).clamp(min=torch.finfo(log_weights.dtype).min)
+    return (shares @ (log_weights - largest).exp()).log() + largest
 
 
 def draw_estimate(evidence: Evidence, num_draws: int) -> Tensor:
@@ -80,14 +54,3 @@ def draw_estimate(evidence: Evidence, num_draws: int) -> Tensor:
     """
     noise = torch.randn(num_draws, len(evidence.log_evidence)).to(evidence.log_evidence)
     return evidence.log_evidence + evidence.standard_error * noise
-
-
-def _log_mean(log_values: Tensor, shares: Tensor) -> Tensor:
-    """Log of the weighted means over the first axis of `(S, N)`, for shares `(D, S)`."""
-    largest = log_values.amax(0).clamp(min=torch.finfo(log_values.dtype).min)
-    return (shares @ (log_values - largest).exp()).log() + largest
-
-
-def _shares(num_draws: int, log_weights: Tensor) -> Tensor:
-    shares = torch.empty(num_draws, len(log_weights)).exponential_().to(log_weights)
-    return shares / shares.sum(-1, keepdim=True)

@@ -1,6 +1,6 @@
 """Groups of a ladder of power posteriors, and the estimates of the log evidence."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 import xarray as xr
@@ -41,13 +41,13 @@ def ladder_group(ladder: PowerSamples, layout: DataLayout) -> xr.Dataset:
 
 
 def thermodynamic_group(
-    ladder: PowerSamples | None, estimates: Mapping[str, Evidence], layout: DataLayout
+    ladder: PowerSamples | None, estimates: Sequence[Evidence], layout: DataLayout
 ) -> xr.Dataset:
     """The thermodynamic curve a datum, and each estimator's log evidence.
 
     Args:
         ladder: Draws from the power posteriors, if there were any.
-        estimates: Display name to estimate.
+        estimates: Estimates of one model, named by their estimators.
         layout: `DataLayout.of(model, x)`.
 
     Returns:
@@ -62,12 +62,11 @@ def thermodynamic_group(
         coords |= _coords(ladder)
     if estimates:
         dims = ("estimator", layout.data_dim)
-        found = estimates.values()
         variables |= {
-            "log_evidence": (dims, torch.stack([one.log_evidence for one in found])),
-            "se": (dims, torch.stack([one.standard_error for one in found])),
+            "log_evidence": (dims, torch.stack([one.log_evidence for one in estimates])),
+            "se": (dims, torch.stack([one.standard_error for one in estimates])),
         }
-        coords["estimator"] = list(estimates)
+        coords["estimator"] = [one.estimator for one in estimates]
     return dataset(variables, coords=coords)
 
 

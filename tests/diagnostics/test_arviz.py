@@ -14,6 +14,8 @@ import xarray as xr
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.arviz import to_arviz
+from lvkam_pyro.evidence.comparison import compare_evidence
+from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from tests.diagnostics import programs
 from tests.statistics import assert_within_standard_errors
@@ -308,6 +310,36 @@ def test_bad_input(
     options = {"x": torch.ones(3)} | options
     with pytest.raises(error, match=re.escape(match)):
         to_arviz(model, options.pop("x"), **options)
+
+
+def test_evidence_is_kept_and_takes_the_place_of_the_guide(x: Tensor) -> None:
+    estimators = [ImportanceEvidence(2048), ImportanceEvidence(512)]
+    guide = programs.exact_guide
+    model = programs.linear_gaussian
+    comparison = compare_evidence(model, x, estimators, guide=guide, progress=False)
+    idata = to_arviz(model, x, evidence=comparison, num_draws=20)
+    assert dims(idata, "thermodynamic", "se") == ("estimator", "data")
+    first, second = (row.evidence for row in comparison)
+    both = torch.stack([first.log_evidence, second.log_evidence])
+    torch.testing.assert_close(values(idata, "thermodynamic", "log_evidence"), both)
+    # The prior's particles know less than this one estimate, which takes their place.
+    idata = to_arviz(model, x, evidence=first, num_draws=20)
+    marginal = values(idata, "log_likelihood", "x").flatten(0, 1)
+    error = first.standard_error.max() + 1e-4
+    assert (marginal - first.log_evidence).abs().max() < 6 * error
+
+
+def test_evidence_of_several_models_is_refused(x: Tensor) -> None:
+    models = {"a": programs.linear_gaussian, "b": programs.linear_gaussian}
+    comparison = compare_evidence(models, x, [ImportanceEvidence(64)], progress=False)
+    with pytest.raises(ValueError, match="of one model"):
+        to_arviz(programs.linear_gaussian, x, evidence=comparison)
+
+
+def test_evidence_of_other_data_is_refused(x: Tensor) -> None:
+    evidence = ImportanceEvidence(64).estimate(programs.linear_gaussian, x)
+    with pytest.raises(ValueError, match="Importance was computed for others"):
+        to_arviz(programs.linear_gaussian, x + 1, evidence=evidence)
 
 
 def test_ladder_of_other_data_is_refused(x: Tensor, ladder: PowerSamples) -> None:

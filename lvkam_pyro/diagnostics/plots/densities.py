@@ -78,8 +78,9 @@ def plot_prior_densities(
         for colour, curve in zip(_colours(len(curves[latent])), curves[latent][1:], strict=False):
             one.plot(as_array(z), curve, color=colour)
         one.set_title(f"latent {latent + 1}")
+    top = max(one.dataLim.y1 for one in all_axes)
     for one in all_axes:
-        one.set_ylim(0, 1.05 * max(float(curves.max()), float(reference.max())))
+        one.set_ylim(0, 1.05 * top)
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="density")
     legend_above(all_axes, own_figure=axes is None)
     return all_axes

@@ -49,7 +49,7 @@ def plot_samples(
         ['data', 'draws from the model']
     """
     sides = _check(as_array(x), as_array(samples), image_shape)
-    size = (2.8, 2.9) if image_shape else (3.0, 2.5)
+    size = (2.8, 2.65) if image_shape else (3.0, 2.5)
     pair = panels(2, axes, num_columns=2, size=size, share=image_shape is None)
     if image_shape is not None:
         _plot_images(pair, sides, image_shape)
