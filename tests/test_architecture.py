@@ -24,6 +24,7 @@ ROOMS = [
     "training",
     "diagnostics",
     "programs",
+    "commands",
     "cli",
 ]
 MAX_LINES = 400
