@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lvkam_pyro.distributions.panels import unit_nodes
 
-_NEWTON_STEPS = 3
+_NEWTON_STEPS = 2
 
 
 def integrate_from(log_density: Callable[[Tensor], Tensor], low: Tensor, z: Tensor) -> Tensor:
@@ -26,21 +26,25 @@ def integrate_from(log_density: Callable[[Tensor], Tensor], low: Tensor, z: Tens
 
 
 def invert_in_panel(
-    log_density: Callable[[Tensor], Tensor], low: Tensor, width: Tensor, mass: Tensor
+    log_density: Callable[[Tensor], Tensor],
+    low: Tensor,
+    width: Tensor,
+    mass: Tensor,
+    total: Tensor,
 ) -> Tensor:
     r"""The point `z` of a panel below which the panel holds the given mass.
 
     Starts from the exact solution for a density that is log-linear across the panel and takes
-    three Newton steps, kept inside the panel, with the partial integral as the residual.
+    two Newton steps, kept inside the panel, with the partial integral as the residual.
 
     Arguments:
         log_density: Elementwise log density; takes `(n, *shape)` as well as `shape`.
         low: Lower end of each panel.
         width: Width of each panel.
         mass: Wanted :math:`\int_{low}^{z} p`, between 0 and the mass of the panel.
+        total: Mass of each panel.
     """
     high = low + width
-    total = integrate_from(log_density, low, high)
     slope = log_density(high) - log_density(low)
     z = low + width * _log_linear_quantile((mass / total).clamp(0, 1), slope)
     for _ in range(_NEWTON_STEPS):

@@ -63,10 +63,12 @@ class LogSplineMixture(EnergyMixture):
         mass = (target - below.gather(1, slot)).clamp(min=0)
         component, panel = slot // num_panels, slot % num_panels
         latent = torch.arange(len(flat), device=flat.device)[:, None]
-        weights = self.log_weights.double().exp().reshape(len(flat), -1)
-        row = latent * weights.shape[-1] + component
+        row = latent * self.logits.shape[-1] + component
         density = self.components._density_of(row, panel)
         low = self.panels.edges[panel]
         width = self.panels.edges[panel + 1] - low
-        z = invert_in_panel(density, low, width, mass / weights.gather(1, component))
+        # The component's own density: its masses are the row's, divided by its weight.
+        weight = self.log_weights.double().exp().reshape(len(flat), -1).gather(1, component)
+        total = flat.gather(1, slot) / weight
+        z = invert_in_panel(density, low, width, mass / weight, total)
         return self._open(z.T.reshape(shape))

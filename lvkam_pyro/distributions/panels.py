@@ -30,8 +30,9 @@ class Panels:
 
     Each cell between two breakpoints is cut into at least 4 panels, all cells into at least 64,
     of 5 Gauss-Legendre nodes. Between breakpoints the integrand is smooth, so the error falls as
-    :math:`h^{10}`: below 1e-8 relative for an energy that changes by 15 across a cell. Where :math:`\pi_0` reaches beyond the
-    breakpoints, each tail has 32 panels that follow its quantiles down to a mass of 1e-14.
+    :math:`h^{10}`: below 1e-8 relative for an energy that changes by 15 across a cell.
+    Where :math:`\pi_0` reaches beyond the breakpoints, each tail has 32 panels that follow its
+    quantiles down to a mass of 1e-14.
 
     Arguments:
         breakpoints: Increasing ends of the cells, of shape `(G + 1,)`.

@@ -234,8 +234,10 @@ class UnivariateDensity(TorchDistribution):
         panel = self._panel_of_probability(u)
         low = self.panels.edges[panel]
         width = self.panels.edges[panel + 1] - low
-        mass = u * self._table.cdf[..., -1] - self._rows(self._table.cdf, panel)
-        return self._open(invert_in_panel(self._density_in(panel), low, width, mass))
+        cdf = self._table.cdf
+        mass = u * cdf[..., -1] - self._rows(cdf, panel)
+        total = self._rows(cdf.diff(), panel)
+        return self._open(invert_in_panel(self._density_in(panel), low, width, mass, total))
 
     def _panel_of_probability(self, u: Tensor) -> Tensor:
         inner = self._table.cdf[..., 1:-1].reshape(self._parameter_shape.numel(), -1)

@@ -11,11 +11,11 @@ from lvkam_pyro.guides.sites import Site, SiteRecorder
 from lvkam_pyro.guides.structure import Model, subsampling_scale
 
 
-class _LastLatentDrawnError(Exception):
+class LastLatentDrawnError(Exception):
     """The prior is complete: what the model would compute next is its likelihood."""
 
 
-class _PriorRun(SiteRecorder):
+class PriorRun(SiteRecorder):
     """Lets a model draw its latents, at their own density, and stops it after the last."""
 
     def __init__(self, last: str | None) -> None:
@@ -31,7 +31,7 @@ class _PriorRun(SiteRecorder):
     def _pyro_post_sample(self, msg: Site) -> None:
         super()._pyro_post_sample(msg)
         if msg["name"] == self.last:
-            raise _LastLatentDrawnError
+            raise LastLatentDrawnError
 
 
 class PriorGuide:
@@ -76,8 +76,8 @@ class PriorGuide:
             Site name to draw.
         """
         hidden = pyro.poutine.block(hide_fn=_is_observed)
-        run = _PriorRun(self._last)
-        with suppress(_LastLatentDrawnError), torch.no_grad(), hidden, run:
+        run = PriorRun(self._last)
+        with suppress(LastLatentDrawnError), torch.no_grad(), hidden, run:
             self.model(x, *args, **kwargs)
         latents = run.latents
         self._last = next(reversed(latents), None)

@@ -11,7 +11,7 @@ Site = dict[str, Any]
 """Pyro's message of one sample statement: fn, value, scale, mask, cond_indep_stack, ..."""
 
 
-class SiteRecorder(Messenger):  # type: ignore[misc]
+class SiteRecorder(Messenger):
     """Records the sample sites of the program that runs inside, and fills in proposed values.
 
     It does what `poutine.trace(poutine.replay(...))` does, at less cost: no graph, no copies.
