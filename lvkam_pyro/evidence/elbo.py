@@ -1,0 +1,73 @@
+"""The evidence lower bound, as the yardstick beside the estimators of the evidence."""
+
+from torch import Tensor
+
+from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.jackknife import leave_one_out_mean
+from lvkam_pyro.evidence.verdict import Verdict
+from lvkam_pyro.guides.particles import Particles
+
+
+class ELBOEvidence(ImportanceEvidence):
+    r"""The mean log weight of each datum, a lower bound of its log evidence.
+
+    .. math:: \frac{1}{S} \sum_s \log \frac{p(x_n, z_s)}{q(z_s | x_n)} \le \log p(x_n)
+        \text{ in the mean}
+
+    The same quantity and the same reparameterised gradient as Pyro's `Trace_ELBO`, per datum and
+    with a standard error. The standard error is that of the bound; its gap to the evidence, the
+    divergence from guide to posterior, is unknown. So the verdict always reads unreliable as an
+    estimate of the evidence, and says that it is a lower bound. Diagnostics as in
+    `ImportanceEvidence`.
+
+    Args:
+        num_particles: S, at least (rounded up to full islands).
+        num_replicates: R islands.
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If there is no particle, or fewer than two replicates.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, torch
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> ELBOEvidence(64).estimate(model, torch.zeros(2)).verdict.reasons
+        ('2 of 2 data have a lower bound whose gap to the log evidence is unknown.',)
+    """
+
+    name = "ELBO"
+
+    def __init__(self, num_particles: int = 1024, *, num_replicates: int = 32) -> None:
+        super().__init__(num_particles, num_replicates=num_replicates)
+
+    def replicate(self, log_weights: Tensor) -> Tensor:
+        """Each island's mean log weight, `(R, N)`."""
+        return log_weights.mean(1)
+
+    def combine(self, replicates: Tensor) -> Tensor:
+        """The mean log weight of all islands, `(N,)`."""
+        return replicates.mean(0)
+
+    def leave_one_out(self, replicates: Tensor) -> Tensor:
+        """The mean log weights without each island, `(R, N)`."""
+        return leave_one_out_mean(replicates)
+
+    def judge(self, summary: dict[str, Tensor]) -> Verdict:
+        """A lower bound is what it says, and no more."""
+        num_data = len(summary["ess"])
+        return Verdict(
+            reliable=False,
+            reasons=(
+                f"{num_data} of {num_data} data have a lower bound whose gap to the log evidence "
+                "is unknown.",
+            ),
+            remedy="Use ImportanceEvidence with the same guide, or a ladder, for the evidence.",
+            unreliable=summary["ess"] > -1,
+        )
+
+    def bound(self, particles: Particles) -> Tensor:
+        """The differentiable bound of each datum, `(N,)`."""
+        return particles.log_weights.mean(0)

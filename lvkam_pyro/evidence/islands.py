@@ -1,0 +1,92 @@
+"""Log weights of many particles in blocks: islands of particles, blocks of data."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.guides.particles import Guide, draw_particles
+from lvkam_pyro.guides.structure import Model, ModelStructure
+
+_MAX_ELEMENTS = 2**23
+"""Values of one array of a model run (32 MB in single precision)."""
+
+_MAX_WEIGHTS = 2**25
+"""Weights held at once (128 MB in single precision)."""
+
+
+def island_size(num_particles: int, num_replicates: int) -> int:
+    """The number of particles of each island: at least `num_particles` in all.
+
+    Example:
+        >>> island_size(100, 32)
+        4
+    """
+    return math.ceil(num_particles / num_replicates)
+
+
+def data_blocks(x: Tensor, structure: ModelStructure, num_particles: int) -> tuple[Tensor, ...]:
+    """Split the data so that all weights of one block are held at once.
+
+    A model whose plate does not follow its data keeps them together.
+
+    Args:
+        x: The observations, `(N, ...)`.
+        structure: The model's structure.
+        num_particles: Particles for each datum.
+
+    Returns:
+        The blocks, in order.
+    """
+    if not structure.follows_data:
+        return (x,)
+    return x.tensor_split(math.ceil(len(x) * num_particles / _MAX_WEIGHTS))
+
+
+def island_log_weights(
+    model: Model,
+    guide: Guide,
+    x: Tensor,
+    *,
+    structure: ModelStructure,
+    size: int,
+    num_replicates: int,
+) -> tuple[Tensor, float]:
+    """The log weights of all islands, `(R, S / R, N)` in float64, and the data plate's scale.
+
+    The model runs on a few islands at a time, so that no array outgrows the memory.
+
+    Args:
+        model: The Pyro model.
+        guide: The proposal.
+        x: The observations, `(N, ...)`.
+        structure: The model's structure.
+        size: Particles of an island.
+        num_replicates: R.
+
+    Returns:
+        Log weights and scale.
+
+    Raises:
+        ValueError: If the plate draws a subsample of the data by itself.
+    """
+    log_weights, scale = [], 1.0
+    for count in _run_sizes(x, structure, size * num_replicates):
+        particles = draw_particles(model, guide, x, count, structure=structure)
+        if particles.num_data != len(x):
+            raise ValueError(
+                f"The data plate '{structure.data_plate}' holds {particles.num_data} of {len(x)} "
+                "data, so it is not known which datum an estimate belongs to. Pass the batch "
+                "itself and declare pyro.plate(name, full_size, subsample_size=len(x))."
+            )
+        log_weights.append(particles.log_weights)
+        scale = particles.data_scale
+    return torch.cat(log_weights).reshape(num_replicates, size, len(x)), scale
+
+
+def _run_sizes(x: Tensor, structure: ModelStructure, num_particles: int) -> Iterator[int]:
+    latents = sum(site.num_coordinates for site in structure.latents)
+    limit = max(1, _MAX_ELEMENTS // (x.numel() + latents * len(x)))
+    for start in range(0, num_particles, limit):
+        yield min(limit, num_particles - start)

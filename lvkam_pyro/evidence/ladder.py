@@ -1,0 +1,173 @@
+"""What estimators on a ladder of power posteriors share: one run, its moments, its gradient."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.evidence import Evidence, to_double
+from lvkam_pyro.evidence.verdict import (
+    MAX_CHAIN_SPREAD,
+    MAX_RHAT,
+    MIN_EFFECTIVE_SAMPLE_SIZE,
+    Gate,
+)
+from lvkam_pyro.guides.densities import sum_log_probs
+from lvkam_pyro.guides.particles import Guide
+from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.guides.seeding import draw_seed
+from lvkam_pyro.guides.sites import SiteRecorder
+from lvkam_pyro.guides.structure import Model, ModelStructure
+
+REMEDY = (
+    "Lengthen the ladder (more num_warmup and num_samples, more num_temperatures), or use "
+    "ImportanceEvidence with a guide close to the posterior."
+)
+
+_MAX_GRADIENT_DRAWS = 512
+_FALL_IN_ERRORS = 4.0
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance of the log likelihood at each temperature.
+
+    Attributes:
+        mean: E_t, `(T, N)`.
+        variance: V_t, `(T, N)`.
+        mean_error: The standard error of E_t over the chains, `(T, N)`.
+        leave_one_out_mean: E_t without each chain, `(C, T, N)`.
+        leave_one_out_variance: V_t without each chain, `(C, T, N)`.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    mean_error: Tensor
+    leave_one_out_mean: Tensor
+    leave_one_out_variance: Tensor
+
+    @classmethod
+    def of(cls, log_likelihood: Tensor) -> "Moments":
+        """The moments of draws `(D, C, T, N)`.
+
+        Example:
+            >>> Moments.of(torch.zeros(5, 3, 2, 1)).leave_one_out_mean.shape
+            torch.Size([3, 2, 1])
+        """
+        num_draws, num_chains = log_likelihood.shape[:2]
+        # Squares about the mean, so that large log likelihoods do not cancel.
+        centre = log_likelihood.mean((0, 1))
+        chain_mean = (log_likelihood - centre).mean(0)
+        chain_square = (log_likelihood - centre).square().mean(0)
+        count = num_draws * num_chains
+        others_mean = (chain_mean.sum(0) - chain_mean) / (num_chains - 1)
+        others_square = (chain_square.sum(0) - chain_square) / (num_chains - 1)
+        return cls(
+            mean=centre,
+            variance=chain_square.mean(0) * count / (count - 1),
+            mean_error=chain_mean.std(0) / num_chains**0.5,
+            leave_one_out_mean=centre + others_mean,
+            leave_one_out_variance=others_square - others_mean.square(),
+        )
+
+
+class LadderEstimator(EvidenceEstimator):
+    """An estimator that reads the evidence off the draws of a `PowerPosterior`.
+
+    Its chains are the replicates. It needs no guide: one that is given is left aside. The loss
+    runs the whole ladder; its gradient is the mean of grad log p(x, z) over (up to 512 of) the
+    draws at temperature 1, exactly Fisher's identity.
+
+    Implementing one: define `estimate_from(samples) -> Evidence`.
+
+    Args:
+        ladder: What to run.
+
+    Attributes:
+        ladder: The same; estimators with equal ladders can share one run.
+    """
+
+    def __init__(self, ladder: PowerPosterior | None = None) -> None:
+        super().__init__()
+        self.ladder = PowerPosterior() if ladder is None else ladder
+
+    @abstractmethod
+    def estimate_from(self, samples: PowerSamples) -> Evidence:
+        """The evidence from the draws of a ladder."""
+
+    def estimate(
+        self, model: Model, x: Tensor, guide: Guide | None = None, *, seed: int = 0
+    ) -> Evidence:
+        """Run the ladder and estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        return self.estimate_from(self.ladder.sample(model, x, seed=seed))
+
+    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+        """The total, whose gradient is that of the joint density at the draws of temperature 1."""
+        samples = self.ladder.sample(model, x, seed=draw_seed())
+        total = self.estimate_from(samples).total
+        surrogate = mean_log_joint(model, x, samples)
+        return total + (surrogate - surrogate.detach()), samples.data_scale
+
+
+def mean_log_joint(model: Model, x: Tensor, samples: PowerSamples) -> Tensor:
+    """The mean over posterior draws of log p(x, z), summed over the data; differentiable."""
+    structure = ModelStructure.of(model, x)
+    values = {}
+    for site in structure.latents:
+        draws = samples.latents[site.name].flatten(0, 1)
+        stride = -(-len(draws) // _MAX_GRADIENT_DRAWS)
+        values[site.name] = structure.to_pyro(draws[::stride], site)
+    run = SiteRecorder(values)
+    with run:
+        model(x)
+    shape = (len(next(iter(values.values()))), len(x))
+    return sum_log_probs(run.sites, structure, shape).mean(0).sum()
+
+
+def ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
+    """The conditions on a ladder's draws: mixing, agreement of chains, a curve that rises.
+
+    Args:
+        samples: The draws.
+        chain_estimates: Each chain's own estimate, `(C, N)`.
+        moments: The moments of the log likelihood.
+
+    Returns:
+        The gates.
+    """
+    return [
+        Gate.above("R-hat", to_double(samples.rhat.amax(0)), MAX_RHAT),
+        Gate.below(
+            "an effective sample size", to_double(samples.ess.amin(0)), MIN_EFFECTIVE_SAMPLE_SIZE
+        ),
+        Gate.above("a chain spread in nats", to_double(chain_estimates.std(0)), MAX_CHAIN_SPREAD),
+        Gate.above(
+            "a fall of the thermodynamic curve in standard errors",
+            to_double(worst_fall(moments)),
+            _FALL_IN_ERRORS,
+        ),
+    ]
+
+
+def worst_fall(moments: Moments) -> Tensor:
+    """The largest fall between neighbouring temperatures in standard errors, `(N,)`."""
+    fall = -moments.mean.diff(dim=0)
+    error = (moments.mean_error[1:].square() + moments.mean_error[:-1].square()).sqrt()
+    return torch.where(fall > 0, fall / error, 0.0).amax(0)
+
+
+def ladder_diagnostics(samples: PowerSamples, moments: Moments) -> dict[str, Tensor]:
+    """What both estimators report: mixing per datum, and the curve."""
+    named = {
+        "rhat": samples.rhat.amax(0),
+        "ess": samples.ess.amin(0),
+        "temperatures": samples.temperatures,
+        "mean_log_likelihood": moments.mean,
+        "variance_log_likelihood": moments.variance,
+        "mean_log_likelihood_error": moments.mean_error,
+        "acceptance": samples.acceptance,
+        "swap_rate": samples.swap_rate,
+    }
+    return {name: to_double(value) for name, value in named.items()}

@@ -1,0 +1,95 @@
+"""Whether to trust an estimate of the evidence: gates that can fail, and what to do then."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MAX_PARETO_K = 0.7
+MIN_EFFECTIVE_SAMPLE_SIZE = 10.0
+MAX_CHAIN_SPREAD = 2.0
+MAX_RHAT = 1.05
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition that an estimate must meet, at every datum.
+
+    Attributes:
+        failed: Which data fail it, `(N,)`.
+        reason: What is wrong, as a sentence's end: "have Pareto k above 0.7 (worst 1.2)".
+    """
+
+    failed: Tensor
+    reason: str
+
+    @classmethod
+    def above(cls, name: str, values: Tensor, limit: float) -> "Gate":
+        """Fails where a value is above its limit, or not a number.
+
+        Example:
+            >>> Gate.above("Pareto k", torch.tensor([0.2, 1.5]), 0.7).reason
+            'have Pareto k above 0.7 (worst 1.5)'
+        """
+        return cls(~(values <= limit), f"have {name} above {limit:g} (worst {_show(values.max())})")
+
+    @classmethod
+    def below(cls, name: str, values: Tensor, limit: float) -> "Gate":
+        """Fails where a value is below its limit, or not a number.
+
+        Example:
+            >>> Gate.below("an effective sample size", torch.tensor([5.0, 50.0]), 10.0).failed
+            tensor([ True, False])
+        """
+        return cls(~(values >= limit), f"have {name} below {limit:g} (worst {_show(values.min())})")
+
+
+def _show(value: Tensor) -> str:
+    return f"{float(value):.3g}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an estimate can be trusted, why not, and what to use instead.
+
+    No internal check sees a mode that no particle or chain has visited: a reliable verdict says
+    that nothing is known to be wrong.
+
+    Attributes:
+        reliable: Whether no datum fails a gate.
+        reasons: Plain sentences, one for each failed gate, with counts and worst values.
+        remedy: What to use instead; empty when reliable.
+        unreliable: Which data fail a gate, `(N,)`.
+
+    Example:
+        >>> gate = Gate.above("Pareto k", torch.tensor([0.2, 1.5]), 0.7)
+        >>> print(Verdict.of([gate], remedy="Use a ladder."))
+        unreliable: 1 of 2 data have Pareto k above 0.7 (worst 1.5). Use a ladder.
+    """
+
+    reliable: bool
+    reasons: tuple[str, ...]
+    remedy: str
+    unreliable: Tensor
+
+    @classmethod
+    def of(cls, gates: Sequence[Gate], *, remedy: str) -> "Verdict":
+        """The verdict of several gates.
+
+        Args:
+            gates: At least one.
+            remedy: What to use instead where one fails.
+        """
+        failed = torch.stack([gate.failed for gate in gates])
+        reasons = tuple(
+            f"{int(gate.failed.sum())} of {len(gate.failed)} data {gate.reason}."
+            for gate in gates
+            if bool(gate.failed.any())
+        )
+        return cls(not reasons, reasons, remedy if reasons else "", failed.any(0))
+
+    def __str__(self) -> str:
+        if self.reliable:
+            return "reliable"
+        return " ".join(["unreliable:", *self.reasons, self.remedy]).strip()

@@ -1,0 +1,86 @@
+"""Convergence of many chains at once: split R-hat and effective sample size."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def split_rhat(draws: Tensor) -> Tensor:
+    r"""The potential scale reduction of half chains.
+
+    .. math:: \hat R = \sqrt{(B / W + n - 1) / n}
+
+    over the 2C half chains of n draws each, as in Vehtari, Gelman, Simpson, Carpenter and
+    Bürkner, *Rank-normalization, folding, and localization* (https://arxiv.org/abs/1903.08008),
+    equation 4.
+
+    Args:
+        draws: `(draws, chains, ...)`, at least 4 draws.
+
+    Returns:
+        One value for each of the remaining axes: 1 where all draws are equal, infinity where one
+        is not finite.
+
+    Example:
+        >>> split_rhat(torch.tensor([[0.0, 5.0], [1.0, 6.0], [0.0, 5.0], [1.0, 6.0]])) > 2
+        tensor(True)
+    """
+    half = len(draws) // 2
+    halves = torch.cat([draws[:half], draws[-half:]], 1)
+    within = halves.var(0).mean(0)
+    between = half * halves.mean(0).var(0)
+    ratio = torch.where(between == 0, 1.0, between / within)
+    return ((ratio + half - 1) / half).sqrt().nan_to_num(torch.inf, torch.inf)
+
+
+def autocovariance(draws: Tensor) -> Tensor:
+    """The autocovariance along the first axis, divided by the number of draws at every lag.
+
+    Example:
+        >>> autocovariance(torch.tensor([1.0, -1.0, 1.0, -1.0]))
+        tensor([ 1.0000, -0.7500,  0.5000, -0.2500])
+    """
+    num_draws = len(draws)
+    spectrum = torch.fft.rfft(draws - draws.mean(0), n=2 * num_draws, dim=0)
+    power = spectrum.real.square() + spectrum.imag.square()
+    return torch.fft.irfft(power, n=2 * num_draws, dim=0)[:num_draws] / num_draws
+
+
+def chain_effective_sample_size(draws: Tensor) -> Tensor:
+    r"""The number of independent draws whose mean is as exact as that of these chains.
+
+    :math:`CD / (-1 + 2 \sum_k P_k)` with Geyer's initial monotone sequence of paired
+    autocorrelations P (https://arxiv.org/abs/1903.08008, section 3.2).
+
+    Args:
+        draws: `(draws, chains, ...)`, at least 4 draws.
+
+    Returns:
+        One value for each of the remaining axes, at most CD log10(CD): all draws where they are
+        equal, 0 where one is not finite.
+
+    Example:
+        >>> chain_effective_sample_size(torch.zeros(10, 2))
+        tensor(20.)
+    """
+    num_draws, num_chains = draws.shape[:2]
+    total = num_draws * num_chains
+    covariance = autocovariance(draws).mean(1)
+    within = covariance[0] * num_draws / (num_draws - 1)
+    between = draws.mean(0).var(0) if num_chains > 1 else torch.zeros_like(within)
+    correlation = 1 - (within - covariance) / (covariance[0] + between)
+    correlation = torch.cat([torch.ones_like(correlation[:1]), correlation[1:]])
+    tau = _geyer_sum(correlation)
+    size = total / tau.clamp(min=1 / math.log10(total))
+    constant = covariance[0] + between <= 0
+    finite = draws.isfinite().all(0).all(0)
+    return torch.where(finite, torch.where(constant, float(total), size), 0.0)
+
+
+def _geyer_sum(correlation: Tensor) -> Tensor:
+    """-1 + 2 sum of the paired autocorrelations, up to the first negative pair, not rising."""
+    num_pairs = len(correlation) // 2
+    paired = correlation[: 2 * num_pairs].unflatten(0, (num_pairs, 2)).sum(1)
+    initial = torch.where((paired > 0).cumprod(0).bool(), paired, 0.0)
+    return -1 + 2 * initial.cummin(0).values.sum(0)

@@ -1,0 +1,209 @@
+"""The ladder of power posteriors from prior to posterior, for every datum at once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lvkam_pyro.guides.convergence import chain_effective_sample_size, split_rhat
+from lvkam_pyro.guides.ladder import MIN_DRAWS, LadderDraws, LadderRun
+from lvkam_pyro.guides.schedule import PowerSchedule
+from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.guides.unconstrained import UnconstrainedModel
+from lvkam_pyro.guides.validation import check_count, check_data, hash_data
+
+_MAX_ELEMENTS = 2**23
+"""Values of one array per step (32 MB in single precision); more data run in blocks."""
+
+
+@dataclass(frozen=True)
+class PowerSamples:
+    r"""Draws from the power posteriors :math:`p_t(z|x) \propto p(x|z)^t p(z)` of each datum.
+
+    Shapes: `D` kept draws, `C` chains, `T` temperatures, `N` data.
+
+    Attributes:
+        temperatures: `(T,)` in float64, from 0 to 1.
+        log_likelihood: `(D, C, T, N)` in float64.
+        latents: Site name to the draws at temperature 1, `(D, C, N, *inner plates, *event)`.
+        acceptance: `(T, N)`, the chains' mean acceptance (1 at temperature 0, which draws exactly).
+        swap_rate: `(T - 1, N)`, the mean probability of exchange between neighbours.
+        step_size: `(T, N)`, the MALA steps in preconditioned units.
+        rhat: `(T, N)`, split R-hat of the log likelihood.
+        ess: `(T, N)`, the effective number of draws of the mean log likelihood.
+        num_likelihood_evaluations: Per datum, warm-up and start included.
+        data_scale: The data plate's full size divided by its size.
+        data_hash: A short name of the observations.
+    """
+
+    temperatures: Tensor
+    log_likelihood: Tensor
+    latents: dict[str, Tensor]
+    acceptance: Tensor
+    swap_rate: Tensor
+    step_size: Tensor
+    rhat: Tensor
+    ess: Tensor
+    num_likelihood_evaluations: int
+    data_scale: float
+    data_hash: str
+
+    @property
+    def num_chains(self) -> int:
+        """The number of chains C."""
+        return self.log_likelihood.shape[1]
+
+    @property
+    def num_data(self) -> int:
+        """The number of data N."""
+        return self.log_likelihood.shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerPosterior:
+    r"""The ladder: what to run. `sample` runs it.
+
+    .. math:: p_t(z|x_n) \propto p(x_n|z)^t \, p(z), \quad 0 = t_0 < \dots < t_{T-1} = 1
+
+    Chains at all temperatures move together: exact prior draws at t = 0, preconditioned MALA above,
+    exchange of neighbours after each step, per datum. The chains start from a short tempered
+    sequential Monte Carlo run. Equal ladders compare equal, so that estimators can share one run.
+
+    Args:
+        num_temperatures: T.
+        num_chains: C, independent ladders: the replicates of every standard error.
+        num_warmup: Steps that adapt step sizes and covariances, and are dropped.
+        num_samples: D, the kept draws of each chain.
+        thinning: Steps for each kept draw.
+        schedule: Where the temperatures lie.
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If a number is too small.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> ladder = PowerPosterior(num_temperatures=4, num_warmup=20, num_samples=10)
+        >>> samples = ladder.sample(model, torch.zeros(3))
+        >>> samples.log_likelihood.shape, samples.latents["z"].shape
+        (torch.Size([10, 32, 4, 3]), torch.Size([10, 32, 3]))
+    """
+
+    num_temperatures: int = 20
+    num_chains: int = 32
+    num_warmup: int = 120
+    num_samples: int = 80
+    thinning: int = 2
+    schedule: Callable[[int], Tensor] = field(default_factory=PowerSchedule)
+
+    def __post_init__(self) -> None:
+        for name, minimum in (
+            ("num_temperatures", 2),
+            ("num_chains", 2),
+            ("num_warmup", 0),
+            ("num_samples", MIN_DRAWS),
+            ("thinning", 1),
+        ):
+            check_count(name, getattr(self, name), minimum=minimum)
+
+    def sample(
+        self, model: Model, x: Tensor, *, seed: int = 0, progress: bool = False
+    ) -> PowerSamples:
+        """Draw from the power posteriors of each datum.
+
+        Interrupting it (Ctrl-C) returns the draws kept so far, if every datum has at least 4 of
+        them; otherwise the interrupt goes on.
+
+        Args:
+            model: A Pyro model of one positional tensor, with a data plate along its first axis.
+            x: The observations, of shape `(N, ...)`.
+            seed: Equal seeds give equal draws; the caller's generators are left alone.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            The draws.
+
+        Raises:
+            TypeError: If `x` is no tensor.
+            ValueError: If `x` is empty or not finite, or the model has no normalised prior per
+                datum.
+        """
+        check_data(x)
+        structure = ModelStructure.of(model, x)
+        blocks = self._blocks(x, structure)
+        num_steps = len(blocks) * (self.num_warmup + self.num_samples * self.thinning)
+        bar = tqdm(total=num_steps, desc="ladder", unit="step", disable=not progress)
+        with bar, seeded_rng(seed, x), torch.no_grad():
+            parts = [self._sample_block(model, block, structure, bar.update) for block in blocks]
+        return join_blocks(parts, x)
+
+    def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
+        if not structure.follows_data:
+            return (x,)
+        width = x[0].numel() + sum(site.num_coordinates for site in structure.latents)
+        rows = _MAX_ELEMENTS // (self.num_temperatures * self.num_chains * width)
+        num_blocks = math.ceil(len(x) / max(1, rows))
+        return x.tensor_split(num_blocks)
+
+    def _sample_block(
+        self, model: Model, x: Tensor, structure: ModelStructure, tick: Callable[[], object]
+    ) -> PowerSamples:
+        target = UnconstrainedModel(model, x, structure)
+        run = LadderRun(
+            target,
+            self.schedule(self.num_temperatures).to(x.device),
+            num_chains=self.num_chains,
+            num_warmup=self.num_warmup,
+            num_samples=self.num_samples,
+            thinning=self.thinning,
+        )
+        return gather(run.run(tick), run.temperatures, target)
+
+
+def gather(draws: LadderDraws, temperatures: Tensor, target: UnconstrainedModel) -> PowerSamples:
+    """The samples of one block of data, with their convergence."""
+    latents = [target.constrain(position) for position in draws.position]
+    return PowerSamples(
+        temperatures=temperatures,
+        log_likelihood=draws.log_likelihood,
+        latents={name: torch.stack([draw[name] for draw in latents]) for name in latents[0]},
+        acceptance=draws.acceptance,
+        swap_rate=draws.swap_rate,
+        step_size=draws.step_size,
+        rhat=split_rhat(draws.log_likelihood),
+        ess=chain_effective_sample_size(draws.log_likelihood),
+        num_likelihood_evaluations=target.num_evaluations,
+        data_scale=target.data_scale,
+        data_hash="",
+    )
+
+
+def join_blocks(parts: list[PowerSamples], x: Tensor) -> PowerSamples:
+    """The samples of all data from those of its blocks, cut to the shortest."""
+    num_draws = min(len(part.log_likelihood) for part in parts)
+    joined = {
+        item.name: torch.cat([getattr(part, item.name) for part in parts], -1)
+        for item in fields(PowerSamples)
+        if item.name in {"acceptance", "swap_rate", "step_size", "rhat", "ess"}
+    }
+    return PowerSamples(
+        temperatures=parts[0].temperatures,
+        log_likelihood=torch.cat([part.log_likelihood[:num_draws] for part in parts], -1),
+        latents={
+            name: torch.cat([part.latents[name][:num_draws] for part in parts], 2)
+            for name in parts[0].latents
+        },
+        num_likelihood_evaluations=max(part.num_likelihood_evaluations for part in parts),
+        # A block is a part of the plate's batch: its own scale counts the other blocks as missing.
+        data_scale=parts[0].data_scale * parts[0].num_data / len(x),
+        data_hash=hash_data(x),
+        **joined,
+    )

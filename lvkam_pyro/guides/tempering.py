@@ -1,0 +1,175 @@
+"""A start for every rung of a ladder: particles carried from the prior to the posterior."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.guides.adaptation import blend, second_moment
+from lvkam_pyro.guides.mala import (
+    TARGET_ACCEPTANCE,
+    LadderState,
+    Metric,
+    acceptance_probability,
+    propose,
+)
+from lvkam_pyro.guides.unconstrained import UnconstrainedModel
+from lvkam_pyro.guides.weights import effective_sample_size, normalized_weights
+
+_PARTICLES_PER_CHAIN = 4
+_NUM_MOVES = 3
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the chains begin, and a first guess of what they will learn.
+
+    Attributes:
+        state: The chains at every temperature.
+        covariance: `(T, N, D, D)` or `(T, N, D)`.
+        log_step: `(T, N)`.
+    """
+
+    state: LadderState
+    covariance: Tensor
+    log_step: Tensor
+
+
+def evaluate_state(target: UnconstrainedModel, position: Tensor) -> LadderState:
+    """The state of chains at positions `(T, C, N, D)`, by one run of the model.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import ModelStructure
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(3)
+        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+        >>> evaluate_state(target, torch.zeros(2, 4, 3, 1)).log_likelihood.shape
+        torch.Size([2, 4, 3])
+    """
+    rungs = position.shape[:2]
+    evaluation = target.evaluate(position.flatten(0, 1))
+    return LadderState(
+        position,
+        evaluation.log_prior.unflatten(0, rungs),
+        evaluation.log_likelihood.unflatten(0, rungs),
+        evaluation.prior_gradient.unflatten(0, rungs),
+        evaluation.likelihood_gradient.unflatten(0, rungs),
+    )
+
+
+def temper(target: UnconstrainedModel, temperatures: Tensor, num_chains: int) -> Start:
+    """Carry a population from the prior up the ladder: reweight, resample, move, at each rung.
+
+    It is a tempered sequential Monte Carlo sampler (Del Moral, Doucet and Jasra 2006,
+    https://doi.org/10.1111/j.1467-9868.2006.00553.x) with three moves a rung: good enough to start
+    chains from, whose warm-up forgets it.
+
+    Args:
+        target: The model.
+        temperatures: `(T,)`, rising from 0.
+        num_chains: The number of chains wanted at each.
+
+    Returns:
+        The start.
+    """
+    position = finite_prior(target, _PARTICLES_PER_CHAIN * num_chains)
+    population = evaluate_state(target, position[None])
+    covariance = covariance_of(population.position)
+    log_step = torch.full_like(covariance[..., 0], initial_log_step(target.num_coordinates))
+    log_step = log_step.reshape(1, target.num_data, -1)[..., 0]
+    rungs = [(population, covariance, log_step)]
+    for gap, temperature in zip(temperatures.diff(), temperatures[1:], strict=True):
+        population, covariance = reweight(population, gap, covariance)
+        population, covariance, log_step = move(
+            target, population, temperature.reshape(1, 1, 1), covariance, log_step
+        )
+        rungs.append((population, covariance, log_step))
+    fields = zip(*(population.tensors for population, _, _ in rungs), strict=True)
+    return Start(
+        LadderState(*(torch.cat(tensors)[:, :num_chains] for tensors in fields)),
+        torch.cat([covariance for _, covariance, _ in rungs]),
+        torch.cat([log_step for _, _, log_step in rungs]),
+    )
+
+
+def initial_log_step(num_coordinates: int) -> float:
+    """The step's known scaling with the dimension: D to the power -1/6.
+
+    Example:
+        >>> math.exp(initial_log_step(64))
+        0.5
+    """
+    return -math.log(num_coordinates) / 6
+
+
+def finite_prior(target: UnconstrainedModel, num_draws: int) -> Tensor:
+    """Prior draws `(draws, N, D)`, a neighbour's in place of one rounded to a boundary."""
+    position = target.draw_prior(num_draws)
+    finite = position.isfinite().all(-1, keepdim=True)
+    return torch.where(finite, position, position.roll(1, 0).nan_to_num(0.0, 0.0, 0.0))
+
+
+def covariance_of(position: Tensor) -> Tensor:
+    """The covariance over the chains of positions `(T, C, N, D)`."""
+    deviation = position - position.mean(1, keepdim=True)
+    return second_moment(deviation) / position.shape[1]
+
+
+def reweight(
+    population: LadderState, gap: Tensor, covariance: Tensor
+) -> tuple[LadderState, Tensor]:
+    """Resample a population for the next temperature, and learn its covariance from the weights."""
+    log_weights = gap * population.log_likelihood[0]
+    weights = normalized_weights(log_weights)
+    mean = (weights[..., None] * population.position[0]).sum(0)
+    deviation = weights.sqrt()[None, ..., None] * (population.position - mean)
+    size = effective_sample_size(log_weights).reshape(1, -1, *(1,) * (covariance.ndim - 2))
+    learned = blend(second_moment(deviation), size, covariance)
+    index = torch.multinomial(weights.T, len(weights), replacement=True).T[None]
+    return select(population, index), learned
+
+
+def select(population: LadderState, index: Tensor) -> LadderState:
+    """The chains of given index `(1, C, N)`, per datum."""
+    return LadderState(
+        *(
+            torch.take_along_dim(tensor, index if tensor.ndim == 3 else index[..., None], 1)
+            for tensor in population.tensors
+        )
+    )
+
+
+def move(
+    target: UnconstrainedModel,
+    state: LadderState,
+    temperature: Tensor,
+    covariance: Tensor,
+    log_step: Tensor,
+) -> tuple[LadderState, Tensor, Tensor]:
+    """A few steps at one temperature; returns the state, its covariance and the step size."""
+    metric = Metric.of(covariance, state.position.dtype)
+    for _ in range(_NUM_MOVES):
+        state, probability = transition(target, state, temperature, metric, log_step.exp())
+        log_step = log_step + probability.mean(1) - TARGET_ACCEPTANCE
+    learned = covariance_of(state.position)
+    return state, blend(learned, float(state.position.shape[1]), covariance), log_step
+
+
+def transition(
+    target: UnconstrainedModel,
+    state: LadderState,
+    temperatures: Tensor,
+    metric: Metric,
+    step: Tensor,
+) -> tuple[LadderState, Tensor]:
+    """One MALA step of every chain; returns the state and the acceptance probabilities."""
+    proposal = propose(state, temperatures, metric, step)
+    proposed = evaluate_state(target, proposal.position)
+    probability = acceptance_probability(state, proposed, proposal, temperatures, metric, step)
+    accepted = torch.rand_like(probability) < probability
+    return state.where(accepted, proposed), probability
