@@ -75,14 +75,8 @@ class LogSpline(UnivariateDensity):
         return self._with_reference(horner(local, t), z)
 
     def _node_potentials(self) -> Tensor:
-        # All functions share the nodes: one small matrix product with the powers of t.
-        nodes = self.panels.nodes.flatten()
-        cell, t = locate_cell(nodes, self.breakpoints.double())
-        powers = t[:, None] ** torch.arange(self.coefficients.shape[-1], device=t.device)
-        weights = t.new_zeros(len(nodes), *self.coefficients.shape[-2:])
-        weights[torch.arange(len(nodes), device=t.device), cell] = powers
-        values = self.coefficients.double().flatten(-2) @ weights.flatten(1).T
-        return self._with_reference(values, nodes).unflatten(-1, self.panels.nodes.shape)
+        cells = self.coefficients.double()[..., self.panels.cell, None, :]
+        return self._with_reference(horner(cells, self.panels.place), self.panels.nodes)
 
     def _density_in(self, panel: Tensor) -> Callable[[Tensor], Tensor]:
         return self._density_of(self._row_index(), panel)
@@ -90,8 +84,7 @@ class LogSpline(UnivariateDensity):
     def _density_of(self, row: Tensor, panel: Tensor) -> Callable[[Tensor], Tensor]:
         """Log density of the functions `row` in the given panels; gathers coefficients once."""
         breakpoints = self.breakpoints.double()
-        cell, _ = locate_cell(self.panels.nodes[:, 0], breakpoints)
-        cell = cell[panel]
+        cell = self.panels.cell[panel]
         index = row * (len(breakpoints) - 1) + cell
         rows = self.coefficients.double().reshape(-1, self.coefficients.shape[-1])
         local = rows.index_select(0, index.reshape(-1)).view(*index.shape, rows.shape[-1])

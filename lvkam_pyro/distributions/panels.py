@@ -42,6 +42,8 @@ class Panels:
         edges: Ends of the panels, of shape `(M + 1,)`, float64.
         nodes: Quadrature nodes, of shape `(M, n)`, float64.
         log_weights: Logarithms of the quadrature weights, of shape `(M, n)`, float64.
+        cell: Cell of each panel, of shape `(M,)`.
+        place: Place of each node in its cell, from 0 to 1, of shape `(M, n)`, float64.
     """
 
     def __init__(self, breakpoints: Tensor, reference: Distribution) -> None:
@@ -56,7 +58,11 @@ class Panels:
         unit, weights = unit_nodes(self.edges)
         self.nodes = self.edges[:-1, None] + widths * unit
         self.log_weights = (widths * weights).log()
-        self.num_lower_tail = len(lower)
+        # Where each panel and node lies among the cells: the tails belong to the end cells.
+        middles = 0.5 * (self.edges[1:] + self.edges[:-1])
+        self.cell = torch.searchsorted(cells[1:-1], middles, right=True)
+        offset = self.nodes - cells[self.cell][:, None]
+        self.place = (offset / cells.diff()[self.cell][:, None]).clamp(0, 1)
 
     def locate(self, z: Tensor) -> Tensor:
         """Index of the panel that holds each `z` (same shape), nearest panel outside."""
