@@ -28,6 +28,7 @@ from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
 from tests.diagnostics import programs
 
+PRIOR = MixturePrior(num_latents=3)
 METRICS = [{"epoch": e, "loss_per_datum": 9 / e} for e in range(1, 9)]
 HELD_OUT = [row | {"held_out_loss_per_datum": row["loss_per_datum"] + 1} for row in METRICS]
 
@@ -99,6 +100,15 @@ CASES = {
     ),
     "strips": Case(
         lambda **kw: plot_functions(KANGenerator(4, 64), image_shape=(8, 8), **kw), 4, "", "latent"
+    ),
+    "functions under a prior": Case(
+        lambda **kw: plot_functions(KANGenerator(3, 9), prior=PRIOR, **kw), 3, "z", "added"
+    ),
+    "strips under a prior": Case(
+        lambda **kw: plot_functions(KANGenerator(3, 4), prior=PRIOR, image_shape=(2, 2), **kw),
+        3,
+        "",
+        "latent",
     ),
     "thermodynamic curve": Case(
         lambda **kw: plot_thermodynamic_curve(sample_ladder(), **kw), 2, "temperature t", "nats"
@@ -180,6 +190,19 @@ def test_functions_of_the_largest_range_stand_out() -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["5"]
 
 
+def test_functions_leave_the_random_state() -> None:
+    generator = KANGenerator(3, 9)
+    before = torch.get_rng_state()
+    plot_functions(generator, prior=PRIOR)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_loss_looks_past_a_steep_start() -> None:
+    steep = [{"epoch": e, "loss_per_datum": 1e4 / e**4} for e in range(1, 101)]
+    assert plot_loss(steep).get_ylim()[1] < 10
+    assert plot_loss(METRICS).get_ylim()[1] > METRICS[0]["loss_per_datum"]
+
+
 def test_thermodynamic_curve_quotes_its_area() -> None:
     samples = sample_ladder()
     _, right = plot_thermodynamic_curve(samples)
@@ -202,7 +225,6 @@ def test_save_writes_a_picture_and_closes_it(tmp_path: Path) -> None:
     assert not pyplot.get_fignums()
 
 
-PRIOR = MixturePrior(num_latents=3)
 BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plot_samples(draws(5, 2), draws(5, 3)), ValueError, "of the same outputs"),
     (lambda: plot_samples(draws(5), draws(5)), ValueError, "(5,)"),

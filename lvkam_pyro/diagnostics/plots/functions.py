@@ -10,35 +10,45 @@ from torch import Tensor
 
 from lvkam_pyro.diagnostics.plots.samples import Values, as_array, mosaic
 from lvkam_pyro.diagnostics.plots.style import (
+    MODEL,
     QUIET,
     label_edges,
     panels,
     styled,
 )
+from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
 
 NUM_POINTS = 200
 NUM_STEPS = 7
+NUM_PRIOR_DRAWS = 4096
 
 
 @styled
 def plot_functions(
     functions: KANGenerator | KANLayer,
     *,
+    prior: MixturePrior | ProductPrior | None = None,
     num_highlighted: int = 3,
     image_shape: tuple[int, int] | None = None,
     axes: object = None,
 ) -> NDArray[np.object_]:
     r"""The functions :math:`\Phi_{oq}` of a layer, one panel an input.
 
-    Every output's function is a quiet line; those of the largest range stand out and say their
-    output. Where the outputs are the pixels of an image, each panel is a strip instead: what
-    :math:`\Phi_q(z)` adds to the image as :math:`z` goes through its domain.
+    Every output's function is a quiet line; those of the largest range stand out and say which
+    output they add to. Where the outputs are the pixels of an image, each panel is a strip instead: what
+    :math:`\Phi_q(z)` adds to the image as :math:`z` grows.
+
+    A learned prior leaves much of the domain empty, and there the functions mean nothing. With the
+    prior given, strips go from its 5 % to its 95 % quantile; lines have that part shaded, and
+    stand out by their range in it.
 
     Args:
         functions: A layer, or a generator, whose first layer is shown: there the inputs are the
             latents.
+        prior: The prior of the layer's inputs; None: the whole domain.
         num_highlighted: Number of functions that stand out in a panel.
         image_shape: Height and width if the layer's outputs are the pixels of an image.
         axes: One axes an input; None: a new figure.
@@ -57,12 +67,19 @@ def plot_functions(
         ('latent 2', 'z')
     """
     layer = _first_layer(functions)
+    central = None if prior is None else _central_quantiles(prior)
     if image_shape is not None:
-        return _plot_strips(layer, image_shape, axes)
-    z, values = _evaluate(layer, NUM_POINTS)
+        return _plot_strips(layer, image_shape, central, axes)
+    z = torch.linspace(*layer.domain, NUM_POINTS).to(layer.coefficients)
+    values = _evaluate(layer, z[:, None].expand(-1, layer.in_features))
     all_axes = panels(layer.in_features, axes, share=True, size=(2.5, 1.8))
     for latent, one in enumerate(all_axes):
-        _draw_lines(one, z, values[:, latent], num_highlighted)
+        low, high = layer.domain if central is None else as_array(central[[0, -1], latent])
+        if central is not None:
+            one.axvspan(low, high, color=MODEL, alpha=0.08, linewidth=0)
+        is_inside = ((z >= low) & (z <= high)).numpy(force=True)
+        ranges = np.ptp(values[is_inside, latent], axis=0)
+        _draw_lines(one, as_array(z), values[:, latent], np.argsort(-ranges)[:num_highlighted])
         one.set_title(f"latent {latent + 1}")
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="added to output")
     return all_axes
@@ -78,33 +95,40 @@ def _first_layer(functions: KANGenerator | KANLayer) -> KANLayer:
     return layer
 
 
-def _evaluate(layer: KANLayer, num_points: int) -> tuple[Values, Values]:
-    """Points `(M,)` over the domain, and all functions there less their mean, `(M, I, O)`."""
-    z: Tensor = torch.linspace(*layer.domain, num_points).to(layer.coefficients)
+def _central_quantiles(prior: MixturePrior | ProductPrior) -> Tensor:
+    """Points `(M, Q)` from the 5 % to the 95 % quantile of each of the generator's inputs."""
+    with torch.no_grad(), seeded_rng(0, prior().mean):
+        inputs = prior.combine(prior().sample((NUM_PRIOR_DRAWS,)))
+    return inputs.quantile(torch.linspace(0.05, 0.95, NUM_STEPS).to(inputs), dim=0)
+
+
+def _evaluate(layer: KANLayer, z: Tensor) -> Values:
+    """All functions at points `(M, I)`, less their mean over these: `(M, I, O)`."""
     with torch.no_grad():
-        values = layer.unsummed(z[:, None].expand(-1, layer.in_features))
+        values = layer.unsummed(z)
     # A constant may move from one function to another without changing the layer.
-    return as_array(z), as_array(values - values.mean(0))
+    return as_array(values - values.mean(0))
 
 
-def _draw_lines(axes: Axes, z: Values, values: Values, num_highlighted: int) -> None:
+def _draw_lines(axes: Axes, z: Values, values: Values, highlighted: NDArray[np.intp]) -> None:
     axes.plot(z, values, color=QUIET, alpha=0.35, linewidth=0.6)
-    largest = np.argsort(-np.ptp(values, axis=0))[:num_highlighted]
-    for output in largest:
+    for output in highlighted:
         axes.plot(z, values[:, output], linewidth=1.4, label=f"{output + 1}")
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "borderpad": 0}
     axes.legend(title="output", title_fontsize=7, fontsize=7, handlelength=0.8, **beside)
 
 
 def _plot_strips(
-    layer: KANLayer, image_shape: tuple[int, int], axes: object
+    layer: KANLayer, image_shape: tuple[int, int], central: Tensor | None, axes: object
 ) -> NDArray[np.object_]:
     if image_shape[0] * image_shape[1] != layer.out_features:
         raise ValueError(
             f"Expected images of the layer's {layer.out_features} outputs, got image_shape = "
             f"{image_shape}. Pass the height and width whose product is that number."
         )
-    z, values = _evaluate(layer, NUM_STEPS)
+    low, high = layer.domain
+    whole = torch.linspace(low, high, NUM_STEPS).to(layer.coefficients)[:, None]
+    values = _evaluate(layer, whole.expand(-1, layer.in_features) if central is None else central)
     bound = np.abs(values).max()
     height = 3.4 * image_shape[0] / image_shape[1] / NUM_STEPS + 0.1
     all_axes = panels(layer.in_features, axes, num_columns=2, size=(3.4, height))
@@ -114,17 +138,21 @@ def _plot_strips(
         one.set(yticks=[], xticks=[])
         one.set_ylabel(f"latent {latent + 1}", fontsize=8)
         one.spines[:].set_visible(False)
-    _mark_steps(all_axes, z, image_shape)
+    ends = (f"z = {low:g}", f"{high:g}") if central is None else ("5 %", "95 % of the prior")
+    _mark_ends(all_axes, ends, image_shape)
     label = "added to output"
     all_axes[0].figure.colorbar(picture, ax=list(all_axes), label=label, shrink=0.5)
     return all_axes
 
 
-def _mark_steps(all_axes: NDArray[np.object_], z: Values, image_shape: tuple[int, int]) -> None:
-    """Writes the first and the last point under the lowest strips."""
+def _mark_ends(
+    all_axes: NDArray[np.object_], ends: tuple[str, str], image_shape: tuple[int, int]
+) -> None:
+    """Says under the lowest strips where they begin and end."""
     width = image_shape[1]
-    ends = [(width - 1) / 2, (NUM_STEPS - 1) * (width + 1) + (width - 1) / 2]
+    centres = [(width - 1) / 2, (NUM_STEPS - 1) * (width + 1) + (width - 1) / 2]
     columns = all_axes[0].get_subplotspec().get_gridspec().ncols
     for one in all_axes[-columns:]:
-        one.set(xticks=ends, xticklabels=[f"z = {z[0]:g}", f"{z[-1]:g}"])
+        one.set(xticks=centres, xticklabels=ends)
         one.tick_params(length=0, pad=1)
+        one.get_xticklabels()[-1].set_horizontalalignment("right")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -16,6 +17,9 @@ CURVES = {
 @styled
 def plot_loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = None) -> Axes:
     """The loss per datum against the epoch, of the training data and of the held-out data.
+
+    Where the first tenth of the epochs falls by far more than the rest, it leaves the picture at
+    the top, so that the rest can be read.
 
     Args:
         metrics: A row an epoch with `epoch`, `loss_per_datum` and, if there were held-out data,
@@ -49,9 +53,18 @@ def plot_loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = Non
             )
     one.set(xlabel="epoch", ylabel="loss (nats per datum)")
     one.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _look_past_the_start(one)
     one.legend(title="last value", title_fontsize=8)
     drawn: Axes = one
     return drawn
+
+
+def _look_past_the_start(axes: Axes) -> None:
+    losses = np.stack([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
+    later = losses[:, losses.shape[1] // 10 :]
+    low, high = later.min(), later.max()
+    if losses.max() - low > 3 * (high - low) > 0:
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.3 * (high - low))
 
 
 def _check(metrics: Sequence[Mapping[str, float]]) -> None:
