@@ -38,8 +38,8 @@ def plot_functions(
     r"""The functions :math:`\Phi_{oq}` of a layer, one panel an input.
 
     Every output's function is a quiet line; those of the largest range stand out and say which
-    output they add to. Where the outputs are the pixels of an image, each panel is a strip instead: what
-    :math:`\Phi_q(z)` adds to the image as :math:`z` grows.
+    output they add to. Where the outputs are the pixels of an image, each panel is a strip instead:
+    what :math:`\Phi_q(z)` adds to the image as :math:`z` grows.
 
     A learned prior leaves much of the domain empty, and there the functions mean nothing. With the
     prior given, strips go from its 5 % to its 95 % quantile; lines have that part shaded, and
@@ -72,14 +72,13 @@ def plot_functions(
         return _plot_strips(layer, image_shape, central, axes)
     z = torch.linspace(*layer.domain, NUM_POINTS).to(layer.coefficients)
     values = _evaluate(layer, z[:, None].expand(-1, layer.in_features))
+    ranges = np.ptp(values if central is None else _evaluate(layer, central), axis=0)
     all_axes = panels(layer.in_features, axes, share=True, size=(2.5, 1.8))
     for latent, one in enumerate(all_axes):
-        low, high = layer.domain if central is None else as_array(central[[0, -1], latent])
+        highlighted = np.argsort(-ranges[latent])[:num_highlighted]
+        _draw_lines(one, as_array(z), values[:, latent], highlighted)
         if central is not None:
-            one.axvspan(low, high, color=MODEL, alpha=0.08, linewidth=0)
-        is_inside = ((z >= low) & (z <= high)).numpy(force=True)
-        ranges = np.ptp(values[is_inside, latent], axis=0)
-        _draw_lines(one, as_array(z), values[:, latent], np.argsort(-ranges)[:num_highlighted])
+            one.axvspan(*central[[0, -1], latent].tolist(), color=MODEL, alpha=0.08, linewidth=0)
         one.set_title(f"latent {latent + 1}")
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="added to output")
     return all_axes
