@@ -90,7 +90,7 @@ class EmpiricalBayes(ELBO):
         """The value of the loss; its gradients are added to the parameters', as SVI expects."""
         loss = self.differentiable_loss(model, guide, x)
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
 
 def _wake_model(particles: Particles) -> Tensor:

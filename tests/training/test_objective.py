@@ -1,0 +1,151 @@
+"""The empirical Bayes objective: Fisher's gradient, exact where the posterior is known."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI
+from scipy.stats import t as student_t
+from torch import Tensor
+
+import lvkam_pyro as lv
+from tests.statistics import TEST_FAILURE_RATE
+
+
+class Shifted(pyro.nn.PyroModule):
+    """z ~ N(0, 1), x ~ N(z + shift, 1): the evidence is N(shift, 2) and its gradient known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> None:
+        zero = torch.zeros((), dtype=x.dtype)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(zero, 1.0))
+            pyro.sample("x", dist.Normal(z + self.shift, 1.0), obs=x)
+
+
+class ExactGuide(pyro.nn.PyroModule):
+    """The posterior of Shifted at its first shift, with a trainable offset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = torch.nn.Parameter(torch.tensor(0.0, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x - 0.3) / 2 + self.offset, 0.5**0.5))
+
+
+X = torch.tensor([-1.0, 0.2, 2.0], dtype=torch.float64)
+
+
+def exact_loss(x: Tensor, shift: float) -> Tensor:
+    return -dist.Normal(torch.tensor(shift), 2**0.5).log_prob(x).sum()
+
+
+def test_loss_is_minus_the_evidence_under_the_exact_posterior() -> None:
+    model, guide = Shifted(), ExactGuide()
+    loss = lv.EmpiricalBayes(4)(model, guide)(X)
+    torch.testing.assert_close(loss, exact_loss(X, 0.3))
+
+
+@pytest.mark.parametrize("proposal", ["prior", "posterior"])
+def test_gradient_is_fishers(proposal: str) -> None:
+    model = Shifted()
+    guide = lv.PriorGuide(model) if proposal == "prior" else ExactGuide()
+    objective = lv.EmpiricalBayes(20_000)(model, guide)
+    gradients = []
+    for _ in range(16):
+        (gradient,) = torch.autograd.grad(objective(X), model.shift)
+        gradients.append(gradient)
+    got = torch.stack(gradients)
+    exact = -((X - 0.3) / 2).sum()
+    error = got.std() / len(got) ** 0.5
+    limit = student_t.isf(TEST_FAILURE_RATE / 2, len(got) - 1)
+    assert abs(got.mean() - exact) < limit * error
+
+
+def test_guide_is_pulled_to_the_posterior() -> None:
+    model, guide = Shifted(), ExactGuide()
+    with torch.no_grad():
+        guide.offset.fill_(0.5)
+    objective = lv.EmpiricalBayes(2000)(model, guide)
+    (gradient,) = torch.autograd.grad(objective(X), guide.offset)
+    # - d/d offset of E_posterior[log q] is offset / variance for each of the three data.
+    exact = 3 * 0.5 / 0.5
+    assert abs(float(gradient) - exact) < 0.25 * exact
+
+
+def test_particles_carry_no_gradient_to_the_guide_through_the_model() -> None:
+    """Under the exact posterior the weights are equal and the guide's gradient has mean zero."""
+    model, guide = Shifted(), ExactGuide()
+    objective = lv.EmpiricalBayes(20_000)(model, guide)
+    (gradient,) = torch.autograd.grad(objective(X), guide.offset)
+    error = (3 / 0.5 / 20_000) ** 0.5  # three data, score variance 1 / variance
+    limit = float(dist.Normal(0.0, 1.0).icdf(torch.tensor(1 - TEST_FAILURE_RATE / 2)))
+    assert abs(float(gradient)) < limit * error
+
+
+def test_svi_takes_it_as_a_loss() -> None:
+    model, guide = Shifted(), ExactGuide()
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), loss=lv.EmpiricalBayes(64))
+    losses = [svi.step(X) for _ in range(200)]
+    best = float(exact_loss(X, float(X.mean())))
+    assert losses[0] > losses[-1]
+    assert float(pyro.param("shift").detach()) == pytest.approx(float(X.mean()), abs=0.15)
+    assert math.isclose(svi.evaluate_loss(X), best, rel_tol=0.02)
+
+
+def test_loss_and_grads_adds_to_the_gradients() -> None:
+    model = Shifted()
+    elbo = lv.EmpiricalBayes(64)
+    value = elbo.loss_and_grads(model, lv.PriorGuide(model), X)
+    first = model.shift.grad.clone()
+    elbo.loss_and_grads(model, lv.PriorGuide(model), X)
+    assert isinstance(value, float)
+    assert model.shift.grad != first
+
+
+def test_loss_alone_leaves_no_gradients() -> None:
+    model = Shifted()
+    assert isinstance(lv.EmpiricalBayes(64).loss(model, lv.PriorGuide(model), X), float)
+    assert model.shift.grad is None
+
+
+def test_subsampled_plates_are_scaled_to_the_whole() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", 30, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=x.dtype), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", 30, subsample_size=len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    loss = lv.EmpiricalBayes(4).loss(model, guide, X)
+    assert loss == pytest.approx(10 * float(exact_loss(X, 0.0)))
+
+
+def test_lbfgs_climbs_on_full_batches() -> None:
+    model = Shifted()
+    objective = lv.EmpiricalBayes(4000)(model, lv.PriorGuide(model))
+    optimizer = torch.optim.LBFGS(objective.parameters(), max_iter=20)
+
+    def closure() -> Tensor:
+        pyro.set_rng_seed(1)  # the same draws in every evaluation of the line search
+        optimizer.zero_grad()
+        loss = objective(X)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert float(model.shift) == pytest.approx(float(X.mean()), abs=0.1)
+
+
+def test_one_particle_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 particles, got num_particles = 1"):
+        lv.EmpiricalBayes(1)
