@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pyro
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _check_config(given)
         options = make_parser().parse_args(given)
         return _run(options[options["command"]], _COMMANDS[options["command"]])
     except KeyboardInterrupt:
@@ -77,6 +79,8 @@ def make_parser() -> ArgumentParser:
         prog="lvkam",
         description="The Latent Variable KAN: train, weigh, compare.",
         exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode="toml",
     )
     parser.add_argument("--version", action="version", version=f"lvkam_pyro {__version__}")
     commands = parser.add_subcommands(required=True, dest="command")
@@ -89,7 +93,10 @@ def make_parser() -> ArgumentParser:
 
 
 def _common_parser(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description, exit_on_error=False)
+    parser = ArgumentParser(
+        description=description, exit_on_error=False, allow_abbrev=False, parser_mode="toml"
+    )
+    parser.add_argument("--config", action="config", help="a .toml file of these settings")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--threads", type=int, default=1, help="of torch; one is best here")
     parser.add_argument("--device", type=str, default="cpu", help="as torch names it: cpu, cuda")
@@ -158,13 +165,23 @@ def _add_num_data(parser: ArgumentParser, default: int | None = None) -> None:
 
 
 def _run(options: Namespace, command: Callable[..., str]) -> int:
-    values = {key: value for key, value in options.as_dict().items() if key != "debug"}
-    torch.set_num_threads(check_count("--threads", values.pop("threads")))
-    check_count("--seed", values["seed"], minimum=0)
-    check_device(values["device"])
+    torch.set_num_threads(check_count("--threads", options["threads"]))
+    check_count("--seed", options["seed"], minimum=0)
+    check_device(options["device"])
+    own = {"config", "debug", "threads"}
+    values = {key: value for key, value in options.as_dict().items() if key not in own}
     with pyro.get_param_store().scope():
         print(command(**values))
     return OK
+
+
+def _check_config(arguments: Sequence[str]) -> None:
+    """The parser takes a missing settings file for the settings themselves."""
+    values = [text.removeprefix("--config=") for text in arguments if text.startswith("--config=")]
+    values += [value for flag, value in pairwise(arguments) if flag == "--config"]
+    for value in values:
+        if not Path(value).is_file():
+            raise FileNotFoundError(f"There is no settings file {value}.")
 
 
 def _report(error: Exception, code: int, arguments: Sequence[str]) -> int:
@@ -177,6 +194,8 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
+    if isinstance(error, ArgumentError):
+        return f"{text}. See lvkam --help, or lvkam COMMAND --help."
     known = isinstance(error, _WRONG_INPUT) or type(error).__module__.startswith("lvkam_pyro")
     return text if known else f"{type(error).__name__}: {text} (--debug shows where)"
 

@@ -176,4 +176,3 @@ def _run_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise ProgramError(f"The program {path} fails: {type(error).__name__}: {error}") from error
     return module
-

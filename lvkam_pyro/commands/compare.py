@@ -47,6 +47,7 @@ def compare_command(
         ValueError: If a recipe or an option is unknown, the run is of another model, or a recipe
             needs a guide that the run has not.
     """
+    check_num_data(num_data)
     programs = {name: load_program("inference", name) for name in inference}
     given = assign(assignments, programs)
     recipes = {name: program.build(given[name]) for name, program in programs.items()}
@@ -72,13 +73,20 @@ def evidence_command(
     Raises:
         ValueError: If the run cannot be rebuilt.
     """
+    check_num_data(num_data)
     found = load_run(run, device=device)
     return _report(found, {found.fit.recipe.name: found.fit.recipe}, num_data, seed)
 
 
+def check_num_data(num_data: int | None) -> None:
+    """Raises ValueError unless there is a datum to use."""
+    if num_data is not None:
+        check_count("--num-data", num_data)
+
+
 def held_out(run: Run, num_data: int | None) -> Tensor:
     """The first of the run's held-out data, or all."""
-    return run.x_test if num_data is None else run.x_test[: check_count("--num-data", num_data)]
+    return run.x_test if num_data is None else run.x_test[:num_data]
 
 
 def _report(run: Run, recipes: Mapping[str, Recipe], num_data: int | None, seed: int) -> str:

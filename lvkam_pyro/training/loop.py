@@ -17,8 +17,8 @@ from lvkam_pyro.training.recipe import Model, Recipe
 from lvkam_pyro.training.state import TrainingState
 from lvkam_pyro.training.validation import (
     as_data,
+    check_likelihood,
     check_model_matches,
-    check_no_constant_columns,
     check_same_kind,
 )
 
@@ -113,7 +113,7 @@ def fit(
     data, held_out = _check(model, x, x_test)
     journal = Journal(folder, training_identity(recipe, data, seed=seed)) if folder else None
     with isolated(seed, data):
-        check_no_constant_columns(model, data, batch_size=recipe.batch_size)
+        check_likelihood(model, data, batch_size=recipe.batch_size)
         saved = None if journal is None else journal.open(resume=resume)
         training = prepare_training(model, data, recipe, saved=saved, seed=seed)
         with _flushing(journal), _bar(training, recipe, progress) as bar:

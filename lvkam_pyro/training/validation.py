@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from pyro import poutine
 from torch import Tensor, nn
 
+from lvkam_pyro.guides.sites import Site, SiteRecorder
 from lvkam_pyro.training.recipe import Model
 
 
@@ -65,34 +65,41 @@ def check_model_matches(model: Model, x: Tensor) -> None:
         )
 
 
-def check_no_constant_columns(model: Model, x: Tensor, *, batch_size: int) -> None:
-    """Refuses constant columns for a likelihood that learns its scale.
+def check_likelihood(model: Model, x: Tensor, *, batch_size: int) -> None:
+    """Runs the model on one batch, and checks that its likelihood can be fitted to the data.
 
-    The likelihood of a constant column has no maximum: its scale shrinks to zero and its density
-    grows without limit. A fixed scale or discrete data are not concerned.
+    The likelihood of a constant column has no maximum where its scale is learned: the scale shrinks
+    to zero and the density grows without limit. A fixed scale or discrete data are not concerned.
 
     Raises:
-        ValueError: That names the columns.
+        ValueError: If the model's data have another shape, or columns are constant.
     """
-    flat = x.flatten(1)
-    if len(flat) < 2 or not _learns_scale(model, x[:batch_size]):
-        return
-    constant = (flat == flat[:1]).all(0).nonzero().flatten().tolist()
+    sites = SiteRecorder()
+    with torch.enable_grad(), sites:
+        model(x[:batch_size])
+    observed = list(sites.observations.values())
+    for site in observed:
+        _check_event_shape(site)
+    if len(x) > 1 and any(_scale_requires_grad(site["fn"]) for site in observed):
+        _check_no_constant_columns(x.flatten(1))
+
+
+def _check_event_shape(site: Site) -> None:
+    event, value = site["fn"].event_shape, site["value"].shape
+    if event != value[len(value) - len(event) :]:
+        raise ValueError(
+            f"The model's site {site['name']!r} is of data of shape {tuple(event)}; the data are "
+            f"{tuple(value[1:])}. Build the model for as many outputs as the data have."
+        )
+
+
+def _check_no_constant_columns(columns: Tensor) -> None:
+    constant = (columns == columns[:1]).all(0).nonzero().flatten().tolist()
     if constant:
         raise ValueError(
             f"x has constant columns, for which the learned scale would shrink to zero: "
             f"{_short(constant)}. Drop them, or dequantise (add noise of the measurement's step)."
         )
-
-
-def _learns_scale(model: Model, x: Tensor) -> bool:
-    with torch.enable_grad():
-        trace = poutine.trace(model).get_trace(x)
-    return any(
-        _scale_requires_grad(site["fn"])
-        for site in trace.nodes.values()
-        if site["type"] == "sample" and site["is_observed"]
-    )
 
 
 def _scale_requires_grad(law: object) -> bool:

@@ -363,6 +363,11 @@ WRONG_DATA = {
         ValueError,
         "constant columns.*: 0, 2. Drop",
     ),
+    "columns of another model": (
+        X[:, :2],
+        ValueError,
+        r"site 'x' is of data of shape \(3,\); the data are \(2,\)",
+    ),
     "double": (X.double(), ValueError, "data are torch.float64.*model is torch.float32"),
 }
 

@@ -1,0 +1,87 @@
+"""Data files: three kinds, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lvkam_pyro.commands.data import read_data
+
+X = np.random.default_rng(0).normal(size=(10, 3))
+
+
+def save(path: Path, **arrays: np.ndarray) -> Path:
+    if path.suffix == ".npy":
+        np.save(path, arrays["x"])
+    elif path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        np.savetxt(path, arrays["x"], delimiter=",")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv"])
+def test_data_are_split_by_the_seed(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"x{suffix}", x=X)
+    train, test = read_data(path, seed=1)
+    assert train.shape == (8, 3)
+    assert test.shape == (2, 3)
+    assert train.dtype == torch.float32
+    rows = torch.cat([train, test])
+    assert torch.equal(rows.sort(0).values, torch.tensor(X, dtype=torch.float32).sort(0).values)
+    assert torch.equal(read_data(path, seed=1)[0], train)
+    assert not torch.equal(read_data(path, seed=2)[0], train)
+
+
+def test_archive_makes_its_own_split(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.npz", x_train=X[:7], x_test=X[7:])
+    train, test = read_data(path)
+    assert (len(train), len(test)) == (7, 3)
+
+
+def test_table_may_have_a_line_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("height,width\n" + "1.5,2\n" * 5)
+    assert read_data(path)[0].shape == (4, 2)
+
+
+WRONG = {
+    "missing": ("x.npy", None, FileNotFoundError, r"no data file .*x\.npy"),
+    "other ending": ("x.pkl", "1,2", ValueError, r"must end in \.npy, \.npz, \.csv"),
+    "damaged": ("x.npy", "no array", ValueError, r"Cannot read .*x\.npy"),
+    "damaged archive": ("x.npz", "no archive", ValueError, r"Cannot read .*x\.npz"),
+    "words": ("x.csv", "a,b\n1,2\n3,four\n", ValueError, "Cannot read .*four"),
+    "ragged": ("x.csv", "1,2\n3\n", ValueError, "Cannot read .*columns"),
+    "empty table": ("x.csv", "a,b\n", ValueError, "x.csv is empty"),
+    "NaN": ("x.csv", "1,2\nnan,3\n", ValueError, "NaN or infinity in 1 of its 4"),
+    "one datum": ("x.csv", "1,2\n", ValueError, "at least two data.*got 1"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*input contained no data.*:UserWarning")
+@pytest.mark.parametrize(("name", "content", "error", "match"), WRONG.values(), ids=WRONG)
+def test_wrong_file_is_refused(
+    tmp_path: Path, name: str, content: str | None, error: type[Exception], match: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(error, match=match):
+        read_data(path)
+
+
+WRONG_ARRAYS = {
+    "names": ({"a": X, "b": X}, "arrays a, b; name two of them x_train and x_test"),
+    "one dimension": ({"x": X[:, 0]}, r"shape \(N, ...\)"),
+    "text": ({"x": np.array([["a", "b"]])}, "must hold numbers"),
+    "pickled": ({"x": np.array([[None]])}, "Cannot read"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "match"), WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
+def test_wrong_arrays_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        read_data(save(tmp_path / "x.npz", **arrays))

@@ -1,0 +1,272 @@
+"""The command line: what it leaves, what it says, and its exit codes."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pytest
+import torch
+
+from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main
+from lvkam_pyro.training.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("num_epochs=2", "hidden=[8]", "num_evidence_particles=64", "num_replicates=2")
+
+STOPPING = '''
+"""A recipe that is stopped in its third epoch, as long as a file says so."""
+
+from pathlib import Path
+
+import torch
+from pyro.infer import Trace_ELBO
+
+from lvkam_pyro.guides.amortized import AmortizedGuide
+from lvkam_pyro.training.recipe import Recipe
+
+CALLS = iter(range(10**6))
+
+
+def build(*, switch: str) -> Recipe:
+    """Builds it.
+
+    Args:
+        switch: The file with the name of the error.
+    """
+    return Recipe(
+        name="stopping",
+        build_guide=lambda model, x: AmortizedGuide(model, x, hidden=(8,)),
+        objective=Trace_ELBO(),
+        num_epochs=4,
+        batch_size=800,
+        regularizer=lambda model: stop(model, Path(switch)),
+    )
+
+
+def stop(model, switch):
+    if next(CALLS) < 5 or not switch.exists():
+        return torch.zeros(())
+    kind = switch.read_text()
+    if kind == "diverge":
+        return model.prior.functions.coefficients.sum() * torch.inf
+    raise {"interrupt": KeyboardInterrupt, "bug": LookupError}[kind]("stopped")
+'''
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def lvkam(*arguments: object) -> int:
+    return main([*map(str, arguments), "--threads", str(torch.get_num_threads())])
+
+
+def fit(*arguments: object) -> int:
+    return lvkam("fit", "two_moons", *arguments, "--set", *QUICK)
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    return load_checkpoint(Path(folder) / "checkpoint.pt")["module"]
+
+
+def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit() == OK
+    assert "runs/two_moons: 2 epochs" in capsys.readouterr().out
+    settings = json.loads(Path("runs/two_moons/settings.json").read_text())
+    assert settings["model"]["program"] == "two_moons"
+    assert settings["inference"]["options"]["hidden"] == [8]
+
+    recipes = ("importance", "amortized", "elbo", "thermodynamic")
+    ladder = ("num_temperatures=3", "num_chains=2", "num_warmup=3", "num_samples=4")
+    few = ("num_evidence_particles=64", "hidden=[8]", *ladder)
+    compared = ("two_moons", "--inference", *recipes, "--set", *few, "--num-data", 6)
+    assert lvkam("compare", *compared) == OK
+    table = capsys.readouterr().out
+    assert "6 held-out data of two_moons" in table
+    assert all(recipe in table for recipe in recipes)
+    lines = Path("runs/two_moons/evidence.csv").read_text().splitlines()
+    rows = [row["model"] for row in csv.DictReader(lines)]
+    assert rows == [*recipes, "thermodynamic"]
+
+    assert lvkam("evidence", "runs/two_moons", "--num-data", 5) == OK
+    assert len(json.loads(Path("runs/two_moons/evidence.json").read_text())) == 1
+
+    assert lvkam("sample", "two_moons", "--num-samples", 7) == OK
+    assert np.load("runs/two_moons/samples.npy").shape == (7, 2)
+
+    assert lvkam("diagnose", "two_moons", "--num-data", 3) == OK
+    assert "verdict" in capsys.readouterr().out
+    posterior = az.from_netcdf("runs/two_moons/posterior.nc")
+    assert posterior["posterior"]["z"].sizes["data"] == 3
+    plots = {path.name for path in Path("runs/two_moons/plots").iterdir()}
+    assert plots == {"samples.png", "loss.png", "densities.png", "functions.png"}
+
+
+def test_exact_evidence_is_shown_where_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lvkam("fit", "linear_gaussian", "--set", *QUICK) == OK
+    assert lvkam("evidence", "linear_gaussian", "--num-data", 4) == OK
+    assert "exact: -" in capsys.readouterr().out
+
+
+def test_data_file_sets_the_number_of_outputs(capsys: pytest.CaptureFixture[str]) -> None:
+    np.savetxt("rings.csv", np.random.default_rng(0).normal(size=(60, 3)), delimiter=",")
+    assert fit("--data", "rings.csv", "--out", "here") == OK
+    settings = json.loads(Path("here/settings.json").read_text())
+    assert settings["model"]["options"]["num_outputs"] == 3
+    assert settings["data"] == str(Path("rings.csv").resolve())
+    assert lvkam("evidence", "here") == OK
+    Path("rings.csv").unlink()
+    assert lvkam("evidence", "here") == WRONG_INPUT
+    assert "no data file" in capsys.readouterr().err
+
+
+def test_settings_may_come_from_a_file() -> None:
+    Path("quick.toml").write_text('seed = 3\nout = "from_file"\n')
+    assert fit("--config", "quick.toml") == OK
+    assert json.loads(Path("from_file/settings.json").read_text())["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "match"),
+    [
+        ("interrupt", INTERRUPTED, "interrupted. Whole epochs are kept; go on by: lvkam fit"),
+        ("diverge", FAILED, "error: Training diverged at epoch 3, batch 2"),
+        ("bug", FAILED, "error: LookupError: stopped (--debug shows where)"),
+    ],
+)
+def test_stopped_fit_says_so_and_is_resumed_bit_for_bit(
+    kind: str, code: int, match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("stopping.py").write_text(STOPPING)
+    command = ("fit", "two_moons", "--inference", "stopping.py", "--set", "switch=switch")
+    assert lvkam(*command, "--out", "unbroken") == OK
+    Path("switch").write_text(kind)
+    assert lvkam(*command, "--out", "broken") == code
+    error = capsys.readouterr().err
+    assert match in error
+    assert "Traceback" not in error
+    assert len(load_checkpoint("broken/checkpoint.pt")["metrics"]) == 2
+    Path("switch").unlink()
+    assert lvkam(*command, "--out", "broken", "--resume") == OK
+    first, second = weights("unbroken"), weights("broken")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+WRONG_USAGE = {
+    "nothing": ([], 'expected "command" to be one of'),
+    "unknown command": (["train"], "invalid choice: 'train'"),
+    "no model": (["fit"], "required: fit.model"),
+    "unknown flag": (["fit", "two_moons", "--nope"], "unrecognized arguments: --nope"),
+    "abbreviation": (["fit", "two_moons", "--infer", "elbo"], "unrecognized arguments"),
+    "seed": (["fit", "two_moons", "--seed", "x"], 'key "seed".*x'),
+    "negative seed": (["fit", "two_moons", "--seed=-1"], "--seed >= 0"),
+    "threads": (["fit", "two_moons", "--threads", "0"], "--threads >= 1"),
+    "device": (["fit", "two_moons", "--device", "abacus"], "Cannot compute .* 'abacus'"),
+    "unknown model": (["fit", "moons"], "no model program 'moons'.*digits"),
+    "missing program": (["fit", "moons.py"], r"no model program at .*moons\.py"),
+    "unknown recipe": (["fit", "two_moons", "--inference", "mcmc"], "amortized, elbo"),
+    "unknown option": (["fit", "two_moons", "--set", "rate=1"], "No option .*'rate'.*num_latents"),
+    "no assignment": (["fit", "two_moons", "--set", "num_epochs"], "takes key=value"),
+    "unknown prefix": (["fit", "two_moons", "--set", "data.seed=1"], "no 'data' here"),
+    "wrong value": (["fit", "two_moons", "--set", "num_epochs=many"], "num_epochs.*int.*many"),
+    "no latent": (["fit", "two_moons", "--set", "num_latents=0"], "Cannot build the model"),
+    "no epoch": (["fit", "two_moons", "--set", "num_epochs=0"], "num_epochs >= 1"),
+    "missing data": (["fit", "two_moons", "--data", "x.npy"], r"no data file x\.npy"),
+    "missing settings": (["fit", "two_moons", "--config", "x.toml"], r"no settings file x\.toml"),
+    "missing run": (["evidence", "nowhere"], "no run at nowhere or runs/nowhere"),
+    "no data": (["compare", "two_moons", "--num-data", "0"], "--num-data >= 1"),
+    "no sample": (["sample", "two_moons", "--num-samples", "0"], "num_samples >= 1"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "match"), WRONG_USAGE.values(), ids=WRONG_USAGE)
+def test_wrong_usage_is_one_line_and_exit_code_two(
+    arguments: list[str], match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == WRONG_INPUT
+    captured = capsys.readouterr()
+    assert re.search(match, captured.err), captured.err
+    assert captured.err.startswith("lvkam: error: ")
+    assert captured.err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_wrong_data_are_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    wrong = {
+        "nan": (np.where(x > 1, np.nan, x), "NaN or infinity"),
+        "constant": (x * [1, 0], "constant columns"),
+        "empty": (x[:0], "is empty"),
+        "flat": (x[:, 0], "shape (N, ...)"),
+    }
+    for name, (array, match) in wrong.items():
+        np.save(f"{name}.npy", array)
+        assert fit("--data", f"{name}.npy") == WRONG_INPUT, name
+        assert match in capsys.readouterr().err
+    np.save("wide.npy", np.concatenate([x, x + 1], 1))
+    assert fit("--data", "wide.npy", "--set", "num_outputs=3") == WRONG_INPUT
+
+
+def test_run_is_protected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit() == OK
+    before = Path("runs/two_moons/checkpoint.pt").read_bytes()
+    assert fit() == WRONG_INPUT
+    assert "holds a run already" in capsys.readouterr().err
+    assert fit("--resume", "--seed", 1) == WRONG_INPUT
+    assert "seed was 0 and is 1" in capsys.readouterr().err
+    assert Path("runs/two_moons/checkpoint.pt").read_bytes() == before
+    assert fit("--resume") == OK
+    assert fit("--overwrite", "--seed", 1) == OK
+    assert Path("runs/two_moons/checkpoint.pt").read_bytes() != before
+
+
+def test_damaged_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit() == OK
+    checkpoint, settings = (Path("runs/two_moons", n) for n in ("checkpoint.pt", "settings.json"))
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
+    assert lvkam("sample", "two_moons") == FAILED
+    assert "checkpoint.pt is damaged" in capsys.readouterr().err
+    assert fit("--resume") == FAILED
+    settings.write_text("{")
+    assert lvkam("sample", "two_moons") == WRONG_INPUT
+    assert "settings.json is damaged" in capsys.readouterr().err
+    settings.write_text("{}")
+    assert lvkam("sample", "two_moons") == WRONG_INPUT
+    assert "not made by `lvkam fit`" in capsys.readouterr().err
+
+
+def test_guide_that_was_not_fitted_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lvkam("fit", "two_moons", "--inference", "importance", "--set", "num_epochs=1") == OK
+    assert lvkam("compare", "two_moons", "--inference", "elbo") == WRONG_INPUT
+    assert "a guide that must be fitted" in capsys.readouterr().err
+    assert lvkam("compare", "digits", "--run", "runs/two_moons") == WRONG_INPUT
+    assert "is a run of two_moons, not of digits" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(ValueError, match="no model program"):
+        lvkam("fit", "moons", "--debug")
+
+
+def test_version_and_help_end_well(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--version"], ["--help"], ["compare", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+    assert "lvkam_pyro 0." in capsys.readouterr().out
+
+
+def test_process_returns_the_exit_code() -> None:
+    command = [sys.executable, "-m", "lvkam_pyro.cli", "fit", "moons"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == WRONG_INPUT
+    assert done.stderr.startswith("lvkam: error: There is no model program 'moons'")
