@@ -13,6 +13,7 @@ from torch import Tensor
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.training.dreams import Dreams
 
 Program = Callable[..., Any]
 
@@ -27,7 +28,10 @@ class EmpiricalBayes(ELBO):
     (Fisher's identity.) The particles come from the guide and carry no gradient. A guide with
     parameters is trained on the same particles to cover the posterior, by the wake-phase gradient
     :math:`\sum_s \bar w_{sn} \nabla_\phi \log q(z_{sn} \mid x_n)` of reweighted wake-sleep
-    (Bornschein and Bengio 2015, https://arxiv.org/abs/1406.2751, equations 5 and 8).
+    (Bornschein and Bengio 2015, https://arxiv.org/abs/1406.2751, equations 5 and 8). With a
+    `sleep_weight` it also learns, by equation 7, to invert the model's own dreams
+    :math:`(z, x) \sim p(z) p(x \mid z)`, of which there is no end: on scarce data that is what
+    keeps the guide from learning the training data by heart.
 
     The normalisers of a learned prior are part of :math:`\log p(z)`, so the prior's gradient is
     :math:`\mathbb{E}_{post} \nabla f - \mathbb{E}_{prior} \nabla f` without contrastive draws.
@@ -39,9 +43,12 @@ class EmpiricalBayes(ELBO):
 
     Arguments:
         num_particles: Particles per datum `S`.
+        sleep_weight: Weight of the dreams, one for each datum of the batch, beside the wake phase.
+            A model that observes anything else than its argument cannot dream, and does not.
 
     Raises:
-        ValueError: If `num_particles` is below 2: one particle has no weights to learn from.
+        ValueError: If `num_particles` is below 2, when there are no weights to learn from, or
+            `sleep_weight` is negative.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -52,22 +59,27 @@ class EmpiricalBayes(ELBO):
         tensor(True)
     """
 
-    def __init__(self, num_particles: int = 8) -> None:
+    def __init__(self, num_particles: int = 8, *, sleep_weight: float = 0.0) -> None:
         if num_particles < 2:
             raise ValueError(
                 f"Expected at least 2 particles, got num_particles = {num_particles}: the weights "
                 "of one particle are 1 whatever it is."
             )
+        if not sleep_weight >= 0:
+            raise ValueError(f"Expected a sleep_weight of at least 0, got {sleep_weight}.")
         super().__init__(num_particles=num_particles, vectorize_particles=True)
-        self._known: tuple[Program, ModelStructure] | None = None
+        self.sleep_weight = sleep_weight
+        self._known: tuple[Program, ModelStructure, Dreams | None] | None = None
 
     def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
         """The loss on data `x`, a scalar in nats, scaled from the batch to the whole plate."""
-        structure = self._structure_of(model, x)
-        if not isinstance(guide, PriorGuide):
-            guide = _Detached(guide)
-        particles = draw_particles(model, guide, x, self.num_particles, structure=structure)
-        return particles.data_scale * (_wake_model(particles) + _wake_guide(particles))
+        structure, dreams = self._knowledge_of(model, x)
+        proposal = guide if isinstance(guide, PriorGuide) else _Detached(guide)
+        particles = draw_particles(model, proposal, x, self.num_particles, structure=structure)
+        loss = _wake_model(particles) + _wake_guide(particles)
+        if dreams is not None and particles.log_guide.requires_grad:
+            loss = loss + self.sleep_weight * _without_value(-dreams.log_guide(model, guide, x))
+        return particles.data_scale * loss
 
     def _get_trace(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -75,11 +87,13 @@ class EmpiricalBayes(ELBO):
         """One trace of guide and model, for those of Pyro's tools that ask an ELBO for it."""
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
-    def _structure_of(self, model: Program, x: Tensor) -> ModelStructure:
+    def _knowledge_of(self, model: Program, x: Tensor) -> tuple[ModelStructure, Dreams | None]:
         """The model's structure, found once: a search runs the model, an update must not."""
         if self._known is None or self._known[0] is not model:
-            self._known = model, ModelStructure.of(model, x)
-        return self._known[1]
+            structure = ModelStructure.of(model, x)
+            dreams = Dreams.of(model, x, structure) if self.sleep_weight > 0 else None
+            self._known = model, structure, dreams
+        return self._known[1:]
 
     def loss(self, model: Program, guide: Program, x: Tensor) -> float:
         """The value of the loss, without gradients."""
@@ -101,12 +115,17 @@ def _wake_model(particles: Particles) -> Tensor:
 
 
 def _wake_guide(particles: Particles) -> Tensor:
-    """Zero in value; its gradient is the guide's, weighted by the detached weights."""
+    """The guide's gradient, by the detached weights."""
     if not particles.log_guide.requires_grad:
         return particles.log_guide.new_zeros(())
     weights = particles.log_weights.detach().softmax(0)
-    weighted = (weights * particles.log_guide).sum()
-    return weighted.detach() - weighted
+    return _without_value(-(weights * particles.log_guide))
+
+
+def _without_value(terms: Tensor) -> Tensor:
+    """A scalar zero with the gradient of the sum of the terms: the loss stays the evidence."""
+    total = terms.sum()
+    return total - total.detach()
 
 
 class _Detached(Messenger):

@@ -11,7 +11,9 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 import lvkam_pyro as lv
-from tests.statistics import TEST_FAILURE_RATE
+from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.training.dreams import Dreams
+from tests.statistics import TEST_FAILURE_RATE, assert_within_standard_errors
 
 
 class Shifted(pyro.nn.PyroModule):
@@ -143,9 +145,49 @@ def test_lbfgs_climbs_on_full_batches() -> None:
         return loss
 
     optimizer.step(closure)
-    assert float(model.shift) == pytest.approx(float(X.mean()), abs=0.1)
+    assert float(model.shift.detach()) == pytest.approx(float(X.mean()), abs=0.1)
 
 
 def test_one_particle_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 particles, got num_particles = 1"):
         lv.EmpiricalBayes(1)
+
+
+def test_dreams_pull_the_guide_to_the_posterior() -> None:
+    """In dreams the guide's score is E[(z - mean) / variance]: only an offset has a mean."""
+    model, guide = Shifted(), ExactGuide()
+    with torch.no_grad():
+        guide.offset.fill_(0.5)
+    x = torch.zeros(40_000, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(
+        -Dreams.of(model, x, ModelStructure.of(model, x)).log_guide(model, guide, x).mean(),
+        guide.offset,
+    )
+    # The score has variance 1 / 0.5 about its mean 0.5 / 0.5.
+    assert_within_standard_errors(
+        gradient, torch.tensor(1.0), torch.tensor((1 / 0.5 / len(x)) ** 0.5)
+    )
+
+
+def test_dreams_leave_the_loss_and_the_models_gradient_alone() -> None:
+    losses, gradients = [], []
+    for weight in (0.0, 1.0):
+        model, guide = Shifted(), ExactGuide()
+        pyro.set_rng_seed(3)
+        loss = lv.EmpiricalBayes(4, sleep_weight=weight)(model, guide)(X)
+        losses.append(loss)
+        gradients.append(torch.autograd.grad(loss, [model.shift, guide.offset]))
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(gradients[0][0], gradients[1][0])
+    assert gradients[0][1] != gradients[1][1]
+
+
+def test_a_model_of_something_else_than_its_argument_does_not_dream() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=x.dtype), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=2 * x)
+
+    assert Dreams.of(model, X, ModelStructure.of(model, X)) is None
+    loss = lv.EmpiricalBayes(4, sleep_weight=1.0).loss(model, ExactGuide(), X)
+    assert math.isfinite(loss)

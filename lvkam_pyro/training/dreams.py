@@ -1,0 +1,53 @@
+"""Dreams: pairs of latents and data drawn from the model, on which a guide may learn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pyro
+import torch
+from torch import Tensor
+
+from lvkam_pyro.guides.densities import sum_log_probs
+from lvkam_pyro.guides.sites import SiteRecorder
+from lvkam_pyro.guides.structure import ModelStructure, record_once
+
+Program = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Dreams:
+    r"""Draws :math:`(z, x) \sim p(z) \, p(x \mid z)` of a model, and a guide's density of them.
+
+    Attributes:
+        structure: The model's structure.
+        observed: The name of the site whose observation is the data themselves.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> x = torch.rand(10, 5)
+        >>> dreams = Dreams.of(model, x, ModelStructure.of(model, x))
+        >>> dreams.log_guide(model, lv.AmortizedGuide(model, x), x).shape
+        torch.Size([10])
+    """
+
+    structure: ModelStructure
+    observed: str
+
+    @classmethod
+    def of(cls, model: Program, x: Tensor, structure: ModelStructure) -> Self | None:
+        """How to dream of data like `x`; None where no site observes the whole of `x` itself."""
+        for name, site in record_once(model, x).observations.items():
+            if site["value"] is x and structure.num_plates == 1:
+                return cls(structure, name)
+        return None
+
+    def log_guide(self, model: Program, guide: Program, x: Tensor) -> Tensor:
+        """The guide's log density of as many dreams as `x` has rows, of shape `(N,)`."""
+        with torch.no_grad(), SiteRecorder() as dream:
+            pyro.poutine.uncondition(model)(x)
+        values = {site.name: dream.sites[site.name]["value"] for site in self.structure.latents}
+        with SiteRecorder(values) as proposal:
+            guide(dream.sites[self.observed]["value"])
+        return sum_log_probs(proposal.sites, self.structure, (1, len(x)))[0]
