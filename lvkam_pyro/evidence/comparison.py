@@ -2,8 +2,9 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -78,7 +79,7 @@ class EvidenceRow:
             _number(row["worst_pareto_k"], ".2f"),
             _number(row["worst_rhat"], ".3f"),
             str(evidence.num_likelihood_evaluations),
-            "lower bound" if evidence.estimator == "ELBO" else verdict,
+            "lower bound" if evidence.estimator.startswith("ELBO") else verdict,
         ]
 
 
@@ -212,7 +213,7 @@ def compare_evidence(
 ) -> EvidenceComparison:
     """Estimate the evidence of each model by each estimator, on the same data.
 
-    Estimators with equal ladders share one run of it.
+    Estimators with equal ladders share one run of it. Estimators of equal name are numbered.
 
     Args:
         models: One Pyro model, or name to model.
@@ -259,7 +260,18 @@ def compare_evidence(
                 bar.set_postfix_str(f"{name}, {estimator.name}")
                 rows.append(EvidenceRow(name, _estimate(estimator, model, x, proposal, seed, runs)))
                 bar.update()
-    return EvidenceComparison(tuple(rows))
+    return EvidenceComparison(tuple(_numbered(rows)))
+
+
+def _numbered(rows: Iterable[EvidenceRow]) -> Iterator[EvidenceRow]:
+    """The rows, where the second of one name in a model gets the number 2, and so on."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        name = row.evidence.estimator
+        counts[row.model, name] += 1
+        count = counts[row.model, name]
+        label = name if count == 1 else f"{name} {count}"
+        yield EvidenceRow(row.model, replace(row.evidence, estimator=label))
 
 
 def _estimate(

@@ -81,7 +81,7 @@ class EvidenceEstimator(ELBO):
         loss = self.differentiable_loss(model, guide, x)
         if loss.requires_grad:
             loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     def _get_trace(
         self, model: Model, guide: Guide, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -12,8 +12,8 @@ from lvkam_pyro.guides.structure import Model, ModelStructure
 _MAX_ELEMENTS = 2**23
 """Values of one array of a model run (32 MB in single precision)."""
 
-_MAX_WEIGHTS = 2**25
-"""Weights held at once (128 MB in single precision)."""
+_MAX_WEIGHTS = 2**23
+"""Weights held at once (32 MB in single precision)."""
 
 
 def island_size(num_particles: int, num_replicates: int) -> int:

@@ -14,6 +14,7 @@ from lvkam_pyro.evidence.verdict import (
     MIN_EFFECTIVE_SAMPLE_SIZE,
     Gate,
 )
+from lvkam_pyro.guides.convergence import half_drift
 from lvkam_pyro.guides.densities import sum_log_probs
 from lvkam_pyro.guides.particles import Guide
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
@@ -28,6 +29,7 @@ REMEDY = (
 
 _MAX_GRADIENT_DRAWS = 512
 _FALL_IN_ERRORS = 4.0
+_DRIFT_IN_ERRORS = 6.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,11 @@ def ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Moment
     """
     return [
         Gate.above("R-hat", to_double(samples.rhat.amax(0)), MAX_RHAT),
+        Gate.above(
+            "a drift between the halves of the chains in standard errors",
+            to_double(half_drift(samples.log_likelihood).amax(0)),
+            _DRIFT_IN_ERRORS,
+        ),
         Gate.below(
             "an effective sample size", to_double(samples.ess.amin(0)), MIN_EFFECTIVE_SAMPLE_SIZE
         ),

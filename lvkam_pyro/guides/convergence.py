@@ -1,4 +1,4 @@
-"""Convergence of many chains at once: split R-hat and effective sample size."""
+"""Convergence of many chains at once: R-hat, drift and effective sample size."""
 
 import math
 
@@ -6,32 +6,56 @@ import torch
 from torch import Tensor
 
 
-def split_rhat(draws: Tensor) -> Tensor:
-    r"""The potential scale reduction of half chains.
+def chain_rhat(draws: Tensor) -> Tensor:
+    r"""The potential scale reduction between whole chains.
 
-    .. math:: \hat R = \sqrt{(B / W + n - 1) / n}
+    .. math:: \hat R = \sqrt{(B / W + D - 1) / D}
 
-    over the 2C half chains of n draws each, as in Vehtari, Gelman, Simpson, Carpenter and
-    Bürkner, *Rank-normalization, folding, and localization* (https://arxiv.org/abs/1903.08008),
-    equation 4.
+    over C chains of D draws each (Gelman and Rubin 1992, https://doi.org/10.1214/ss/1177011136;
+    here as in Vehtari, Gelman, Simpson, Carpenter and Bürkner, https://arxiv.org/abs/1903.08008,
+    equation 4). Chains are not split: many short chains that have converged would be blamed for
+    their shortness. `half_drift` finds what splitting finds, a move of all chains together.
 
     Args:
-        draws: `(draws, chains, ...)`, at least 4 draws.
+        draws: `(draws, chains, ...)`.
 
     Returns:
         One value for each of the remaining axes: 1 where all draws are equal, infinity where one
         is not finite.
 
     Example:
-        >>> split_rhat(torch.tensor([[0.0, 5.0], [1.0, 6.0], [0.0, 5.0], [1.0, 6.0]])) > 2
+        >>> chain_rhat(torch.tensor([[0.0, 5.0], [1.0, 6.0], [0.0, 5.0], [1.0, 6.0]])) > 2
+        tensor(True)
+    """
+    num_draws = len(draws)
+    within = draws.var(0).mean(0)
+    between = num_draws * draws.mean(0).var(0)
+    ratio = torch.where(between == 0, 1.0, between / within)
+    return ((ratio + num_draws - 1) / num_draws).sqrt().nan_to_num(torch.inf, torch.inf)
+
+
+def half_drift(draws: Tensor) -> Tensor:
+    """How far the mean moves from the first to the second half, in standard errors over chains.
+
+    Geweke's comparison (1992), with the chains' own differences as replicates: Student's t with
+    C - 1 degrees of freedom for chains that have converged.
+
+    Args:
+        draws: `(draws, chains, ...)`, at least 2 draws.
+
+    Returns:
+        One value >= 0 for each of the remaining axes: 0 where nothing moves, infinity where a draw
+        is not finite.
+
+    Example:
+        >>> half_drift(torch.tensor([[0.0, 0.1], [0.0, 0.0], [1.0, 1.0], [1.0, 1.1]])) > 10
         tensor(True)
     """
     half = len(draws) // 2
-    halves = torch.cat([draws[:half], draws[-half:]], 1)
-    within = halves.var(0).mean(0)
-    between = half * halves.mean(0).var(0)
-    ratio = torch.where(between == 0, 1.0, between / within)
-    return ((ratio + half - 1) / half).sqrt().nan_to_num(torch.inf, torch.inf)
+    moves = draws[-half:].mean(0) - draws[:half].mean(0)
+    error = moves.std(0) / moves.shape[0] ** 0.5
+    score = torch.where(moves.mean(0) == 0, 0.0, moves.mean(0).abs() / error)
+    return score.nan_to_num(torch.inf, torch.inf)
 
 
 def autocovariance(draws: Tensor) -> Tensor:

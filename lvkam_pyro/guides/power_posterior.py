@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.guides.convergence import chain_effective_sample_size, split_rhat
+from lvkam_pyro.guides.convergence import chain_effective_sample_size, chain_rhat
 from lvkam_pyro.guides.ladder import MIN_DRAWS, LadderDraws, LadderRun
 from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.guides.seeding import seeded_rng
@@ -33,7 +33,7 @@ class PowerSamples:
         acceptance: `(T, N)`, the chains' mean acceptance (1 at temperature 0, which draws exactly).
         swap_rate: `(T - 1, N)`, the mean probability of exchange between neighbours.
         step_size: `(T, N)`, the MALA steps in preconditioned units.
-        rhat: `(T, N)`, split R-hat of the log likelihood.
+        rhat: `(T, N)`, R-hat of the log likelihood between whole chains.
         ess: `(T, N)`, the effective number of draws of the mean log likelihood.
         num_likelihood_evaluations: Per datum, warm-up and start included.
         data_scale: The data plate's full size divided by its size.
@@ -178,7 +178,7 @@ def gather(draws: LadderDraws, temperatures: Tensor, target: UnconstrainedModel)
         acceptance=draws.acceptance,
         swap_rate=draws.swap_rate,
         step_size=draws.step_size,
-        rhat=split_rhat(draws.log_likelihood),
+        rhat=chain_rhat(draws.log_likelihood),
         ess=chain_effective_sample_size(draws.log_likelihood),
         num_likelihood_evaluations=target.num_evaluations,
         data_scale=target.data_scale,

@@ -8,6 +8,8 @@ import torch
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import biject_to
+from torch.distributions.constraints import MixtureSameFamilyConstraint
+from torch.distributions.transforms import Transform
 
 from lvkam_pyro.guides.seeding import preserved_rng
 from lvkam_pyro.guides.sites import Site, SiteRecorder
@@ -33,11 +35,13 @@ class LatentSite:
     Attributes:
         name: The site's name.
         event_shape: The shape of one event.
-        unconstrained_shape: The shape of one event after `biject_to(support).inv`.
+        unconstrained_shape: The shape of one event after `biject_to(support).inv`; the event's
+            own where torch has no such map.
         inner_dims: The dimensions (negative, ascending) of the plates around the site other than
             the data plate.
         inner_shape: The sizes of these plates.
         weighted: Whether a mask, a user's scale or an inner subsample changes its density.
+        has_bijection: Whether torch maps the real space onto its support, so that chains can move.
     """
 
     name: str
@@ -46,6 +50,7 @@ class LatentSite:
     inner_dims: tuple[int, ...]
     inner_shape: torch.Size
     weighted: bool
+    has_bijection: bool
 
     @property
     def num_coordinates(self) -> int:
@@ -201,15 +206,39 @@ def describe_latent(site: Site, plate: CondIndepStackFrame) -> LatentSite:
     """The layout of a latent site."""
     fn = site["fn"]
     inner = sorted((frame for frame in plates(site) if frame != plate), key=lambda f: f.dim)
-    transform = biject_to(fn.support)
+    shape = unconstrained_shape(site)
     return LatentSite(
         name=site["name"],
         event_shape=fn.event_shape,
-        unconstrained_shape=transform.inverse_shape(fn.shape())[len(fn.batch_shape) :],
+        unconstrained_shape=fn.event_shape if shape is None else shape,
         inner_dims=tuple(frame.dim for frame in inner),
         inner_shape=torch.Size(frame.size for frame in inner),
         weighted=is_weighted(site, plate),
+        has_bijection=shape is not None,
     )
+
+
+def bijection(site: Site) -> Transform:
+    """The map from the whole real space onto a site's support.
+
+    Raises:
+        NotImplementedError: If torch has none.
+    """
+    support = site["fn"].support
+    # torch maps onto the support of components, but not onto that of their mixture.
+    while isinstance(support, MixtureSameFamilyConstraint):
+        support = support.base_constraint
+    return biject_to(support)
+
+
+def unconstrained_shape(site: Site) -> torch.Size | None:
+    """The shape of an event of a site in the whole real space, if there is a map."""
+    fn = site["fn"]
+    try:
+        shape = bijection(site).inverse_shape(fn.shape())
+    except NotImplementedError:
+        return None
+    return torch.Size(shape[len(fn.batch_shape) :])
 
 
 def is_weighted(site: Site, plate: CondIndepStackFrame) -> bool:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import pyro
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from lvkam_pyro.guides.densities import data_scale, per_datum, sum_log_probs
 from lvkam_pyro.guides.prior import LastLatentDrawnError, PriorRun
 from lvkam_pyro.guides.sites import Site, SiteRecorder
-from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure
+from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure, bijection
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class _ConstrainedRun(SiteRecorder):
     def _pyro_sample(self, msg: Site) -> None:
         value = None if msg["is_observed"] else self.values.get(msg["name"])
         if value is not None:
-            transform: Transform = biject_to(msg["fn"].support)
+            transform = bijection(msg)
             msg["value"] = transform(value)
             msg["done"] = True
             self.log_jacobians[msg["name"]] = _log_jacobian(transform, value, msg)
@@ -99,7 +98,7 @@ class UnconstrainedModel:
     """
 
     def __init__(self, model: Model, x: Tensor, structure: ModelStructure) -> None:
-        check_normalised(structure)
+        check_ladder(structure)
         self.model = model
         self.x = x
         self.structure = structure
@@ -118,7 +117,7 @@ class UnconstrainedModel:
 
     def _flatten(self, site: LatentSite, run: SiteRecorder) -> Tensor:
         drawn = run.sites[site.name]
-        value = biject_to(drawn["fn"].support).inv(drawn["value"])
+        value = bijection(drawn).inv(drawn["value"])
         self._check_plate(value, site)
         return self.structure.to_particles(value, site).reshape(len(value), self.num_data, -1)
 
@@ -194,11 +193,12 @@ def _gradient(log_prob: Tensor, position: Tensor, *, retain_graph: bool = False)
     return gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
-def check_normalised(structure: ModelStructure) -> None:
-    """Every latent site counts at its own density, so that the ladder starts at a known constant.
+def check_ladder(structure: ModelStructure) -> None:
+    """Every latent site counts at its own density and can move: a ladder has a known start.
 
     Raises:
-        ValueError: If a mask, a user's scale or an inner subsample changes a latent's density.
+        ValueError: If a mask, a user's scale or an inner subsample changes a latent's density, or
+            a latent's support is not the image of the whole real space.
 
     Example:
         >>> import pyro.distributions as dist
@@ -206,12 +206,20 @@ def check_normalised(structure: ModelStructure) -> None:
         ...     with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.5):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> check_normalised(ModelStructure.of(model, torch.zeros(3)))
+        >>> check_ladder(ModelStructure.of(model, torch.zeros(3)))
         Traceback (most recent call last):
         ...
         ValueError: The latent site 'z' has a mask, a scale or a subsampled inner plate ...
     """
+    if not structure.latents:
+        raise ValueError("The model has no latent site, so there is no ladder. Use its log_prob.")
     for site in structure.latents:
+        if not site.has_bijection:
+            raise ValueError(
+                f"The latent site '{site.name}' has a support onto which torch cannot map the real "
+                "space, so no chain can move on it. Give its distribution a support with a "
+                "biject_to, or use ImportanceEvidence."
+            )
         if site.weighted:
             raise ValueError(
                 f"The latent site '{site.name}' has a mask, a scale or a subsampled inner plate "

@@ -74,8 +74,8 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         log_weights: `(S, N)`.
 
     Returns:
-        k of shape `(N,)`, never NaN: infinity where no law can be fitted (S < 25, or hardly a
-        weight above zero), 0 where the largest weights are all equal.
+        k of shape `(N,)`, never NaN: infinity where no law can be fitted (S < 25, or next to the
+        largest weights most of the others vanish), 0 where the largest weights are all equal.
 
     Example:
         >>> pareto_k(torch.zeros(100, 1)), pareto_k(torch.randn(10, 1))
@@ -93,6 +93,9 @@ def _column_pareto_k(log_weights: NDArray[np.float64]) -> float:
         return float("inf")
     if tail[-1] - tail[1] < _CONSTANT:
         return 0.0
+    weights = np.exp(tail - tail[-1])
+    if weights[num_tail // 4] == weights[0]:
+        return float("inf")
     with np.errstate(all="ignore"):
         # arviz_stats expects log likelihoods, whose importance weights are their inverses.
         k = float(array_stats.psislw(-log_weights)[1])

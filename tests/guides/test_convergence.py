@@ -3,13 +3,17 @@
 import pytest
 import torch
 from arviz_stats.base import array_stats
+from scipy.stats import kstest
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from lvkam_pyro.guides.convergence import (
     autocovariance,
     chain_effective_sample_size,
-    split_rhat,
+    chain_rhat,
+    half_drift,
 )
+from tests.statistics import assert_p_value
 
 
 def autoregressive(correlation: float, shape: tuple[int, ...], shift: float = 0.0) -> Tensor:
@@ -27,8 +31,8 @@ def autoregressive(correlation: float, shape: tuple[int, ...], shift: float = 0.
 def test_both_agree_with_arviz(correlation: float) -> None:
     chains = autoregressive(correlation, (100, 4, 3), shift=0.5)
     for index, column in enumerate(chains.permute(2, 1, 0).numpy()):
-        rhat = array_stats.rhat(column, chain_axis=0, draw_axis=1, method="split")
-        assert float(split_rhat(chains)[index]) == pytest.approx(float(rhat), rel=1e-6)
+        rhat = array_stats.rhat(column, chain_axis=0, draw_axis=1, method="identity")
+        assert float(chain_rhat(chains)[index]) == pytest.approx(float(rhat), rel=1e-6)
         ess = array_stats.ess(column, chain_axis=0, draw_axis=1, method="identity")
         # Geyer's sequence is cut at a pair here and at a half pair there.
         size = float(chain_effective_sample_size(chains)[index])
@@ -51,15 +55,28 @@ def test_autocovariance_by_its_definition() -> None:
 
 def test_chains_that_never_move_or_never_meet() -> None:
     constant = torch.ones(10, 4, 2)
-    assert torch.equal(split_rhat(constant), torch.ones(2))
+    assert torch.equal(chain_rhat(constant), torch.ones(2))
     assert torch.equal(chain_effective_sample_size(constant), torch.full((2,), 40.0))
     stuck = torch.arange(4.0)[None, :, None].expand(10, 4, 2)
-    assert torch.equal(split_rhat(stuck), torch.full((2,), torch.inf))
+    assert torch.equal(chain_rhat(stuck), torch.full((2,), torch.inf))
     assert (chain_effective_sample_size(stuck) < 10).all()
 
 
 def test_infinite_draws_are_not_converged() -> None:
     chains = torch.randn(10, 4, 1)
     chains[3, 2] = -torch.inf
-    assert split_rhat(chains) == torch.inf
+    assert chain_rhat(chains) == torch.inf
+    assert half_drift(chains) == torch.inf
     assert chain_effective_sample_size(chains) == 0
+
+
+def test_drift_is_students_t_for_stationary_chains() -> None:
+    drift = half_drift(torch.randn(20, 32, 5000, dtype=torch.float64))
+    assert_p_value(kstest(2 * student_t.sf(drift.numpy(), 31), "uniform").pvalue)
+
+
+def test_drift_sees_what_rhat_does_not() -> None:
+    chains = torch.randn(100, 32, 1) + torch.linspace(-1, 1, 100)[:, None, None]
+    assert chain_rhat(chains) < 1.05
+    assert half_drift(chains) > 10
+    assert half_drift(torch.ones(10, 4, 1)) == 0

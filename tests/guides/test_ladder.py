@@ -252,7 +252,13 @@ def scaled_prior(x: Tensor) -> None:
         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
 
+def no_latent(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+
 WRONG = {
+    "no latent": (no_latent, torch.zeros(3), "no latent site"),
     "masked latent": (models.with_obs_mask, torch.ones(3, 2), "'x_unobserved' has a mask"),
     "scaled prior": (scaled_prior, torch.zeros(3), "'z' has a mask, a scale"),
     "own subsample": (own_subsample, torch.zeros(3), "'data' has size 2"),
