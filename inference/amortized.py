@@ -4,28 +4,34 @@ from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.smoothness import Smoothness
 from lvkam_pyro.training.start import start_additive
 
 
 def build(
     *,
     num_particles: int = 8,
-    num_epochs: int = 100,
+    sleep_weight: float = 1.0,
+    smoothness: float = 30.0,
+    num_epochs: int = 400,
     batch_size: int = 128,
     learning_rate: float = 0.01,
     guide_learning_rate: float = 0.002,
-    max_gradient_norm: float = 100.0,
-    hidden: tuple[int, ...] = (128, 128),
+    max_gradient_norm: float = 10.0,
+    hidden: tuple[int, ...] = (256, 256),
     num_evidence_particles: int = 4096,
     num_replicates: int = 32,
 ) -> Recipe:
     """Builds the recipe: maximum likelihood with particles of a trained encoder.
 
-    Bornschein and Bengio 2015, Reweighted Wake-Sleep, https://arxiv.org/abs/1406.2751, with the
-    wake phase for both the model and the encoder.
+    Bornschein and Bengio 2015, Reweighted Wake-Sleep, https://arxiv.org/abs/1406.2751: the model
+    learns by the wake phase, the encoder by wake and sleep.
 
     Args:
         num_particles: Particles a datum and update.
+        sleep_weight: Weight of the encoder's sleep phase, on data that the model dreams.
+        smoothness: Penalty on the roughness of the generator's functions, in nats per squared
+            second difference of their coefficients.
         num_epochs: Passes over the data.
         batch_size: Data an update.
         learning_rate: Of the model, at the start of its cosine.
@@ -38,7 +44,7 @@ def build(
     return Recipe(
         name="amortized",
         build_guide=lambda model, x: AmortizedGuide(model, x, hidden=hidden),
-        objective=EmpiricalBayes(num_particles),
+        objective=EmpiricalBayes(num_particles, sleep_weight=sleep_weight),
         estimators=(ImportanceEvidence(num_evidence_particles, num_replicates=num_replicates),),
         num_epochs=num_epochs,
         batch_size=batch_size,
@@ -46,4 +52,5 @@ def build(
         guide_learning_rate=guide_learning_rate,
         max_gradient_norm=max_gradient_norm,
         start=start_additive,
+        regularizer=Smoothness(smoothness),
     )

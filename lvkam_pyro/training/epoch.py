@@ -30,7 +30,7 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
     started, learning_rate = time.perf_counter(), training.learning_rate
     losses, norms, sizes = [], [], []
     for number, batch in enumerate(training.batches(x), start=1):
-        loss, norm = _gradient(training, recipe, batch)
+        loss, norm = _gradient(training, recipe, batch, len(x))
         if not (loss + norm).isfinite():
             raise divergence_error(loss, training.module, epoch=training.epoch + 1, batch=number)
         training.optimizer.step()
@@ -71,11 +71,13 @@ def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict
     return {"held_out_loss_per_datum": math.fsum(losses) / len(x)}
 
 
-def _gradient(training: TrainingState, recipe: Recipe, batch: Tensor) -> tuple[Tensor, Tensor]:
+def _gradient(
+    training: TrainingState, recipe: Recipe, batch: Tensor, num_data: int
+) -> tuple[Tensor, Tensor]:
     """Loss per datum and norm of its gradient, which is left, clipped, in the parameters."""
     training.optimizer.zero_grad()
     loss = training.per_datum(training.module(batch), batch)
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
-    (loss + penalty).backward()
+    (loss + penalty / num_data).backward()
     limit = math.inf if recipe.max_gradient_norm is None else recipe.max_gradient_norm
     return loss.detach(), clip_grad_norm_(training.parameters, limit).detach()

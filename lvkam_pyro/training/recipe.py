@@ -21,7 +21,7 @@ class Recipe:
     Each update descends, by Adam on a shuffled mini-batch of B data,
 
     .. math:: \frac{1}{B} \mathrm{objective}(\mathrm{model}, \mathrm{guide})(x_{1..B})
-              + \mathrm{regularizer}(\mathrm{model}),
+              + \frac{1}{N} \mathrm{regularizer}(\mathrm{model}),
 
     with a learning rate that falls to zero on a cosine,
     :math:`\eta_k = \eta (1 + \cos(\pi k / K)) / 2` at update k of K (Loshchilov and Hutter 2017,
@@ -40,7 +40,8 @@ class Recipe:
         max_gradient_norm: Longer gradients (of the loss per datum) are scaled down to this
             Euclidean norm; None: never.
         start: `start(model, x)` sets the model's first parameters before the guide is built.
-        regularizer: `regularizer(model)`, a scalar in nats per datum.
+        regularizer: `regularizer(model)`, a scalar in nats: minus a log prior density of the
+            model's parameters, say. All N data share it.
 
     Raises:
         TypeError: If `objective` is no ELBO, an estimator is none, or a count is no integer.
