@@ -38,8 +38,8 @@ def resample_systematic(log_weights: Tensor, num_draws: int) -> Tensor:
             f"Expected a particle of finite, positive weight for each datum, got none for {bad}. "
             "Propose from a guide that covers the posterior, or drop these data."
         )
-    options = {"dtype": cumulated.dtype, "device": cumulated.device}
-    comb = torch.arange(num_draws, **options) + torch.rand(len(cumulated), 1, **options)
+    teeth = torch.arange(num_draws, dtype=cumulated.dtype, device=cumulated.device)
+    comb = teeth + torch.rand_like(cumulated[:, :1])
     index = torch.searchsorted(cumulated, comb / num_draws).clamp(max=len(log_weights) - 1)
     order = torch.rand(index.shape, device=index.device).argsort(-1)
     return index.gather(-1, order).T
