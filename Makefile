@@ -33,9 +33,10 @@ format: .venv/installed-test  ## Mend what ruff can mend.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The Python 3.11 to 3.13 of every platform in one file; torch stays where it is tested.
+# Python 3.11 to 3.13 on every platform in one file, from the public index alone; torch stays where
+# it is tested.
 constraints: $(BIN)/uv  ## Resolve constraints.txt anew.
-	$(BIN)/uv pip compile --quiet --universal --all-extras --no-header --no-annotate --upgrade \
+	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --universal --all-extras --no-header --no-annotate --upgrade \
 		--upgrade-package torch==2.13.0 --output-file constraints.txt pyproject.toml
 
 clean:  ## Remove the environment, the caches and the builds, not the runs.
