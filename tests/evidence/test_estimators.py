@@ -329,36 +329,6 @@ def test_a_subsample_drawn_by_the_plate_trains_but_has_no_estimate() -> None:
         ImportanceEvidence(512).estimate(model, x)
 
 
-def test_prior_particles_that_miss_the_posterior_are_called_unreliable() -> None:
-    model = models.LinearGaussian(8, 30, scale=0.05)
-    verdict = ImportanceEvidence(1000).estimate(model, model.sample(4)).verdict
-    assert not verdict.reliable
-    assert verdict.unreliable.all()
-    assert any("4 of 4 data have Pareto k above 0.7" in reason for reason in verdict.reasons)
-    assert "ThermodynamicIntegration" in verdict.remedy
-
-
-def test_a_good_proposal_is_reliable() -> None:
-    model = models.LinearGaussian(8, 30, scale=0.05)
-    verdict = ImportanceEvidence(1000).estimate(model, model.sample(4), model.posterior).verdict
-    assert (verdict.reliable, verdict.reasons, verdict.remedy) == (True, (), "")
-
-
-def two_narrow_modes(x: Tensor) -> None:
-    """Two modes 40 standard deviations apart in each of six directions."""
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
-        modes = torch.stack([dist.Normal(c, 0.05).log_prob(z).sum(-1) for c in (-1.0, 1.0)])
-        pyro.factor("modes", modes.logsumexp(0) + 0.0 * x)
-
-
-def test_chains_that_do_not_mix_are_called_unreliable() -> None:
-    ladder = PowerPosterior(num_temperatures=3, num_chains=8, num_warmup=10, num_samples=10)
-    verdict = ThermodynamicIntegration(ladder).estimate(two_narrow_modes, torch.zeros(2)).verdict
-    assert not verdict.reliable
-    assert any("R-hat above 1.05" in reason for reason in verdict.reasons)
-
-
 def test_a_ladder_of_impossible_prior_draws() -> None:
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
