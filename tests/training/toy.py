@@ -7,6 +7,7 @@ from pyro.infer import Trace_ELBO
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
+from lvkam_pyro.training.loop import Fit, fit
 from lvkam_pyro.training.recipe import Recipe
 
 
@@ -59,3 +60,32 @@ def toy_data(num_data: int = 40, num_outputs: int = 3) -> Tensor:
 
 def weights(module: nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def toy_model(seed: int = 0) -> FactorModel:
+    torch.manual_seed(seed)
+    return FactorModel()
+
+
+def toy_fit(model: FactorModel | None = None, **options: object) -> Fit:
+    recipe = options.pop("recipe", None) or toy_recipe()
+    return fit(model or toy_model(), toy_data(), recipe, progress=False, **options)
+
+
+def assert_same_weights(first: Fit, second: Fit) -> None:
+    for name in ("model", "guide"):
+        a, b = getattr(first, name).state_dict(), getattr(second, name).state_dict()
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a), f"the {name}s differ"
+
+
+def stop_at(epoch: int, error: type[BaseException]) -> object:
+    """A regularizer that raises in the second batch of an epoch of three batches."""
+    calls = iter(range(10**6))
+
+    def regularizer(model: object) -> Tensor:
+        if next(calls) == 3 * (epoch - 1) + 1:
+            raise error("stopped by the test")
+        return torch.zeros(())
+
+    return regularizer
