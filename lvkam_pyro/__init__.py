@@ -1,7 +1,7 @@
 """The Latent Variable Kolmogorov-Arnold Model as a probabilistic-programming library on Pyro.
 
-The public names load on first use (PEP 562), so that ``import lvkam_pyro`` costs what ``import pyro``
-costs although the diagnostics stand on ArviZ and matplotlib.
+The public names load on first use (PEP 562), so that ``import lvkam_pyro`` costs what
+``import pyro`` costs although the diagnostics stand on ArviZ and matplotlib.
 """
 
 import importlib
@@ -38,7 +38,7 @@ _HOME = {
 }
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What holds in every test: a seed, an empty parameter store, and torch's globals left alone."""
+"""What holds in every test and doctest: a seed, an empty store, torch's globals left alone."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,12 @@ from torch.distributions import Distribution
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch for long tests."""
     parser.addoption("--runslow", action="store_true", help="run the long statistical checks")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the long tests unless they are asked for."""
     if config.getoption("--runslow"):
         return
     for item in items:
