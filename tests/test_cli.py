@@ -85,7 +85,7 @@ def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> Non
 
     recipes = ("importance", "amortized", "elbo", "thermodynamic")
     ladder = ("num_temperatures=3", "num_chains=2", "num_warmup=3", "num_samples=4")
-    few = ("num_evidence_particles=64", "hidden=[8]", *ladder)
+    few = ("num_evidence_particles=64", *ladder)
     compared = ("two_moons", "--inference", *recipes, "--set", *few, "--num-data", 6)
     assert lvkam("compare", *compared) == OK
     table = capsys.readouterr().out
@@ -247,6 +247,9 @@ def test_guide_that_was_not_fitted_is_refused(capsys: pytest.CaptureFixture[str]
     assert lvkam("fit", "two_moons", "--inference", "importance", "--set", "num_epochs=1") == OK
     assert lvkam("compare", "two_moons", "--inference", "elbo") == WRONG_INPUT
     assert "a guide that must be fitted" in capsys.readouterr().err
+    quick = ("num_temperatures=3", "num_chains=2", "num_warmup=3", "num_samples=4")
+    ladder = ("--inference", "thermodynamic", "--num-data", 2, "--set", *quick)
+    assert lvkam("compare", "two_moons", *ladder) == OK
     assert lvkam("compare", "digits", "--run", "runs/two_moons") == WRONG_INPUT
     assert "is a run of two_moons, not of digits" in capsys.readouterr().err
 

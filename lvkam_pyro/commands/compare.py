@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.commands.setup import Run, load_run
 from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
+from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.validation import check_count
 from lvkam_pyro.programs import Program, load_program
@@ -29,7 +29,8 @@ def compare_command(
 ) -> str:
     """Estimates the evidence of a run's held-out data by the estimators of several recipes.
 
-    The model is the run's, and so is the guide wherever a recipe's guide has parameters.
+    The model is the run's, and so is the guide (with its widths) wherever a recipe's guide has
+    parameters; ladders use none.
 
     Args:
         model: The model's name, whose run is in `runs/NAME`.
@@ -110,14 +111,15 @@ def _compare(run: Run, recipes: Mapping[str, Recipe], x: Tensor, seed: int) -> E
     return reduce(EvidenceComparison.merge, comparisons)
 
 
-def _guide(run: Run, recipe: Recipe) -> Model:
-    """The recipe's guide; with parameters of its own it is the run's, if that has the same."""
+def _guide(run: Run, recipe: Recipe) -> Model | None:
+    """The recipe's guide, or the run's fitted one where the recipe's would have to be fitted."""
+    if all(isinstance(estimator, LadderEstimator) for estimator in recipe.estimators):
+        return None
     with seeded_rng(0, run.x):
         guide = recipe.build_guide(run.fit.model, run.x)
-    needed, fitted = _parameter_shapes(guide), _parameter_shapes(run.fit.guide)
-    if not needed:
+    if not (isinstance(guide, nn.Module) and list(guide.parameters())):
         return guide
-    if type(guide) is not type(run.fit.guide) or needed != fitted:
+    if type(guide) is not type(run.fit.guide):
         raise ValueError(
             f"The recipe {recipe.name} weighs with a guide that must be fitted "
             f"({type(guide).__name__}), and the run of the recipe {run.fit.recipe.name} in "
@@ -125,12 +127,6 @@ def _guide(run: Run, recipe: Recipe) -> Model:
             "this recipe out."
         )
     return run.fit.guide
-
-
-def _parameter_shapes(guide: Model) -> dict[str, torch.Size]:
-    if not isinstance(guide, nn.Module):
-        return {}
-    return {name: parameter.shape for name, parameter in guide.named_parameters()}
 
 
 def _exact(run: Run, x: Tensor) -> list[str]:
