@@ -5,16 +5,20 @@ from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
-from lvkam_pyro.evidence.comparison import compare_evidence
+from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
 from lvkam_pyro.evidence.elbo import ELBOEvidence
+from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.rules import PCHIP, Corrected, Hermite, Trapezoid
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
+from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
-from lvkam_pyro.guides.power_posterior import PowerPosterior
+from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
@@ -26,18 +30,24 @@ from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.pca import PCAStart
 from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.smoothness import Smoothness
 
 __version__: str
 __all__ = [
     "KAN",
     "LVKAM",
+    "PCHIP",
     "AmortizedGuide",
     "BSplineBasis",
+    "Corrected",
     "ELBOEvidence",
     "EmpiricalBayes",
     "EnergyDistribution",
     "EnergyMixture",
     "Evidence",
+    "EvidenceComparison",
+    "EvidenceEstimator",
+    "Hermite",
     "ImportanceEvidence",
     "KANGenerator",
     "KANLayer",
@@ -48,11 +58,16 @@ __all__ = [
     "PCAStart",
     "Particles",
     "PowerPosterior",
+    "PowerSamples",
+    "PowerSchedule",
     "PriorGuide",
     "ProductPrior",
     "Recipe",
+    "Smoothness",
     "SteppingStone",
     "ThermodynamicIntegration",
+    "Trapezoid",
+    "Verdict",
     "compare_evidence",
     "draw_particles",
     "fit",

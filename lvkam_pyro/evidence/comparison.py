@@ -110,6 +110,13 @@ class EvidenceComparison:
 
     Raises:
         ValueError: If there is no row, or rows come from different data.
+
+    Example:
+        >>> import torch, lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
+        >>> comparison = compare_evidence(model, torch.rand(4, 3), [lv.ImportanceEvidence(64)])
+        >>> [row.evidence.num_data for row in comparison]
+        [4]
     """
 
     rows: tuple[EvidenceRow, ...]

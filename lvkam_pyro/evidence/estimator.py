@@ -29,13 +29,18 @@ class EvidenceEstimator(ELBO):
     - Define `estimate(model, x, guide=None, *, seed=0) -> Evidence`.
     - Define `log_evidence(model, guide, x) -> (total, data scale)`: the total of one estimate as a
       tensor with Fisher's gradient, from torch's global generator.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> isinstance(lv.SteppingStone(), EvidenceEstimator)
+        True
     """
 
     name: str
 
     @abstractmethod
     def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, *, seed: int = 0
+        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
         """Estimate log p(x_n) with standard errors and a verdict.
 

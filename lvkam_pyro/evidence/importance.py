@@ -14,6 +14,7 @@ from lvkam_pyro.evidence.verdict import (
     Verdict,
 )
 from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
+from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import Model, ModelStructure
 from lvkam_pyro.guides.validation import check_count, check_data, hash_data
@@ -23,6 +24,9 @@ _REMEDY = (
     "Use ThermodynamicIntegration or SteppingStone, or importance sampling with an amortised guide "
     "or more particles."
 )
+
+_NUM_PARTICLES = 4096
+_NUM_SHARED = 32768
 
 
 class ImportanceEvidence(EvidenceEstimator):
@@ -38,7 +42,8 @@ class ImportanceEvidence(EvidenceEstimator):
     has the same law for any blocks. The loss draws all particles at once, for its gradient.
 
     Args:
-        num_particles: S, at least (rounded up to full islands).
+        num_particles: S, at least (rounded up to full islands). Default: 4096, or 32768 under the
+            prior, whose draws all data share.
         num_replicates: R islands.
 
     Raises:
@@ -58,18 +63,22 @@ class ImportanceEvidence(EvidenceEstimator):
 
     name = "Importance"
 
-    def __init__(self, num_particles: int = 4096, *, num_replicates: int = 32) -> None:
+    def __init__(self, num_particles: int | None = None, *, num_replicates: int = 32) -> None:
+        self.num_shared = _NUM_SHARED if num_particles is None else num_particles
+        num_particles = _NUM_PARTICLES if num_particles is None else num_particles
         super().__init__(num_particles=check_count("num_particles", num_particles))
         self.num_replicates = check_count("num_replicates", num_replicates, minimum=2)
 
     def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, *, seed: int = 0
+        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
         """Estimate log p(x_n); see `EvidenceEstimator.estimate`."""
         check_data(x)
         guide = guide_or_prior(guide, model)
         structure = ModelStructure.of(model, x)
-        size = island_size(self.num_particles, self.num_replicates)
+        shared = structure.shares_particles and isinstance(guide, PriorGuide)
+        count = self.num_shared if shared else self.num_particles
+        size = island_size(count, self.num_replicates)
         parts, scales = [], []
         with torch.no_grad(), seeded_rng(seed, x):
             for block in data_blocks(x, structure, size * self.num_replicates):

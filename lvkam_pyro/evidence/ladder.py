@@ -100,7 +100,7 @@ class LadderEstimator(EvidenceEstimator):
         """The evidence from the draws of a ladder."""
 
     def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, *, seed: int = 0
+        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
         """Run the ladder and estimate log p(x_n); see `EvidenceEstimator.estimate`."""
         return self.estimate_from(self.ladder.sample(model, x, seed=seed))

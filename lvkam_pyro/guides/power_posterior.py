@@ -38,6 +38,14 @@ class PowerSamples:
         num_likelihood_evaluations: Per datum, warm-up and start included.
         data_scale: The data plate's full size divided by its size.
         data_hash: A short name of the observations.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
+        >>> ladder = PowerPosterior(num_temperatures=4, num_chains=8, num_warmup=8, num_samples=8)
+        >>> samples = ladder.sample(model, torch.rand(5, 3))
+        >>> samples.log_likelihood.shape, samples.latents["z"].shape
+        (torch.Size([8, 8, 4, 5]), torch.Size([8, 8, 5, 2]))
     """
 
     temperatures: Tensor

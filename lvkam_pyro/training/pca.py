@@ -34,7 +34,7 @@ class PCAStart:
         >>> import lvkam_pyro as lv
         >>> x = torch.randn(100, 2) @ torch.randn(2, 5)
         >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 5), lv.NormalLikelihood(5))
-        >>> latents = PCAStart()(model, x)
+        >>> latents = PCAStart(ridge=0.01)(model, x)
         >>> (x - model.generator(latents)).std() < 0.2 * x.std()
         tensor(True)
     """

@@ -22,12 +22,12 @@ def test_zero_for_straight_lines_only() -> None:
 
 
 def test_becomes_the_integral_of_the_squared_second_derivative() -> None:
-    grid_size = 4000
+    grid_size = 400
     layer = layer_of(lambda z: torch.sin(4 * z), grid_size)
     integral = roughness(layer) * grid_size**3
     # The integral of (16 sin 4z)^2 over [0, 1].
     expected = 256 * (0.5 - torch.tensor(8.0, dtype=torch.float64).sin() / 16)
-    torch.testing.assert_close(integral, expected, rtol=5e-3, atol=0)
+    torch.testing.assert_close(integral, expected, rtol=2e-2, atol=0)
 
 
 def test_is_quadratic() -> None:
