@@ -11,6 +11,11 @@ from torch.distributions import biject_to, constraints
 _INITIAL_LOG_SCALE = -0.5
 _MAX_LOG_SCALE = 3.0
 _MIN_LOG_SCALE = -7.0
+# On an interval, y = 8 is 3e-4 of its width from the end, and a standard deviation of e^0.5 is
+# that of the uniform distribution. Further out a logistic function rounds to its end, and the
+# density of what it rounds is no longer that of the draw.
+_MAX_BOUNDED_LOC = 8.0
+_MAX_BOUNDED_LOG_SCALE = 0.5
 
 
 class Encoder(nn.Module):
@@ -19,7 +24,7 @@ class Encoder(nn.Module):
     .. math:: q(z \mid x) = \prod_q T_\# \mathcal{N}\big(\mu_q(x), \sigma_q^2(x)\big)
 
     where `T` maps the real line to the support: the scaled logistic function for an interval
-    (a logit-normal proposal), the identity for the real line.
+    (a logit-normal proposal, kept where float32 resolves it), the identity for the real line.
 
     Arguments:
         x: Data to standardise the inputs by, of shape `(N, ...)`, flattened to `F` columns.
@@ -53,6 +58,7 @@ class Encoder(nn.Module):
             raise ValueError(f"Expected hidden widths of at least 1, got {tuple(hidden)}.")
         self.latent_shape = latent_shape
         self.support = support
+        self.bounded = _is_bounded(support)
         features = x.flatten(1)
         self.register_buffer("mean", features.mean(0))
         # A column that never varies carries nothing: divide it by one, not by zero.
@@ -64,13 +70,22 @@ class Encoder(nn.Module):
         """The proposal for each row of `x`, `(..., F)`: batch shape `(...)`, the latent's event."""
         output = self.network((x - self.mean) / self.deviation)
         loc, log_scale = output.unflatten(-1, (2, -1)).unbind(-2)
-        log_scale = (log_scale + _INITIAL_LOG_SCALE).clamp(_MIN_LOG_SCALE, _MAX_LOG_SCALE)
+        largest = _MAX_BOUNDED_LOG_SCALE if self.bounded else _MAX_LOG_SCALE
+        log_scale = (log_scale + _INITIAL_LOG_SCALE).clamp(_MIN_LOG_SCALE, largest)
+        if self.bounded:
+            loc = _MAX_BOUNDED_LOC * torch.tanh(loc / _MAX_BOUNDED_LOC)
         normal = Normal(self._as_latent(loc), self._as_latent(log_scale.exp()))
         base = Independent(normal, len(self.latent_shape))
         return TransformedDistribution(base, [biject_to(self.support)])
 
     def _as_latent(self, values: Tensor) -> Tensor:
         return values.unflatten(-1, self.latent_shape) if self.latent_shape else values.squeeze(-1)
+
+
+def _is_bounded(support: constraints.Constraint) -> bool:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return isinstance(support, constraints.interval)
 
 
 def _perceptron(widths: Sequence[int], *, like: Tensor) -> nn.Sequential:

@@ -93,6 +93,23 @@ def test_encoder_proposes_on_the_support(shape: tuple[int, ...], support) -> Non
     assert proposal.log_prob(draws).isfinite().all()
 
 
+def test_proposal_on_an_interval_stays_where_its_density_is_exact() -> None:
+    """However far the network goes, float32 draws have the density of float64."""
+    support = constraints.independent(constraints.unit_interval, 1)
+    encoder = Encoder(torch.rand(10, 4), torch.Size([3]), support, hidden=(8,))
+    with torch.no_grad():
+        encoder.network[-1].bias.fill_(1e3)
+        proposal = encoder(torch.rand(10, 4))
+        draws = proposal.sample((1000,))
+        exact = encoder.double()(torch.rand(10, 4, dtype=torch.float64))
+    loc, scale = exact.base_dist.base_dist.loc[0, 0], exact.base_dist.base_dist.scale[0, 0]
+    y = draws.double().logit()
+    expected = dist.Normal(loc, scale).log_prob(y) - (draws.double() * (1 - draws.double())).log()
+    # One unit in the last place of a draw next to 1 moves its logit by at most 0.2 here.
+    assert (proposal.log_prob(draws) - expected.sum(-1)).abs().max() < 1.0
+    assert (y < 16).all()
+
+
 def test_encoder_survives_a_column_that_never_varies() -> None:
     x = torch.cat([torch.rand(10, 3), torch.ones(10, 1)], 1)
     proposal = Encoder(x, torch.Size([2]), constraints.independent(constraints.real, 1))(x)
