@@ -1,9 +1,9 @@
 """Where an additive model starts: at the principal components of the data."""
 
 from dataclasses import dataclass
+from typing import TypeGuard, cast
 
 import torch
-from pyro.nn import PyroModule
 from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
@@ -41,13 +41,20 @@ class PCAStart:
 
     ridge: float = 1.0
 
-    def __call__(self, model: PyroModule, x: Tensor) -> Tensor:
+    def __call__(self, model: object, x: Tensor) -> Tensor:
         """Set the model's parameters in place; returns the latents `(N, Q)` of the start.
 
         Raises:
             TypeError: If the model is not an LVKAM with one generator layer and normal noise.
         """
-        prior, layer, likelihood = _parts(model)
+        if not self.fits(model):
+            raise TypeError(
+                "Expected an LVKAM whose generator is a KANGenerator of one layer and whose "
+                f"likelihood is a NormalLikelihood, got {type(model).__name__}. Start other models "
+                "where they are: Recipe(start=None)."
+            )
+        prior, likelihood = model.prior, cast("NormalLikelihood", model.likelihood)
+        layer = cast("KANLayer", cast("KANGenerator", model.generator).layers[0])
         with torch.no_grad():
             z = _latents_of_scores(prior, _whitened_scores(x, prior.num_latents))
             layer.coefficients.copy_(_ridge_regression(layer, z, x, self.ridge))
@@ -55,26 +62,19 @@ class PCAStart:
             likelihood.set_scale(residual.clamp(min=_MIN_RELATIVE_SCALE * float(x.std())))
         return z
 
+    @staticmethod
+    def fits(model: object) -> TypeGuard[LVKAM]:
+        """Whether the model is one that this start knows how to set."""
+        return (
+            isinstance(model, LVKAM)
+            and isinstance(model.generator, KANGenerator)
+            and len(model.generator.layers) == 1
+            and isinstance(model.likelihood, NormalLikelihood)
+        )
+
 
 _SPREAD = 1.6
 _MIN_RELATIVE_SCALE = 1e-3
-
-
-def _parts(model: PyroModule) -> tuple[EnergyPrior, KANLayer, NormalLikelihood]:
-    fits = isinstance(model, LVKAM) and isinstance(model.generator, KANGenerator)
-    if not (fits and len(model.generator.layers) == 1):
-        raise TypeError(
-            "Expected an LVKAM whose generator is a KANGenerator of one layer, got "
-            f"{type(model).__name__}. Start other models without PCAStart: Recipe(start=None)."
-        )
-    if not isinstance(model.likelihood, NormalLikelihood):
-        raise TypeError(
-            "Expected an LVKAM with a NormalLikelihood, whose residuals the regression shrinks, "
-            f"got {type(model.likelihood).__name__}. Use Recipe(start=None)."
-        )
-    layer = model.generator.layers[0]
-    assert isinstance(layer, KANLayer)
-    return model.prior, layer, model.likelihood
 
 
 def _whitened_scores(x: Tensor, num_latents: int) -> Tensor:

@@ -1,7 +1,5 @@
 """The start of recipes that serve models of every kind."""
 
-from contextlib import suppress
-
 from torch import Tensor
 
 from lvkam_pyro.training.pca import PCAStart
@@ -19,5 +17,6 @@ def start_additive(model: Model, x: Tensor) -> None:
     Example:
         >>> start_additive(lambda x: None, None)
     """
-    with suppress(TypeError):
-        PCAStart()(model, x)
+    start = PCAStart()
+    if start.fits(model):
+        start(model, x)
