@@ -1,16 +1,21 @@
-"""The pictures of a run: what the model draws, its densities, its functions, its loss."""
+"""The pictures of a run: what the model draws, its densities, functions, loss and evidence."""
 
 from pathlib import Path
 
+import torch
 from pyro import poutine
 from torch import Tensor
 
 from lvkam_pyro.commands.setup import Setup
+from lvkam_pyro.diagnostics.draws import resample
 from lvkam_pyro.diagnostics.plots.densities import plot_prior_densities
 from lvkam_pyro.diagnostics.plots.functions import plot_functions
 from lvkam_pyro.diagnostics.plots.loss import plot_loss
 from lvkam_pyro.diagnostics.plots.samples import plot_samples
 from lvkam_pyro.diagnostics.plots.style import save
+from lvkam_pyro.diagnostics.plots.thermodynamic import has_curve, plot_thermodynamic_curve
+from lvkam_pyro.evidence.comparison import EvidenceComparison
+from lvkam_pyro.guides.particles import draw_particles
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import record_once
 from lvkam_pyro.lvkam import LVKAM
@@ -18,6 +23,11 @@ from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model
 from lvkam_pyro.training.run_folder import RunFolder
+
+_NUM_POSTERIORS = 400
+_NUM_PARTICLES = 512
+_NUM_DRAWS = 64
+"""Posteriors behind the densities: of so many data, so many draws of so many particles each."""
 
 
 def draw_data(model: Model, x: Tensor, *, seed: int = 0) -> Tensor:
@@ -56,8 +66,8 @@ def draw_data(model: Model, x: Tensor, *, seed: int = 0) -> Tensor:
 def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
     """Writes `plots/*.png` of a fit.
 
-    `samples.png` and `loss.png` are made of any model; `densities.png` and `functions.png` of an
-    LVKAM.
+    `samples.png` and `loss.png` are made of any model; `densities.png`, with the posterior of the
+    data behind, and `functions.png` of an LVKAM.
 
     Args:
         folder: The run folder.
@@ -71,7 +81,8 @@ def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
     save(plot_samples(x, samples, image_shape=image_shape), folder.plots / "samples.png")
     save(plot_loss(fit.metrics), folder.plots / "loss.png")
     if isinstance(fit.model, LVKAM):
-        _save_functions(folder.plots, fit.model, image_shape)
+        posterior = _draw_posterior(fit, x, setup.seed)
+        _save_functions(folder.plots, fit.model, posterior, image_shape)
 
 
 def image_shape_of(setup: Setup, x: Tensor) -> tuple[int, int] | None:
@@ -81,8 +92,28 @@ def image_shape_of(setup: Setup, x: Tensor) -> tuple[int, int] | None:
     return shape if fits else None
 
 
-def _save_functions(plots: Path, model: LVKAM, image_shape: tuple[int, int] | None) -> None:
-    save(plot_prior_densities(model.prior), plots / "densities.png")
+def save_thermodynamic_curve(folder: RunFolder, comparison: EvidenceComparison) -> None:
+    """Writes `plots/thermodynamic.png` if one of the estimators climbed a ladder."""
+    curves = [row.evidence for row in comparison if has_curve(row.evidence)]
+    if curves:
+        folder.plots.mkdir(parents=True, exist_ok=True)
+        save(plot_thermodynamic_curve(curves[0]), folder.plots / "thermodynamic.png")
+
+
+def _save_functions(
+    plots: Path, model: LVKAM, posterior: Tensor, image_shape: tuple[int, int] | None
+) -> None:
+    save(plot_prior_densities(model.prior, posterior=posterior), plots / "densities.png")
     if isinstance(model.generator, KANGenerator):
-        axes = plot_functions(model.generator, image_shape=image_shape)
+        # Behind hidden layers the first layer's outputs are no pixels.
+        shape = image_shape if len(model.generator.layers) == 1 else None
+        axes = plot_functions(model.generator, prior=model.prior, image_shape=shape)
         save(axes, plots / "functions.png")
+
+
+def _draw_posterior(fit: Fit, x: Tensor, seed: int) -> Tensor:
+    """Equally weighted draws of an LVKAM's latents `(D, N, ...)`, of some of the data."""
+    with torch.no_grad(), seeded_rng(seed, x):
+        particles = draw_particles(fit.model, fit.guide, x[:_NUM_POSTERIORS], _NUM_PARTICLES)
+        (latents,) = resample(particles, _NUM_DRAWS).values()
+    return latents

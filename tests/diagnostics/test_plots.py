@@ -20,9 +20,12 @@ from lvkam_pyro.diagnostics.plots.densities import plot_prior_densities
 from lvkam_pyro.diagnostics.plots.functions import plot_functions
 from lvkam_pyro.diagnostics.plots.loss import plot_loss
 from lvkam_pyro.diagnostics.plots.samples import mosaic, plot_samples
-from lvkam_pyro.diagnostics.plots.style import panels, save
+from lvkam_pyro.diagnostics.plots.style import panels, quote, save
 from lvkam_pyro.diagnostics.plots.thermodynamic import plot_thermodynamic_curve
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
+from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
@@ -43,9 +46,14 @@ class Case:
     ylabel: str
 
 
-def sample_ladder() -> PowerSamples:
+def climb_ladder() -> Evidence:
     ladder = PowerPosterior(num_temperatures=8, num_chains=4, num_warmup=10, num_samples=10)
-    return ladder.sample(programs.linear_gaussian, programs.draw_data(3))
+    estimator = ThermodynamicIntegration(ladder)
+    return estimator.estimate(programs.linear_gaussian, programs.draw_data(3))
+
+
+def sample_importance() -> Evidence:
+    return ImportanceEvidence(64).estimate(programs.linear_gaussian, programs.draw_data(3))
 
 
 def draws(*shape: int) -> Tensor:
@@ -111,10 +119,10 @@ CASES = {
         "latent",
     ),
     "thermodynamic curve": Case(
-        lambda **kw: plot_thermodynamic_curve(sample_ladder(), **kw), 2, "temperature t", "nats"
+        lambda **kw: plot_thermodynamic_curve(climb_ladder(), **kw), 2, "temperature t", "nats"
     ),
     "thermodynamic curve of a datum": Case(
-        lambda **kw: plot_thermodynamic_curve(sample_ladder(), datum=1, **kw), 2, "temp", "nats"
+        lambda **kw: plot_thermodynamic_curve(climb_ladder(), datum=1, **kw), 2, "temp", "nats"
     ),
     "loss": Case(lambda **kw: plot_loss(METRICS, **kw), 1, "epoch", "nats per datum"),
     "held-out loss": Case(lambda **kw: plot_loss(HELD_OUT, **kw), 1, "epoch", "nats per datum"),
@@ -203,12 +211,13 @@ def test_loss_looks_past_a_steep_start() -> None:
     assert plot_loss(METRICS).get_ylim()[1] > METRICS[0]["loss_per_datum"]
 
 
-def test_thermodynamic_curve_quotes_its_area() -> None:
-    samples = sample_ladder()
-    _, right = plot_thermodynamic_curve(samples)
-    curve = samples.log_likelihood.mean((0, 1, 3))
-    area = float(torch.trapezoid(curve, samples.temperatures))
-    assert f"{area:.2f} nats" in right.get_title()
+def test_thermodynamic_curve_is_that_of_the_evidence_which_it_quotes() -> None:
+    evidence = climb_ladder()
+    left, right = plot_thermodynamic_curve(evidence)
+    temperatures, curve = left.get_lines()[0].get_data()
+    assert np.allclose(temperatures, evidence.diagnostics["temperatures"])
+    assert np.allclose(curve, evidence.diagnostics["mean_log_likelihood"].mean(1))
+    assert quote(evidence.mean, evidence.mean_standard_error) in right.get_title()
 
 
 def test_mosaic_separates_images_by_one_pixel() -> None:
@@ -237,7 +246,8 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plot_loss([{"epoch": 1}]), ValueError, "'loss_per_datum'"),
     (lambda: plot_functions(torch.nn.Linear(1, 1)), TypeError, "got Linear"),  # type: ignore[arg-type]
     (lambda: plot_functions(KANLayer(1, 9), image_shape=(2, 4)), ValueError, "9 outputs"),
-    (lambda: plot_thermodynamic_curve(sample_ladder(), datum=9), IndexError, "9"),
+    (lambda: plot_thermodynamic_curve(climb_ladder(), datum=9), IndexError, "9"),
+    (lambda: plot_thermodynamic_curve(sample_importance()), ValueError, "that of Importance"),
     (lambda: panels(1, [None]), TypeError, "None"),
 ]
 

@@ -122,7 +122,7 @@ def _check_draws(posterior: Tensor | ArrayLike | None, batch_shape: torch.Size) 
 
 def _draw_histograms(axes: Axes, draws: Values) -> None:
     """The draws `(M, P)` of one latent."""
-    labels = ["posterior of all data"] + [""] * (draws.shape[1] - 1)
+    labels = ["posterior of the data"] + [""] * (draws.shape[1] - 1)
     colours = [MODEL, *_colours(draws.shape[1])]
     for column, colour, label in zip(draws.T, colours, labels, strict=True):
         axes.hist(column, NUM_BINS, density=True, color=colour, alpha=0.25, label=label or None)

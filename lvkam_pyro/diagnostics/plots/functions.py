@@ -128,30 +128,37 @@ def _plot_strips(
     low, high = layer.domain
     whole = torch.linspace(low, high, NUM_STEPS).to(layer.coefficients)[:, None]
     values = _evaluate(layer, whole.expand(-1, layer.in_features) if central is None else central)
-    bound = np.abs(values).max()
-    height = 3.4 * image_shape[0] / image_shape[1] / NUM_STEPS + 0.1
+    # A few corner pixels would take all contrast from the rest.
+    bound = np.quantile(np.abs(values), 0.995)
+    height = 2.4 * image_shape[0] / image_shape[1] / NUM_STEPS + 0.12
     all_axes = panels(layer.in_features, axes, num_columns=2, size=(3.4, height))
     for latent, one in enumerate(all_axes):
         sheet = mosaic(values[:, latent].reshape(-1, *image_shape), NUM_STEPS)
         picture = one.imshow(sheet, cmap="PuOr", vmin=-bound, vmax=bound, aspect="equal")
         one.set(yticks=[], xticks=[])
-        one.set_ylabel(f"latent {latent + 1}", fontsize=8)
+        one.set_ylabel(f"latent {latent + 1}", fontsize=8, rotation=0, ha="right", va="center")
         one.spines[:].set_visible(False)
-    ends = (f"z = {low:g}", f"{high:g}") if central is None else ("5 %", "95 % of the prior")
-    _mark_ends(all_axes, ends, image_shape)
-    label = "added to output"
-    all_axes[0].figure.colorbar(picture, ax=list(all_axes), label=label, shrink=0.5)
+    if central is None:
+        _mark_ends(all_axes, (f"{low:g}", f"{high:g}"), "z", image_shape)
+    else:
+        _mark_ends(all_axes, ("5 %", "95 %"), "quantile of the prior", image_shape)
+    all_axes[0].figure.colorbar(
+        picture, ax=list(all_axes), label="added to output", shrink=0.5, extend="both"
+    )
     return all_axes
 
 
 def _mark_ends(
-    all_axes: NDArray[np.object_], ends: tuple[str, str], image_shape: tuple[int, int]
+    all_axes: NDArray[np.object_],
+    ends: tuple[str, str],
+    scale: str,
+    image_shape: tuple[int, int],
 ) -> None:
-    """Says under the lowest strips where they begin and end."""
+    """Says under the lowest strips what runs along them, and from where to where."""
     width = image_shape[1]
     centres = [(width - 1) / 2, (NUM_STEPS - 1) * (width + 1) + (width - 1) / 2]
     columns = all_axes[0].get_subplotspec().get_gridspec().ncols
     for one in all_axes[-columns:]:
         one.set(xticks=centres, xticklabels=ends)
-        one.tick_params(length=0, pad=1)
-        one.get_xticklabels()[-1].set_horizontalalignment("right")
+        one.set_xlabel(scale, labelpad=-8)
+        one.tick_params(length=0, pad=2)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, styled
+from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, quote, styled
 
 CURVES = {
     "loss_per_datum": ("training", MODEL, "-"),
@@ -44,15 +44,9 @@ def plot_loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = Non
     for name, (label, colour, line) in CURVES.items():
         if name in metrics[0]:
             losses = [row[name] for row in metrics]
-            one.plot(
-                epochs,
-                losses,
-                line,
-                color=colour,
-                label=f"{label}: {losses[-1]:.2f}",
-            )
+            one.plot(epochs, losses, line, color=colour, label=f"{label}: {quote(losses[-1])}")
     one.set(xlabel="epoch", ylabel="loss (nats per datum)")
-    one.xaxis.set_major_locator(MaxNLocator(integer=True))
+    one.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     _look_past_the_start(one)
     one.legend(title="last value", title_fontsize=8)
     drawn: Axes = one

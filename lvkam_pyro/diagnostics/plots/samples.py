@@ -49,7 +49,7 @@ def plot_samples(
         ['data', 'draws from the model']
     """
     sides = _check(as_array(x), as_array(samples), image_shape)
-    size = (2.8, 2.65) if image_shape else (3.0, 2.5)
+    size = (3.0, 2.75) if image_shape else (3.0, 2.5)
     pair = panels(2, axes, num_columns=2, size=size, share=image_shape is None)
     if image_shape is not None:
         _plot_images(pair, sides, image_shape)
@@ -135,8 +135,12 @@ def _plot_images(
     for one, values, title in zip(pair, sides, ("data", "draws from the model"), strict=True):
         sheet = mosaic(values[: MOSAIC_EDGE**2].reshape(-1, *image_shape), MOSAIC_EDGE)
         picture = one.imshow(sheet, cmap="gray_r", vmin=low, vmax=high)
-        one.set(title=title, xticks=[], yticks=[])
+        one.set_title(title, fontsize=11, pad=8)
+        one.set(xticks=[], yticks=[])
         one.spines[:].set_visible(False)
-    pair[0].figure.colorbar(
-        picture, ax=list(pair), label="pixel intensity", shrink=0.8, aspect=25, extend="both"
+    bar = pair[0].figure.colorbar(
+        picture, ax=list(pair), label="pixel intensity", shrink=0.55, aspect=22, extend="both"
     )
+    bar.locator = MaxNLocator(4)
+    bar.outline.set_linewidth(0.4)
+    bar.ax.tick_params(length=2, width=0.4)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from math import ceil
+from math import ceil, floor, inf, log10
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
@@ -138,6 +138,22 @@ def legend_above(axes: NDArray[np.object_], *, own_figure: bool) -> None:
         figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=4)
     else:
         axes[0].legend(entries.values(), entries.keys())
+
+
+def quote(value: float, error: float = 0.0) -> str:
+    """A number as a picture says it: to the error's second digit, with a minus and no hyphen.
+
+    Args:
+        value: The number.
+        error: Its standard error; 0: none, and two decimals.
+
+    Example:
+        >>> quote(-61.9885), quote(-2.01123, 0.00234)
+        ('−61.99', '−2.0112 ± 0.0023')
+    """
+    decimals = max(0, 1 - floor(log10(error))) if 0 < error < inf else 2
+    text = f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{text} ± {error:.{decimals}f}" if error > 0 else text
 
 
 def save(axes: Axes | NDArray[np.object_], path: str | Path) -> None:

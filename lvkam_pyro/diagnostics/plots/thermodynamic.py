@@ -3,24 +3,20 @@
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from scipy.integrate import trapezoid
 
 from lvkam_pyro.diagnostics.plots.samples import Values, as_array
-from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, styled
+from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, quote, styled
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.guides.power_posterior import PowerSamples
 
 EXPONENT = 5.0
 TICKS = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 1.0)
+CURVE = ("temperatures", "mean_log_likelihood", "mean_log_likelihood_error")
+"""What an estimator on a ladder reports of its curve."""
 
 
 @styled
 def plot_thermodynamic_curve(
-    ladder: PowerSamples,
-    evidence: Evidence | None = None,
-    *,
-    datum: int | None = None,
-    axes: object = None,
+    evidence: Evidence, *, datum: int | None = None, axes: object = None
 ) -> NDArray[np.object_]:
     r"""The curve :math:`E_t = \mathrm{E}_{p_t}[\log p(x \mid z)]` and the area under it.
 
@@ -32,8 +28,7 @@ def plot_thermodynamic_curve(
     errors each way, from the spread of the chains' means.
 
     Args:
-        ladder: What `PowerPosterior(...).sample(model, x)` returned.
-        evidence: The estimate to quote with its standard error; None: the area under the points.
+        evidence: The estimate of `ThermodynamicIntegration` or `SteppingStone`, which is quoted.
         datum: Index of one datum; None: the mean over all data.
         axes: Two axes; None: a new figure.
 
@@ -41,45 +36,53 @@ def plot_thermodynamic_curve(
         The two axes.
 
     Raises:
-        ValueError: If there are fewer than two axes.
+        ValueError: If the estimator has no curve, or there are fewer than two axes.
         IndexError: If there is no such datum.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
+        >>> from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
         >>> from lvkam_pyro.guides.power_posterior import PowerPosterior
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> ladder = PowerPosterior(num_temperatures=8, num_warmup=20, num_samples=20)
-        >>> axes = plot_thermodynamic_curve(ladder.sample(model, torch.zeros(3)))
+        >>> evidence = ThermodynamicIntegration(ladder).estimate(model, torch.zeros(3))
+        >>> axes = plot_thermodynamic_curve(evidence)
         >>> axes[0].get_xlabel()
         'temperature t'
     """
-    temperatures, curves = _chain_curves(ladder, datum)
-    mean, error = _mean_and_error(curves)
+    temperatures, mean, error = _curve(evidence, datum)
     left, right = pair = panels(2, axes, num_columns=2, size=(3.6, 2.8))
-    whose = "mean over data" if datum is None else f"datum {datum}"
+    whose = f"{evidence.num_data} data" if datum is None else f"datum {datum}"
     _draw(left, temperatures, mean, error)
-    left.set(title=f"expected log-likelihood, {whose}", ylabel="$E_t$ (nats per datum)")
+    left.set(title=f"expected log-likelihood ({whose})", ylabel="$E_t$ (nats per datum)")
     stretch = EXPONENT * temperatures ** (1 - 1 / EXPONENT)
     _draw(right, temperatures, mean * stretch, error * stretch)
     right.fill_between(temperatures, mean * stretch, color=MODEL, alpha=0.15, linewidth=0)
     right.axhline(0, color="black", linewidth=0.6)
-    right.set(title=_quote(evidence, datum, temperatures, mean), ylabel="$E_t \\; dt/du$ (nats)")
+    right.set(title=_quote(evidence, datum), ylabel="$E_t \\; dt/du$ (nats per datum)")
     return pair
 
 
-def _chain_curves(ladder: PowerSamples, datum: int | None) -> tuple[Values, Values]:
-    """Temperatures `(T,)` and each chain's curve `(C, T)`."""
-    values = as_array(ladder.log_likelihood).mean(0)
-    curves = values.mean(-1) if datum is None else values[..., datum]
-    return as_array(ladder.temperatures), curves
+def has_curve(evidence: Evidence) -> bool:
+    """Whether `plot_thermodynamic_curve` can draw it: whether its estimator climbs a ladder."""
+    return set(CURVE) <= evidence.diagnostics.keys()
 
 
-def _mean_and_error(curves: Values) -> tuple[Values, Values]:
-    """The mean of the chains and its standard error."""
-    return curves.mean(0), curves.std(0, ddof=1) / np.sqrt(len(curves))
+def _curve(evidence: Evidence, datum: int | None) -> tuple[Values, Values, Values]:
+    """Temperatures, means and their standard errors, `(T,)` each."""
+    if not has_curve(evidence):
+        raise ValueError(
+            f"Expected evidence with a thermodynamic curve, got that of {evidence.estimator}. "
+            "Estimate it by ThermodynamicIntegration or SteppingStone."
+        )
+    temperatures, means, errors = (as_array(evidence.diagnostics[name]) for name in CURVE)
+    if datum is not None:
+        return temperatures, means[:, datum], errors[:, datum]
+    # Each datum has chains of its own, so that their errors are independent.
+    return temperatures, means.mean(1), np.sqrt(np.square(errors).sum(1)) / means.shape[1]
 
 
 def _draw(axes: Axes, temperatures: Values, mean: Values, error: Values) -> None:
@@ -99,11 +102,9 @@ def _unstretch(u: Values) -> Values:
     return np.clip(u, 0, None) ** EXPONENT
 
 
-def _quote(evidence: Evidence | None, datum: int | None, temperatures: Values, mean: Values) -> str:
-    if evidence is None:
-        return f"area = {trapezoid(mean, temperatures):.2f} nats (trapezoid)"
+def _quote(evidence: Evidence, datum: int | None) -> str:
     value, error = evidence.mean, evidence.mean_standard_error
     if datum is not None:
         value = float(evidence.log_evidence[datum])
         error = float(evidence.standard_error[datum])
-    return f"area = log evidence = {value:.2f} ± {error:.2f} nats"
+    return f"log evidence (area): {quote(value, error)}"
