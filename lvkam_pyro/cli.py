@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib as mpl
 import pyro
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -14,6 +15,7 @@ from lvkam_pyro import __version__
 from lvkam_pyro.commands.compare import compare_command, evidence_command
 from lvkam_pyro.commands.diagnose import diagnose_command
 from lvkam_pyro.commands.fit import fit_command
+from lvkam_pyro.commands.interrupts import Interrupted
 from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
 from lvkam_pyro.guides.validation import check_count
@@ -53,10 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         2
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        # In a process of its own; who calls this function keeps the backend of their choice.
+        mpl.use("agg")
     try:
         _check_config(given)
         options = make_parser().parse_args(given)
         return _run(options[options["command"]], _COMMANDS[options["command"]])
+    except Interrupted as interrupt:
+        return _say(f"interrupted. {interrupt}", INTERRUPTED)
     except KeyboardInterrupt:
         return _say("interrupted." + _how_to_go_on(given), INTERRUPTED)
     except BrokenPipeError:

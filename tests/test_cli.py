@@ -19,6 +19,8 @@ from lvkam_pyro.training.checkpoint import load_checkpoint
 ROOT = Path(__file__).parent.parent
 QUICK = ("num_epochs=2", "hidden=[8]", "num_evidence_particles=64", "num_replicates=2")
 
+PICTURES = ("samples", "loss", "densities", "functions", "thermodynamic")
+
 STOPPING = '''
 """A recipe that is stopped in its third epoch, as long as a file says so."""
 
@@ -106,7 +108,7 @@ def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> Non
     posterior = az.from_netcdf("runs/two_moons/posterior.nc")
     assert posterior["posterior"]["z"].sizes["data"] == 3
     plots = {path.name for path in Path("runs/two_moons/plots").iterdir()}
-    assert plots == {"samples.png", "loss.png", "densities.png", "functions.png"}
+    assert plots == {f"{name}.png" for name in PICTURES}
 
 
 def test_exact_evidence_is_shown_where_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """`lvkam compare` and `lvkam evidence`: the held-out evidence of a run, by several estimators."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from lvkam_pyro.commands.assignments import assign
+from lvkam_pyro.commands.interrupts import Interrupted, remembered_interrupts
+from lvkam_pyro.commands.pictures import save_thermodynamic_curve
 from lvkam_pyro.commands.setup import Run, load_run
 from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
 from lvkam_pyro.evidence.ladder import LadderEstimator
@@ -42,7 +45,8 @@ def compare_command(
         device: Where to compute.
 
     Returns:
-        The table, which `evidence.csv` and `evidence.json` in the run folder hold too.
+        The table, which `evidence.csv` and `evidence.json` in the run folder hold too; a ladder's
+        curve is in `plots/thermodynamic.png`.
 
     Raises:
         ValueError: If a recipe or an option is unknown, the run is of another model, or a recipe
@@ -69,7 +73,8 @@ def evidence_command(
         device: Where to compute.
 
     Returns:
-        The table, which `evidence.csv` and `evidence.json` in the run folder hold too.
+        The table, which `evidence.csv` and `evidence.json` in the run folder hold too; a ladder's
+        curve is in `plots/thermodynamic.png`.
 
     Raises:
         ValueError: If the run cannot be rebuilt.
@@ -93,22 +98,50 @@ def held_out(run: Run, num_data: int | None) -> Tensor:
 def _report(run: Run, recipes: Mapping[str, Recipe], num_data: int | None, seed: int) -> str:
     x = held_out(run, num_data)
     comparison = _compare(run, recipes, x, seed)
-    replace_file(run.folder.evidence(".csv"), comparison.to_csv)
-    replace_file(run.folder.evidence(".json"), comparison.to_json)
     head = f"log evidence of {len(x)} held-out data of {run.setup.model.name}, in nats per datum"
     return "\n".join([head, comparison.table(), *_exact(run, x)])
 
 
 def _compare(run: Run, recipes: Mapping[str, Recipe], x: Tensor, seed: int) -> EvidenceComparison:
-    """A row an estimator, under the name of its recipe."""
+    """A row an estimator, under the name of its recipe; kept recipe by recipe."""
     # All guides first: one that was not fitted is refused before an estimator has run for minutes.
     guides = {name: _guide(run, recipe) for name, recipe in recipes.items()}
-    model = run.fit.model
-    comparisons = [
-        compare_evidence({name: model}, x, recipe.estimators, guide=guides[name], seed=seed)
-        for name, recipe in recipes.items()
-    ]
-    return reduce(EvidenceComparison.merge, comparisons)
+    finished: list[EvidenceComparison] = []
+    with remembered_interrupts() as interrupts:
+        try:
+            for name, recipe in recipes.items():
+                finished.append(_estimate(run, name, recipe, guides[name], x, seed))
+                _keep(run, reduce(EvidenceComparison.merge, finished))
+                if interrupts:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(_what_is_kept(run, list(recipes)[: len(finished)])) from interrupt
+    return reduce(EvidenceComparison.merge, finished)
+
+
+def _estimate(
+    run: Run, name: str, recipe: Recipe, guide: Model | None, x: Tensor, seed: int
+) -> EvidenceComparison:
+    return compare_evidence(
+        {name: run.fit.model},
+        x,
+        recipe.estimators,
+        guide=guide,
+        seed=seed,
+        progress=sys.stderr.isatty(),
+    )
+
+
+def _keep(run: Run, comparison: EvidenceComparison) -> None:
+    replace_file(run.folder.evidence(".csv"), comparison.to_csv)
+    replace_file(run.folder.evidence(".json"), comparison.to_json)
+    save_thermodynamic_curve(run.folder, comparison)
+
+
+def _what_is_kept(run: Run, finished: Sequence[str]) -> str:
+    if not finished:
+        return "No estimator had finished."
+    return f"Finished and kept in {run.folder.evidence('.csv')}: {', '.join(finished)}."
 
 
 def _guide(run: Run, recipe: Recipe) -> Model | None:

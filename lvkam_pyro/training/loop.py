@@ -75,7 +75,7 @@ def fit(
         folder: A run folder, made if need be.
         resume: Go on from the folder's checkpoint, if it has one.
         seed: Of the guide's first parameters, the order of the data and the draws.
-        progress: Show a bar.
+        progress: Show a bar, where stderr is a terminal.
 
     Returns:
         The trained model and guide, in evaluation mode, and the metrics.
@@ -190,5 +190,6 @@ def _bar(training: TrainingState, recipe: Recipe, progress: bool) -> "tqdm[NoRet
         initial=training.epoch,
         total=recipe.num_epochs,
         unit="epoch",
-        disable=not progress,
+        # None: tqdm shows a bar on a terminal or in a notebook, and leaves log files alone.
+        disable=None if progress else True,
     )
