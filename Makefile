@@ -18,7 +18,7 @@ help:  ## Say what each target does.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
 
 demo: .venv/installed  ## Set up, train on the digits, compare estimates of the held-out evidence.
-	$(BIN)/lvkam fit digits --inference amortized --out $(RUN)
+	$(BIN)/lvkam fit digits --inference amortized --out $(RUN) --overwrite
 	$(BIN)/lvkam compare digits --inference amortized thermodynamic elbo --run $(RUN)
 
 test: .venv/installed-test  ## Set up and run the tests (PYTEST_ARGS=--runslow for the long ones too).
