@@ -28,6 +28,7 @@ from lvkam_pyro.diagnostics.thermodynamic import ladder_group, thermodynamic_gro
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.steppingstone import SteppingStone
+from lvkam_pyro.guides.parameters import own_parameters
 from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
@@ -110,7 +111,7 @@ def to_arviz(
         check_count(name, count)
     estimates = _estimates(evidence)
     _check_same_data(x, ladder, estimates)
-    with torch.no_grad(), seeded_rng(seed, x):
+    with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
         layout = DataLayout.of(model, x)
         particles = _draw_chains(model, guide, x, ladder, layout, num_chains, num_particles)
         posterior = _posterior(model, x, layout, particles, ladder, num_draws)

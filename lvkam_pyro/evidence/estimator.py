@@ -10,6 +10,7 @@ from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.guides.parameters import check_parameters
 from lvkam_pyro.guides.particles import Guide
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.structure import Model
@@ -21,7 +22,9 @@ class EvidenceEstimator(ELBO):
     It stands wherever `Trace_ELBO` does: `SVI(model, guide, optim, loss=estimator)`,
     `estimator(model, guide)(x)` with a torch optimiser, `estimator.loss(model, guide, x)`. The loss
     is minus the total, scaled to the data plate's full size; its gradient in the model's parameters
-    is Fisher's, E[grad log p(x, z) | x] under the estimator's posterior draws.
+    is Fisher's, E[grad log p(x, z) | x] under the estimator's posterior draws. Losses train what
+    Pyro's parameter store holds, and refuse modules of whose names it holds other tensors;
+    `estimate` computes with the modules' own parameters and leaves the store as it was.
 
     Implementing an estimator:
 
@@ -73,6 +76,7 @@ class EvidenceEstimator(ELBO):
 
     def differentiable_loss(self, model: Model, guide: Guide | None, x: Tensor) -> Tensor:
         """Minus the total log evidence, scaled to the plate's full size, with its gradient."""
+        check_parameters(model, guide)
         total, scale = self.log_evidence(model, guide, x)
         return -total * scale
 
@@ -82,7 +86,8 @@ class EvidenceEstimator(ELBO):
             return float(self.differentiable_loss(model, guide, x))
 
     def loss_and_grads(self, model: Model, guide: Guide | None, x: Tensor) -> float:
-        """The loss; its gradient is added to the parameters' `.grad`."""
+        """The loss; its gradient is added to the parameters' `.grad`, where `SVI` finds it."""
+        check_parameters(model, guide, by_name=True)
         loss = self.differentiable_loss(model, guide, x)
         if loss.requires_grad:
             loss.backward()

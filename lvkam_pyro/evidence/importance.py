@@ -13,6 +13,7 @@ from lvkam_pyro.evidence.verdict import (
     Gate,
     Verdict,
 )
+from lvkam_pyro.guides.parameters import own_parameters
 from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.seeding import seeded_rng
@@ -80,7 +81,7 @@ class ImportanceEvidence(EvidenceEstimator):
         count = self.num_shared if shared else self.num_particles
         size = island_size(count, self.num_replicates)
         parts, scales = [], []
-        with torch.no_grad(), seeded_rng(seed, x):
+        with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
             for block in data_blocks(x, structure, size * self.num_replicates):
                 log_weights, scale = island_log_weights(
                     model,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.densities import data_scale, sum_log_probs
+from lvkam_pyro.guides.parameters import check_parameters
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.sites import Site, SiteRecorder
 from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure
@@ -101,7 +102,8 @@ def draw_particles(
     Raises:
         TypeError: If `num_particles` is no integer.
         ValueError: If it is below 1, or the model has no log density per datum, or the guide's
-            sites are not the model's, or have another shape.
+            sites are not the model's, or have another shape, or Pyro's store has parameters of
+            other modules under the names of theirs (see `own_parameters`).
 
     Example:
         >>> import pyro.distributions as dist
@@ -117,7 +119,9 @@ def draw_particles(
         tensor([-1.2655, -1.5155])
     """
     check_count("num_particles", num_particles)
-    structure = ModelStructure.of(model, x) if structure is None else structure
+    if structure is None:
+        check_parameters(model, guide)
+        structure = ModelStructure.of(model, x)
     from_prior = isinstance(guide, PriorGuide)
     shared = structure.shares_particles and from_prior
     proposal = run_guide(guide, x[:1] if shared else x, num_particles, structure)

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from lvkam_pyro.guides.convergence import chain_effective_sample_size, chain_rhat
 from lvkam_pyro.guides.ladder import MIN_DRAWS, LadderDraws, LadderRun
+from lvkam_pyro.guides.parameters import own_parameters
 from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import Model, ModelStructure
@@ -149,7 +150,7 @@ class PowerPosterior:
         blocks = self._blocks(x, structure)
         num_steps = len(blocks) * (self.num_warmup + self.num_samples * self.thinning)
         bar = tqdm(total=num_steps, desc="ladder", unit="step", disable=not progress)
-        with bar, seeded_rng(seed, x), torch.no_grad():
+        with bar, own_parameters(model), seeded_rng(seed, x), torch.no_grad():
             parts = [self._sample_block(model, block, structure, bar.update) for block in blocks]
         return join_blocks(parts, x)
 

@@ -11,6 +11,7 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 from torch.distributions.transforms import Transform
 
+from lvkam_pyro.guides.parameters import own_parameters
 from lvkam_pyro.guides.seeding import preserved_rng
 from lvkam_pyro.guides.sites import Site, SiteRecorder
 
@@ -157,9 +158,12 @@ class ModelStructure:
 
 
 def record_once(model: Model, x: Tensor) -> SiteRecorder:
-    """One run of the model without gradients; the caller's generators stay where they were."""
+    """One run of the model without gradients; the caller's generators stay where they were.
+
+    So does Pyro's parameter store: the model runs on its own parameters.
+    """
     sites = SiteRecorder()
-    with torch.no_grad(), preserved_rng(x), sites:
+    with torch.no_grad(), preserved_rng(x), own_parameters(model), sites:
         model(x)
     return sites
 

@@ -10,6 +10,7 @@ from pyro.infer.enum import get_importance_trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from lvkam_pyro.guides.parameters import check_parameters
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.structure import ModelStructure
@@ -38,8 +39,8 @@ class EmpiricalBayes(ELBO):
 
     ``EmpiricalBayes()(model, guide)`` is a torch module whose call on the data is the loss, the
     importance estimate of :math:`-\sum_n \log p(x_n)` in nats; train its ``parameters()`` with any
-    torch optimiser. It also stands as the ``loss`` of Pyro's ``SVI``, within SVI's own limit: two
-    instances of one class share parameters by name in the global store.
+    torch optimiser. It also stands as the ``loss`` of Pyro's ``SVI``. Pyro's global store would
+    give two instances of one class the same parameters; the second one is refused.
 
     Arguments:
         num_particles: Particles per datum `S`.
@@ -73,7 +74,7 @@ class EmpiricalBayes(ELBO):
 
     def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
         """The loss on data `x`, a scalar in nats, scaled from the batch to the whole plate."""
-        structure, dreams = self._knowledge_of(model, x)
+        structure, dreams = self._knowledge_of(model, guide, x)
         proposal = guide if isinstance(guide, PriorGuide) else _Detached(guide)
         particles = draw_particles(model, proposal, x, self.num_particles, structure=structure)
         loss = _wake_model(particles) + _wake_guide(particles)
@@ -87,9 +88,15 @@ class EmpiricalBayes(ELBO):
         """One trace of guide and model, for those of Pyro's tools that ask an ELBO for it."""
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
-    def _knowledge_of(self, model: Program, x: Tensor) -> tuple[ModelStructure, Dreams | None]:
+    def _knows(self, model: Program) -> bool:
+        return self._known is not None and self._known[0] is model
+
+    def _knowledge_of(
+        self, model: Program, guide: Program, x: Tensor
+    ) -> tuple[ModelStructure, Dreams | None]:
         """The model's structure, found once: a search runs the model, an update must not."""
-        if self._known is None or self._known[0] is not model:
+        if self._known is None or not self._knows(model):
+            check_parameters(model, guide)
             structure = ModelStructure.of(model, x)
             dreams = Dreams.of(model, x, structure) if self.sleep_weight > 0 else None
             self._known = model, structure, dreams
@@ -102,6 +109,8 @@ class EmpiricalBayes(ELBO):
 
     def loss_and_grads(self, model: Program, guide: Program, x: Tensor) -> float:
         """The value of the loss; its gradients are added to the parameters', as SVI expects."""
+        if not self._knows(model):
+            check_parameters(model, guide, by_name=True)
         loss = self.differentiable_loss(model, guide, x)
         loss.backward()
         return float(loss.detach())
