@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from lvkam_pyro.commands.setup import Setup
@@ -18,6 +17,7 @@ from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.guides.particles import draw_particles
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import record_once
+from lvkam_pyro.guides.unconditioned import Unconditioned
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.training.loop import Fit
@@ -53,7 +53,7 @@ def draw_data(model: Model, x: Tensor, *, seed: int = 0) -> Tensor:
     """
     with seeded_rng(seed, x):
         observed = record_once(model, x).observations
-        sites = record_once(poutine.uncondition(model), x).sites
+        sites = record_once(Unconditioned()(model), x).sites
     for name in observed:
         value = sites[name]["value"] if name in sites else None
         if isinstance(value, Tensor) and value.shape == x.shape:

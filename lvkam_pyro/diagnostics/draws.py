@@ -4,16 +4,15 @@ from dataclasses import dataclass
 
 import pyro
 import torch
-from pyro.distributions import Unit
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.layout import DataLayout, arrange
 from lvkam_pyro.distributions.resampling import resample_systematic
 from lvkam_pyro.guides.densities import sum_log_probs
 from lvkam_pyro.guides.particles import Particles
-from lvkam_pyro.guides.sites import Site, SiteRecorder
+from lvkam_pyro.guides.sites import SiteRecorder
 from lvkam_pyro.guides.structure import Model
+from lvkam_pyro.guides.unconditioned import Unconditioned
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _complete(
     model: Model, x: Tensor, num_draws: int, layout: DataLayout, values: dict[str, Tensor]
 ) -> Draws:
     structure = layout.structure
-    with _Unobserved():
+    with Unconditioned():
         new = _run(model, x, num_draws, layout, values)
     latents = {site.name: new.sites[site.name]["value"] for site in structure.latents}
     actual = _run(model, x, num_draws, layout, latents)
@@ -110,20 +109,6 @@ def _complete(
         sum_log_probs(actual.latents, structure, shape),
         sum_log_probs(actual.observations, structure, shape),
     )
-
-
-class _Unobserved(Messenger):
-    """Draws the observed sites, but neither factors nor `pyro.deterministic` sites.
-
-    `poutine.uncondition` draws the latter too: inside a plate they come back with a second batch.
-    """
-
-    def _pyro_sample(self, msg: Site) -> None:
-        is_computed = msg["infer"].get("_deterministic") or isinstance(msg["fn"], Unit)
-        if msg["is_observed"] and not is_computed:
-            msg["is_observed"] = False
-            msg["value"] = None
-            msg["done"] = False
 
 
 def _run(

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-import pyro
 import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.densities import sum_log_probs
 from lvkam_pyro.guides.sites import SiteRecorder
-from lvkam_pyro.guides.structure import ModelStructure, record_once
+from lvkam_pyro.guides.structure import ModelStructure, is_weighted, record_once
+from lvkam_pyro.guides.unconditioned import Unconditioned
 
 Program = Callable[..., Any]
 
@@ -37,16 +37,24 @@ class Dreams:
 
     @classmethod
     def of(cls, model: Program, x: Tensor, structure: ModelStructure) -> Self | None:
-        """How to dream of data like `x`; None where no site observes the whole of `x` itself."""
-        for name, site in record_once(model, x).observations.items():
-            if site["value"] is x and structure.num_plates == 1:
-                return cls(structure, name)
+        """How to dream of data like `x`.
+
+        Returns:
+            The dreams; None where draws would have another posterior than the data: where the model
+            observes more or less than the whole of `x` itself, or a scale or a mask weighs a site.
+        """
+        run = record_once(model, x)
+        name, site = next(iter(run.observations.items()))
+        is_whole = site["value"] is x and len(run.observations) == structure.num_plates == 1
+        plate = structure.plate_of(site)
+        if is_whole and not any(is_weighted(each, plate) for each in run.sites.values()):
+            return cls(structure, name)
         return None
 
     def log_guide(self, model: Program, guide: Program, x: Tensor) -> Tensor:
         """The guide's log density of as many dreams as `x` has rows, of shape `(N,)`."""
-        with torch.no_grad(), SiteRecorder() as dream:
-            pyro.poutine.uncondition(model)(x)
+        with torch.no_grad(), Unconditioned(), SiteRecorder() as dream:
+            model(x)
         values = {site.name: dream.sites[site.name]["value"] for site in self.structure.latents}
         with SiteRecorder(values) as proposal:
             guide(dream.sites[self.observed]["value"])
