@@ -38,6 +38,13 @@ class EvidenceRow:
     Attributes:
         model: The model's name.
         evidence: The result.
+
+    Example:
+        >>> import torch, lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
+        >>> evidence = lv.ImportanceEvidence(64).estimate(model, torch.rand(4, 3))
+        >>> EvidenceRow("mine", evidence).to_dict()["num_data"]
+        4
     """
 
     model: str

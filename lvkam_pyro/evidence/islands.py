@@ -38,6 +38,17 @@ def data_blocks(x: Tensor, structure: ModelStructure, num_particles: int) -> tup
 
     Returns:
         The blocks, in order.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(5)
+        >>> structure = ModelStructure.of(model, x)
+        >>> [len(block) for block in data_blocks(x, structure, 4_000_000)]
+        [2, 2, 1]
     """
     if not structure.follows_data:
         return (x,)
@@ -70,6 +81,20 @@ def island_log_weights(
 
     Raises:
         ValueError: If the plate draws a subsample of the data by itself.
+
+    Example:
+        >>> from lvkam_pyro.guides.prior import PriorGuide
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(5)
+        >>> structure = ModelStructure.of(model, x)
+        >>> counts = {"size": 4, "num_replicates": 3}
+        >>> guide = PriorGuide(model)
+        >>> island_log_weights(model, guide, x, structure=structure, **counts)[0].shape
+        torch.Size([3, 4, 5])
     """
     log_weights, scale = [], 1.0
     for count in _run_sizes(x, structure, size * num_replicates):

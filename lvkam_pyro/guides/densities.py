@@ -44,9 +44,9 @@ def sum_log_probs(
         >>> sum_log_probs(run.observations, ModelStructure.of(model, x), (3, 5)).shape
         torch.Size([3, 5])
     """
-    terms = [per_datum(site_log_prob(site, structure), site, structure) for site in sites.values()]
+    terms = [per_datum(_site_log_prob(site, structure), site, structure) for site in sites.values()]
     for site, term in zip(sites.values(), terms, strict=True):
-        check_axes(term, site, shape)
+        _check_axes(term, site, shape)
     if not terms:
         return torch.zeros(shape)
     total = terms[0]
@@ -55,7 +55,7 @@ def sum_log_probs(
     return total.expand(shape)
 
 
-def site_log_prob(site: Site, structure: ModelStructure) -> Tensor:
+def _site_log_prob(site: Site, structure: ModelStructure) -> Tensor:
     """A site's log density over its batch shape, scaled and masked, without the data's scale."""
     log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     scale = site["scale"] / data_scale(site, structure)
@@ -64,7 +64,18 @@ def site_log_prob(site: Site, structure: ModelStructure) -> Tensor:
 
 
 def data_scale(site: Site, structure: ModelStructure) -> float:
-    """The data plate's full size divided by its size, at a site (1 outside of the plate)."""
+    """The data plate's full size divided by its size, at a site (1 outside of the plate).
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import record_once
+        >>> def model(x):
+        ...     with pyro.plate("data", 100, subsample_size=len(x)):
+        ...         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+        >>> x = torch.zeros(5)
+        >>> data_scale(record_once(model, x).sites["x"], ModelStructure.of(model, x))
+        20.0
+    """
     for frame in site["cond_indep_stack"]:
         if frame.dim == structure.data_dim:
             return subsampling_scale(frame)
@@ -72,32 +83,47 @@ def data_scale(site: Site, structure: ModelStructure) -> float:
 
 
 def per_datum(log_prob: Tensor, site: Site, structure: ModelStructure) -> Tensor:
-    """Sum a site's log density over the inner plates: what is left broadcasts to `(S, N)`."""
+    """Sum a site's log density over the inner plates: what is left broadcasts to `(S, N)`.
+
+    Raises:
+        ValueError: If it has axes that belong to no plate.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import record_once
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x), dim=-2), pyro.plate("readings", 3, dim=-1):
+        ...         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+        >>> x = torch.zeros(5, 3)
+        >>> site = record_once(model, x).sites["x"]
+        >>> per_datum(torch.ones(5, 3), site, ModelStructure.of(model, x))
+        tensor([[3., 3., 3., 3., 3.]])
+    """
     if log_prob.ndim > structure.num_plates + 1:
-        raise ValueError(axes_message(site, log_prob.shape))
+        raise ValueError(_axes_message(site, log_prob.shape))
     if structure.num_plates == 1:
         return log_prob
-    dims = [d for d in range(-log_prob.ndim, 0) if d not in kept_dims(structure)]
+    dims = [d for d in range(-log_prob.ndim, 0) if d not in _kept_dims(structure)]
     inner = {frame.dim for frame in plates(site)}
     if any(log_prob.shape[d] > 1 and d not in inner for d in dims):
-        raise ValueError(axes_message(site, log_prob.shape))
+        raise ValueError(_axes_message(site, log_prob.shape))
     full = log_prob.reshape((1,) * (structure.num_plates + 1 - log_prob.ndim) + log_prob.shape)
     return full.sum(dims) if dims else full
 
 
-def kept_dims(structure: ModelStructure) -> tuple[int, int]:
+def _kept_dims(structure: ModelStructure) -> tuple[int, int]:
     """The dimensions of particles and data."""
     return structure.particle_dim, structure.data_dim
 
 
-def check_axes(log_prob: Tensor, site: Site, shape: tuple[int, int]) -> None:
+def _check_axes(log_prob: Tensor, site: Site, shape: tuple[int, int]) -> None:
     """A site's summed log density broadcasts to (particles, data)."""
     sizes = zip(log_prob.shape[::-1], shape[::-1], strict=False)
     if log_prob.ndim > 2 or any(size not in (1, limit) for size, limit in sizes):
-        raise ValueError(axes_message(site, log_prob.shape))
+        raise ValueError(_axes_message(site, log_prob.shape))
 
 
-def axes_message(site: Site, shape: torch.Size) -> str:
+def _axes_message(site: Site, shape: torch.Size) -> str:
     """What to do about batch axes that belong to no plate."""
     names = [frame.name for frame in plates(site)]
     return (

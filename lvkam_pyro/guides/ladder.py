@@ -49,6 +49,20 @@ class LadderRun:
         num_warmup: Steps that adapt and are dropped.
         num_samples: Kept draws.
         thinning: Steps for each kept draw.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import ModelStructure
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(3)
+        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+        >>> counts = {"num_chains": 8, "num_warmup": 5, "num_samples": 6, "thinning": 2}
+        >>> run = LadderRun(target, torch.linspace(0, 1, 4).double(), **counts)
+        >>> run.run(lambda: None).log_likelihood.shape
+        torch.Size([6, 8, 4, 3])
     """
 
     def __init__(

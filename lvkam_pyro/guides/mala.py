@@ -142,7 +142,7 @@ def propose(state: LadderState, temperatures: Tensor, metric: Metric, step: Tens
         >>> propose(state, torch.ones(1, 1, 1), metric, torch.ones(1, 1)).position.shape
         torch.Size([1, 2, 1, 3])
     """
-    drift = truncated(metric.pull_back(state.gradient(temperatures)))
+    drift = _truncated(metric.pull_back(state.gradient(temperatures)))
     noise = torch.randn_like(state.position)
     size = step[:, None, :, None].to(noise)
     moved = state.position + size * metric.apply(noise + size / 2 * drift)
@@ -150,7 +150,7 @@ def propose(state: LadderState, temperatures: Tensor, metric: Metric, step: Tens
     return Proposal(torch.where(finite, moved, state.position), noise, drift)
 
 
-def truncated(drift: Tensor) -> Tensor:
+def _truncated(drift: Tensor) -> Tensor:
     """A drift no longer than five times the noise's typical length."""
     limit = 5 * math.sqrt(drift.shape[-1])
     return drift * (limit / drift.norm(dim=-1, keepdim=True).clamp(min=limit))
@@ -185,7 +185,7 @@ def acceptance_probability(
         >>> acceptance_probability(state, state, stay, one, metric, torch.ones(1, 1)).squeeze()
         tensor([1., 1.])
     """
-    drift = truncated(metric.pull_back(proposed.gradient(temperatures)))
+    drift = _truncated(metric.pull_back(proposed.gradient(temperatures)))
     size = step[:, None, :, None].to(drift)
     backward = proposal.noise + size / 2 * (proposal.drift + drift)
     log_proposal = (proposal.noise.square() - backward.square()).sum(-1) / 2

@@ -124,10 +124,10 @@ def draw_particles(
         structure = ModelStructure.of(model, x)
     from_prior = isinstance(guide, PriorGuide)
     shared = structure.shares_particles and from_prior
-    proposal = run_guide(guide, x[:1] if shared else x, num_particles, structure)
-    run = replay_model(model, x, proposal, shared=shared)
-    check_sites(proposal, run, structure, num_particles)
-    shape = (num_particles, count_data(run, structure, x))
+    proposal = _run_guide(guide, x[:1] if shared else x, num_particles, structure)
+    run = _replay_model(model, x, proposal, shared=shared)
+    _check_sites(proposal, run, structure, num_particles)
+    shape = (num_particles, _count_data(run, structure, x))
     with torch.set_grad_enabled(torch.is_grad_enabled() and not from_prior):
         log_guide = sum_log_probs(proposal.sites, structure, shape)
     return Particles(
@@ -142,7 +142,7 @@ def draw_particles(
     )
 
 
-def run_guide(
+def _run_guide(
     guide: Guide, x: Tensor, num_particles: int, structure: ModelStructure
 ) -> SiteRecorder:
     """The guide's sites, drawn inside the plate of particles."""
@@ -153,7 +153,7 @@ def run_guide(
     return proposal
 
 
-def replay_model(
+def _replay_model(
     model: Model, x: Tensor, proposal: SiteRecorder, *, shared: bool = False
 ) -> SiteRecorder:
     """The model's sites at the guide's draws, on the guide's subsample of the data."""
@@ -165,7 +165,7 @@ def replay_model(
     return run
 
 
-def count_data(run: SiteRecorder, structure: ModelStructure, x: Tensor) -> int:
+def _count_data(run: SiteRecorder, structure: ModelStructure, x: Tensor) -> int:
     """The number of data in the plate: its subsample's, where it draws one."""
     for frame in next(iter(run.sites.values()))["cond_indep_stack"]:
         if frame.dim == structure.data_dim and frame.size > 0:
@@ -173,7 +173,7 @@ def count_data(run: SiteRecorder, structure: ModelStructure, x: Tensor) -> int:
     return len(x)
 
 
-def check_sites(
+def _check_sites(
     proposal: SiteRecorder, run: SiteRecorder, structure: ModelStructure, num_particles: int
 ) -> None:
     """The guide drew the model's latents, each in its shape."""
@@ -196,10 +196,10 @@ def check_sites(
                 f"({sorted(expected)}). Remove it, or mark it infer={{'is_auxiliary': True}}."
             )
     for site in structure.latents:
-        check_shape(proposal.sites[site.name], site, structure, num_particles)
+        _check_shape(proposal.sites[site.name], site, structure, num_particles)
 
 
-def check_shape(
+def _check_shape(
     drawn: Site, site: LatentSite, structure: ModelStructure, num_particles: int
 ) -> None:
     """A draw has a particle axis, the axes of the plates, and the model's event shape."""

@@ -152,7 +152,7 @@ class PowerPosterior:
         bar = tqdm(total=num_steps, desc="ladder", unit="step", disable=not progress)
         with bar, own_parameters(model), seeded_rng(seed, x), torch.no_grad():
             parts = [self._sample_block(model, block, structure, bar.update) for block in blocks]
-        return join_blocks(parts, x)
+        return _join_blocks(parts, x)
 
     def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
         if not structure.follows_data:
@@ -174,10 +174,10 @@ class PowerPosterior:
             num_samples=self.num_samples,
             thinning=self.thinning,
         )
-        return gather(run.run(tick), run.temperatures, target)
+        return _gather(run.run(tick), run.temperatures, target)
 
 
-def gather(draws: LadderDraws, temperatures: Tensor, target: UnconstrainedModel) -> PowerSamples:
+def _gather(draws: LadderDraws, temperatures: Tensor, target: UnconstrainedModel) -> PowerSamples:
     """The samples of one block of data, with their convergence."""
     latents = [target.constrain(position) for position in draws.position]
     return PowerSamples(
@@ -195,7 +195,7 @@ def gather(draws: LadderDraws, temperatures: Tensor, target: UnconstrainedModel)
     )
 
 
-def join_blocks(parts: list[PowerSamples], x: Tensor) -> PowerSamples:
+def _join_blocks(parts: list[PowerSamples], x: Tensor) -> PowerSamples:
     """The samples of all data from those of its blocks, cut to the shortest."""
     num_draws = min(len(part.log_likelihood) for part in parts)
     joined = {

@@ -7,31 +7,26 @@ import pyro
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.sites import Site, SiteRecorder
+from lvkam_pyro.guides.sites import LastLatentDrawnError, LatentRecorder, Site
 from lvkam_pyro.guides.structure import Model, subsampling_scale
 
 
-class LastLatentDrawnError(Exception):
-    """The prior is complete: what the model would compute next is its likelihood."""
+class PriorRecorder(LatentRecorder):
+    """Lets a model draw its latents, at their own density, and stops it after the last.
 
-
-class PriorRun(SiteRecorder):
-    """Lets a model draw its latents, at their own density, and stops it after the last."""
-
-    def __init__(self, last: str | None) -> None:
-        super().__init__()
-        self.last = last
+    Example:
+        >>> import pyro.distributions as dist
+        >>> with PriorRecorder() as recorder, pyro.poutine.scale(scale=0.5):
+        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        >>> recorder.latents["z"]["scale"]
+        1.0
+    """
 
     def _pyro_sample(self, msg: Site) -> None:
         # A draw has the law of its site whatever factor the user gave its log density.
         msg["scale"] = 1.0
         for frame in msg["cond_indep_stack"]:
             msg["scale"] = msg["scale"] * subsampling_scale(frame)
-
-    def _pyro_post_sample(self, msg: Site) -> None:
-        super()._pyro_post_sample(msg)
-        if msg["name"] == self.last:
-            raise LastLatentDrawnError
 
 
 class PriorGuide:
@@ -76,7 +71,7 @@ class PriorGuide:
             Site name to draw.
         """
         hidden = pyro.poutine.block(hide_fn=_is_observed)
-        run = PriorRun(self._last)
+        run = PriorRecorder(last=self._last)
         with suppress(LastLatentDrawnError), torch.no_grad(), hidden, run:
             self.model(x, *args, **kwargs)
         latents = run.latents

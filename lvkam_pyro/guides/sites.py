@@ -55,3 +55,36 @@ class SiteRecorder(Messenger):
             self.subsamples[msg["name"]] = msg["value"]
         elif not msg["infer"].get("_deterministic"):
             self.sites[msg["name"]] = msg
+
+
+class LastLatentDrawnError(Exception):
+    """The latents are complete: what the model would compute next is its likelihood."""
+
+
+class LatentRecorder(SiteRecorder):
+    """Records a model's latents and stops the model after the last, by `LastLatentDrawnError`.
+
+    Args:
+        values: Site name to the value that the site takes instead of a draw.
+        last: The last latent's name; None: the model runs to its end.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from contextlib import suppress
+        >>> with suppress(LastLatentDrawnError), LatentRecorder(last="z") as recorder:
+        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...     x = pyro.sample("x", dist.Normal(z, 1.0))
+        >>> list(recorder.latents)
+        ['z']
+    """
+
+    def __init__(
+        self, values: Mapping[str, Tensor] | None = None, *, last: str | None = None
+    ) -> None:
+        super().__init__(values)
+        self.last = last
+
+    def _pyro_post_sample(self, msg: Site) -> None:
+        super()._pyro_post_sample(msg)
+        if msg["name"] == self.last:
+            raise LastLatentDrawnError

@@ -20,12 +20,25 @@ Model = Callable[..., Any]
 
 
 def plates(site: Site) -> list[CondIndepStackFrame]:
-    """The vectorised plates around a site, outermost first."""
+    """The vectorised plates around a site, outermost first.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> with pyro.plate("data", 5), SiteRecorder() as run:
+        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        >>> [frame.name for frame in plates(run.sites["z"])]
+        ['data']
+    """
     return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
 
 
 def subsampling_scale(frame: CondIndepStackFrame) -> float:
-    """The factor full size / size by which a plate scales the log densities inside it."""
+    """The factor full size / size by which a plate scales the log densities inside it.
+
+    Example:
+        >>> subsampling_scale(CondIndepStackFrame("data", -1, size=5, counter=0, full_size=20))
+        4.0
+    """
     return 1.0 if frame.full_size is None else frame.full_size / frame.size
 
 
@@ -110,8 +123,8 @@ class ModelStructure:
         sites = record_once(model, x)
         plate = find_data_plate(sites.observations, len(x))
         for site in sites.latents.values():
-            check_latent(site, plate)
-        latents = tuple(describe_latent(site, plate) for site in sites.latents.values())
+            _check_latent(site, plate)
+        latents = tuple(_describe_latent(site, plate) for site in sites.latents.values())
         follows = _follows(model, x, plate)
         return cls(
             data_plate=plate.name,
@@ -136,7 +149,7 @@ class ModelStructure:
         for frame in site["cond_indep_stack"]:
             if frame.name == self.data_plate:
                 return frame
-        raise ValueError(outside_message(site["name"], self.data_plate))
+        raise ValueError(_outside_message(site["name"], self.data_plate))
 
     def to_particles(self, value: Tensor, site: LatentSite) -> Tensor:
         """From Pyro's layout `(S, *plates, *event)` to `(S, N, *inner plates, *event)`."""
@@ -161,6 +174,15 @@ def record_once(model: Model, x: Tensor) -> SiteRecorder:
     """One run of the model without gradients; the caller's generators stay where they were.
 
     So does Pyro's parameter store: the model runs on its own parameters.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> list(record_once(model, torch.zeros(5)).latents)
+        ['z']
     """
     sites = SiteRecorder()
     with torch.no_grad(), preserved_rng(x), own_parameters(model), sites:
@@ -169,7 +191,19 @@ def record_once(model: Model, x: Tensor) -> SiteRecorder:
 
 
 def find_data_plate(observations: dict[str, Site], num_data: int) -> CondIndepStackFrame:
-    """The outermost plate that all observed sites share, by preference one of `len(x)`."""
+    """The outermost plate that all observed sites share, by preference one of `len(x)`.
+
+    Raises:
+        ValueError: If there is none, or nothing is observed.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("groups", 2, dim=-2), pyro.plate("data", len(x), dim=-1):
+        ...         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x.expand(2, -1))
+        >>> find_data_plate(record_once(model, torch.zeros(5)).observations, 5).name
+        'data'
+    """
     if not observations:
         raise ValueError(
             "The model observes nothing, so it has no evidence. Pass the data to the likelihood's "
@@ -186,7 +220,7 @@ def find_data_plate(observations: dict[str, Site], num_data: int) -> CondIndepSt
     return (fitting or common)[0]
 
 
-def outside_message(name: str, plate: str) -> str:
+def _outside_message(name: str, plate: str) -> str:
     """What to do about a site outside the data plate."""
     return (
         f"The latent site '{name}' is outside the data plate '{plate}', so the data are not "
@@ -195,10 +229,10 @@ def outside_message(name: str, plate: str) -> str:
     )
 
 
-def check_latent(site: Site, plate: CondIndepStackFrame) -> None:
+def _check_latent(site: Site, plate: CondIndepStackFrame) -> None:
     """A latent site lies in the data plate and is continuous."""
     if plate not in plates(site):
-        raise ValueError(outside_message(site["name"], plate.name))
+        raise ValueError(_outside_message(site["name"], plate.name))
     if site["fn"].support.is_discrete:
         raise ValueError(
             f"The latent site '{site['name']}' is discrete ({type(site['fn']).__name__}). "
@@ -206,11 +240,11 @@ def check_latent(site: Site, plate: CondIndepStackFrame) -> None:
         )
 
 
-def describe_latent(site: Site, plate: CondIndepStackFrame) -> LatentSite:
+def _describe_latent(site: Site, plate: CondIndepStackFrame) -> LatentSite:
     """The layout of a latent site."""
     fn = site["fn"]
     inner = sorted((frame for frame in plates(site) if frame != plate), key=lambda f: f.dim)
-    shape = unconstrained_shape(site)
+    shape = _unconstrained_shape(site)
     return LatentSite(
         name=site["name"],
         event_shape=fn.event_shape,
@@ -227,6 +261,13 @@ def bijection(site: Site) -> Transform:
 
     Raises:
         NotImplementedError: If torch has none.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> with SiteRecorder() as run:
+        ...     z = pyro.sample("z", dist.LogNormal(0.0, 1.0))
+        >>> bijection(run.sites["z"])(torch.tensor(0.0))
+        tensor(1.)
     """
     support = site["fn"].support
     # torch maps onto the support of components, but not onto that of their mixture.
@@ -235,7 +276,7 @@ def bijection(site: Site) -> Transform:
     return biject_to(support)
 
 
-def unconstrained_shape(site: Site) -> torch.Size | None:
+def _unconstrained_shape(site: Site) -> torch.Size | None:
     """The shape of an event of a site in the whole real space, if there is a map."""
     fn = site["fn"]
     try:
@@ -246,7 +287,17 @@ def unconstrained_shape(site: Site) -> torch.Size | None:
 
 
 def is_weighted(site: Site, plate: CondIndepStackFrame) -> bool:
-    """Whether a mask, a user's scale or an inner subsample changes the density of a site."""
+    """Whether a mask, a user's scale or an inner subsample changes the density of a site.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.5):
+        ...         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+        >>> site = record_once(model, torch.zeros(5)).sites["x"]
+        >>> is_weighted(site, plates(site)[0])
+        True
+    """
     scale = site["scale"] / subsampling_scale(plate)
     return site["mask"] is not None or isinstance(scale, Tensor) or abs(scale - 1) > 1e-9
 

@@ -76,16 +76,28 @@ def temper(target: UnconstrainedModel, temperatures: Tensor, num_chains: int) ->
 
     Returns:
         The start.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import ModelStructure
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(3)
+        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+        >>> temper(target, torch.linspace(0, 1, 4).double(), 8).state.position.shape
+        torch.Size([4, 8, 3, 1])
     """
-    position = finite_prior(target, _PARTICLES_PER_CHAIN * num_chains)
+    position = _finite_prior(target, _PARTICLES_PER_CHAIN * num_chains)
     population = evaluate_state(target, position[None])
-    covariance = covariance_of(population.position)
+    covariance = _covariance_of(population.position)
     log_step = torch.full_like(covariance[..., 0], initial_log_step(target.num_coordinates))
     log_step = log_step.reshape(1, target.num_data, -1)[..., 0]
     rungs = [(population, covariance, log_step)]
     for gap, temperature in zip(temperatures.diff(), temperatures[1:], strict=True):
-        population, covariance = reweight(population, gap, covariance)
-        population, covariance, log_step = move(
+        population, covariance = _reweight(population, gap, covariance)
+        population, covariance, log_step = _move(
             target, population, temperature.reshape(1, 1, 1), covariance, log_step
         )
         rungs.append((population, covariance, log_step))
@@ -107,20 +119,20 @@ def initial_log_step(num_coordinates: int) -> float:
     return -math.log(num_coordinates) / 6
 
 
-def finite_prior(target: UnconstrainedModel, num_draws: int) -> Tensor:
+def _finite_prior(target: UnconstrainedModel, num_draws: int) -> Tensor:
     """Prior draws `(draws, N, D)`, a neighbour's in place of one rounded to a boundary."""
     position = target.draw_prior(num_draws)
     finite = position.isfinite().all(-1, keepdim=True)
     return torch.where(finite, position, position.roll(1, 0).nan_to_num(0.0, 0.0, 0.0))
 
 
-def covariance_of(position: Tensor) -> Tensor:
+def _covariance_of(position: Tensor) -> Tensor:
     """The covariance over the chains of positions `(T, C, N, D)`."""
     deviation = position - position.mean(1, keepdim=True)
     return second_moment(deviation) / position.shape[1]
 
 
-def reweight(
+def _reweight(
     population: LadderState, gap: Tensor, covariance: Tensor
 ) -> tuple[LadderState, Tensor]:
     """Resample a population for the next temperature, and learn its covariance from the weights."""
@@ -131,10 +143,10 @@ def reweight(
     size = effective_sample_size(log_weights).reshape(1, -1, *(1,) * (covariance.ndim - 2))
     learned = blend(second_moment(deviation), size, covariance)
     index = torch.multinomial(weights.T, len(weights), replacement=True).T[None]
-    return select(population, index), learned
+    return _select(population, index), learned
 
 
-def select(population: LadderState, index: Tensor) -> LadderState:
+def _select(population: LadderState, index: Tensor) -> LadderState:
     """The chains of given index `(1, C, N)`, per datum."""
     return LadderState(
         *(
@@ -144,7 +156,7 @@ def select(population: LadderState, index: Tensor) -> LadderState:
     )
 
 
-def move(
+def _move(
     target: UnconstrainedModel,
     state: LadderState,
     temperature: Tensor,
@@ -156,7 +168,7 @@ def move(
     for _ in range(_NUM_MOVES):
         state, probability = transition(target, state, temperature, metric, log_step.exp())
         log_step = log_step + probability.mean(1) - TARGET_ACCEPTANCE
-    learned = covariance_of(state.position)
+    learned = _covariance_of(state.position)
     return state, blend(learned, float(state.position.shape[1]), covariance), log_step
 
 
@@ -167,7 +179,22 @@ def transition(
     metric: Metric,
     step: Tensor,
 ) -> tuple[LadderState, Tensor]:
-    """One MALA step of every chain; returns the state and the acceptance probabilities."""
+    """One MALA step of every chain; returns the state and the acceptance probabilities.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import ModelStructure
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(3)
+        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+        >>> state, one = evaluate_state(target, torch.zeros(2, 4, 3, 1)), torch.ones(2, 1, 1)
+        >>> metric = Metric(torch.ones(2, 3, 1, 1))
+        >>> transition(target, state, one, metric, torch.ones(2, 3))[1].shape
+        torch.Size([2, 4, 3])
+    """
     proposal = propose(state, temperatures, metric, step)
     proposed = evaluate_state(target, proposal.position)
     probability = acceptance_probability(state, proposed, proposal, temperatures, metric, step)

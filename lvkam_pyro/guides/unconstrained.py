@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions.transforms import Transform
 
 from lvkam_pyro.guides.densities import data_scale, per_datum, sum_log_probs
-from lvkam_pyro.guides.prior import LastLatentDrawnError, PriorRun
-from lvkam_pyro.guides.sites import Site, SiteRecorder
+from lvkam_pyro.guides.prior import PriorRecorder
+from lvkam_pyro.guides.sites import LastLatentDrawnError, LatentRecorder, Site, SiteRecorder
 from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure, bijection
 
 
@@ -32,12 +32,11 @@ class Evaluation:
     likelihood_gradient: Tensor
 
 
-class _ConstrainedRun(SiteRecorder):
+class _ConstrainedRecorder(LatentRecorder):
     """Runs a model on unconstrained latents, each mapped onto its site's support."""
 
-    def __init__(self, values: Mapping[str, Tensor], last: str | None = None) -> None:
-        super().__init__(values)
-        self.last = last
+    def __init__(self, values: Mapping[str, Tensor], *, last: str | None = None) -> None:
+        super().__init__(values, last=last)
         self.log_jacobians: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Site) -> None:
@@ -47,11 +46,6 @@ class _ConstrainedRun(SiteRecorder):
             msg["value"] = transform(value)
             msg["done"] = True
             self.log_jacobians[msg["name"]] = _log_jacobian(transform, value, msg)
-
-    def _pyro_post_sample(self, msg: Site) -> None:
-        super()._pyro_post_sample(msg)
-        if msg["name"] == self.last:
-            raise LastLatentDrawnError
 
 
 def _log_jacobian(transform: Transform, value: Tensor, site: Site) -> Tensor:
@@ -110,7 +104,7 @@ class UnconstrainedModel:
     def draw_prior(self, num_draws: int) -> Tensor:
         """Exact draws from the prior for each datum, of shape `(num_draws, N, D)`."""
         plate = pyro.plate("_particles", num_draws, dim=self.structure.particle_dim)
-        run = PriorRun(self.structure.latents[-1].name)
+        run = PriorRecorder(last=self.structure.latents[-1].name)
         with torch.no_grad(), suppress(LastLatentDrawnError), plate, run:
             self.model(self.x)
         return torch.cat([self._flatten(site, run) for site in self.structure.latents], -1)
@@ -163,7 +157,7 @@ class UnconstrainedModel:
         )
 
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        run = _ConstrainedRun(self._unflatten(position))
+        run = _ConstrainedRecorder(self._unflatten(position))
         with run:
             self.model(self.x)
         shape = (position.shape[0], position.shape[1])
@@ -175,7 +169,7 @@ class UnconstrainedModel:
 
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
         """The latent sites' values, of shape `(S, N, *inner plates, *event)` each."""
-        run = _ConstrainedRun(self._unflatten(position), self.structure.latents[-1].name)
+        run = _ConstrainedRecorder(self._unflatten(position), last=self.structure.latents[-1].name)
         with torch.no_grad(), suppress(LastLatentDrawnError), run:
             self.model(self.x)
         return {
