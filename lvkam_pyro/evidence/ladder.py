@@ -1,6 +1,7 @@
 """What estimators on a ladder of power posteriors share: one run, its moments, its gradient."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from lvkam_pyro.evidence.verdict import (
     MAX_RHAT,
     MIN_EFFECTIVE_SAMPLE_SIZE,
     Gate,
+    Verdict,
 )
 from lvkam_pyro.guides.convergence import half_drift
 from lvkam_pyro.guides.densities import sum_log_probs
@@ -22,7 +24,7 @@ from lvkam_pyro.guides.seeding import draw_seed
 from lvkam_pyro.guides.sites import SiteRecorder
 from lvkam_pyro.guides.structure import Model, ModelStructure
 
-REMEDY = (
+_REMEDY = (
     "Lengthen the ladder (more num_warmup and num_samples, more num_temperatures), or use "
     "ImportanceEvidence with a guide close to the posterior."
 )
@@ -82,13 +84,18 @@ class LadderEstimator(EvidenceEstimator):
     runs the whole ladder; its gradient is the mean of grad log p(x, z) over (up to 512 of) the
     draws at temperature 1, exactly Fisher's identity.
 
-    Implementing one: define `estimate_from(samples) -> Evidence`.
+    Implementing one: define `estimate_from(samples) -> Evidence`, which `conclude` completes.
 
     Args:
         ladder: What to run.
 
     Attributes:
         ladder: The same; estimators with equal ladders can share one run.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> lv.SteppingStone().ladder == lv.ThermodynamicIntegration().ladder
+        True
     """
 
     def __init__(self, ladder: PowerPosterior | None = None) -> None:
@@ -105,15 +112,54 @@ class LadderEstimator(EvidenceEstimator):
         """Run the ladder and estimate log p(x_n); see `EvidenceEstimator.estimate`."""
         return self.estimate_from(self.ladder.sample(model, x, seed=seed))
 
+    def conclude(
+        self,
+        samples: PowerSamples,
+        moments: Moments,
+        log_evidence: Tensor,
+        leave_one_out: Tensor,
+        *,
+        chain_estimates: Tensor,
+        diagnostics: dict[str, Tensor],
+        gates: Sequence[Gate] = (),
+        discretization_error: Tensor | None = None,
+    ) -> Evidence:
+        """The evidence, with what every estimator says of a ladder's draws.
+
+        Args:
+            samples: The draws.
+            moments: Their moments.
+            log_evidence: `(N,)`.
+            leave_one_out: The same without each chain, `(C, N)`.
+            chain_estimates: Each chain's own estimate, `(C, N)`.
+            diagnostics: The estimator's own.
+            gates: The estimator's own, judged before the ladder's.
+            discretization_error: `(N,)`, if there is one.
+        """
+        own = {**diagnostics, "chain_spread": chain_estimates.std(0)}
+        gates = [*gates, *_ladder_gates(samples, chain_estimates, moments)]
+        return Evidence.of(
+            to_double(log_evidence),
+            to_double(leave_one_out),
+            discretization_error=discretization_error,
+            diagnostics=_ladder_diagnostics(samples, moments)
+            | {name: to_double(value) for name, value in own.items()},
+            verdict=Verdict.of(gates, remedy=_REMEDY),
+            num_likelihood_evaluations=samples.num_likelihood_evaluations,
+            estimator=self.name,
+            data_hash=samples.data_hash,
+            data_scale=samples.data_scale,
+        )
+
     def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the draws of temperature 1."""
         samples = self.ladder.sample(model, x, seed=draw_seed())
         total = self.estimate_from(samples).total
-        surrogate = mean_log_joint(model, x, samples)
+        surrogate = _mean_log_joint(model, x, samples)
         return total + (surrogate - surrogate.detach()), samples.data_scale
 
 
-def mean_log_joint(model: Model, x: Tensor, samples: PowerSamples) -> Tensor:
+def _mean_log_joint(model: Model, x: Tensor, samples: PowerSamples) -> Tensor:
     """The mean over posterior draws of log p(x, z), summed over the data; differentiable."""
     structure = ModelStructure.of(model, x)
     values = {}
@@ -128,7 +174,7 @@ def mean_log_joint(model: Model, x: Tensor, samples: PowerSamples) -> Tensor:
     return sum_log_probs(run.sites, structure, shape).mean(0).sum()
 
 
-def ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
+def _ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
     """The conditions on a ladder's draws: mixing, agreement of chains, a curve that rises.
 
     Args:
@@ -152,20 +198,20 @@ def ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Moment
         Gate.above("a chain spread in nats", to_double(chain_estimates.std(0)), MAX_CHAIN_SPREAD),
         Gate.above(
             "a fall of the thermodynamic curve in standard errors",
-            to_double(worst_fall(moments)),
+            to_double(_worst_fall(moments)),
             _FALL_IN_ERRORS,
         ),
     ]
 
 
-def worst_fall(moments: Moments) -> Tensor:
+def _worst_fall(moments: Moments) -> Tensor:
     """The largest fall between neighbouring temperatures in standard errors, `(N,)`."""
     fall = -moments.mean.diff(dim=0)
     error = (moments.mean_error[1:].square() + moments.mean_error[:-1].square()).sqrt()
     return torch.where(fall > 0, fall / error, 0.0).amax(0)
 
 
-def ladder_diagnostics(samples: PowerSamples, moments: Moments) -> dict[str, Tensor]:
+def _ladder_diagnostics(samples: PowerSamples, moments: Moments) -> dict[str, Tensor]:
     """What both estimators report: mixing per datum, and the curve."""
     named = {
         "rhat": samples.rhat.amax(0),

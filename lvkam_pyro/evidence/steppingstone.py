@@ -2,16 +2,9 @@
 
 from torch import Tensor
 
-from lvkam_pyro.evidence.evidence import Evidence, to_double
+from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
-from lvkam_pyro.evidence.ladder import (
-    REMEDY,
-    LadderEstimator,
-    Moments,
-    ladder_diagnostics,
-    ladder_gates,
-)
-from lvkam_pyro.evidence.verdict import Verdict
+from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
 from lvkam_pyro.guides.power_posterior import PowerSamples
 
 
@@ -53,35 +46,26 @@ class SteppingStone(LadderEstimator):
         Returns:
             The evidence.
         """
-        moments = Moments.of(samples.log_likelihood)
-        steps = log_steps(samples)
-        log_evidence = to_double(log_mean_exp(steps).sum(0))
-        reverse = to_double(reverse_estimate(samples))
-        chain_estimates = steps.sum(1)
-        return Evidence.of(
+        steps = _log_steps(samples)
+        log_evidence = log_mean_exp(steps).sum(0)
+        reverse = _reverse_estimate(samples)
+        return self.conclude(
+            samples,
+            Moments.of(samples.log_likelihood),
             log_evidence,
-            to_double(leave_one_out_log_mean_exp(steps).sum(1)),
-            diagnostics={
-                **ladder_diagnostics(samples, moments),
-                "reverse": reverse,
-                "reverse_gap": reverse - log_evidence,
-                "chain_spread": to_double(chain_estimates.std(0)),
-            },
-            verdict=Verdict.of(ladder_gates(samples, chain_estimates, moments), remedy=REMEDY),
-            num_likelihood_evaluations=samples.num_likelihood_evaluations,
-            estimator=self.name,
-            data_hash=samples.data_hash,
-            data_scale=samples.data_scale,
+            leave_one_out_log_mean_exp(steps).sum(1),
+            chain_estimates=steps.sum(1),
+            diagnostics={"reverse": reverse, "reverse_gap": reverse - log_evidence},
         )
 
 
-def log_steps(samples: PowerSamples) -> Tensor:
+def _log_steps(samples: PowerSamples) -> Tensor:
     """Each chain's log mean of exp(gap l) at the lower temperature of a step, `(C, T - 1, N)`."""
     gaps = samples.temperatures.diff()[:, None]
     return log_mean_exp(gaps * samples.log_likelihood[..., :-1, :])
 
 
-def reverse_estimate(samples: PowerSamples) -> Tensor:
+def _reverse_estimate(samples: PowerSamples) -> Tensor:
     """Minus the sum of log means of exp(-gap l) at the upper temperatures, `(N,)`."""
     gaps = samples.temperatures.diff()[:, None]
     return -log_mean_exp(-gaps * samples.log_likelihood[..., 1:, :], (0, 1)).sum(0)

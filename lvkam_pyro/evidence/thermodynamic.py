@@ -1,16 +1,12 @@
 """Evidence by thermodynamic integration over a ladder of power posteriors."""
 
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.ladder import (
-    REMEDY,
-    LadderEstimator,
-    Moments,
-    ladder_diagnostics,
-    ladder_gates,
-)
+from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
 from lvkam_pyro.evidence.rules import Hermite, Rule, bracket
-from lvkam_pyro.evidence.verdict import Gate, Verdict
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+
+_INFINITE = "have an infinite mean log likelihood at some temperature"
 
 
 class ThermodynamicIntegration(LadderEstimator):
@@ -61,31 +57,17 @@ class ThermodynamicIntegration(LadderEstimator):
         chain_estimates = self.rule.integrate(
             temperatures, samples.log_likelihood.mean(0), samples.log_likelihood.var(0)
         )
-        log_evidence = to_double(self.rule.integrate(temperatures, *curve))
+        log_evidence = self.rule.integrate(temperatures, *curve)
         lower, upper = bracket(temperatures, moments.mean)
-        gates = [
-            Gate(
-                ~log_evidence.isfinite(), "have an infinite mean log likelihood at some temperature"
-            ),
-            *ladder_gates(samples, chain_estimates, moments),
-        ]
-        return Evidence.of(
+        return self.conclude(
+            samples,
+            moments,
             log_evidence,
-            to_double(
-                self.rule.integrate(
-                    temperatures, moments.leave_one_out_mean, moments.leave_one_out_variance
-                )
+            self.rule.integrate(
+                temperatures, moments.leave_one_out_mean, moments.leave_one_out_variance
             ),
+            chain_estimates=chain_estimates,
+            diagnostics={"lower_bound": lower, "upper_bound": upper},
+            gates=[Gate(~to_double(log_evidence).isfinite(), _INFINITE)],
             discretization_error=to_double(self.rule.error(temperatures, *curve)),
-            diagnostics={
-                **ladder_diagnostics(samples, moments),
-                "lower_bound": to_double(lower),
-                "upper_bound": to_double(upper),
-                "chain_spread": to_double(chain_estimates.std(0)),
-            },
-            verdict=Verdict.of(gates, remedy=REMEDY),
-            num_likelihood_evaluations=samples.num_likelihood_evaluations,
-            estimator=self.name,
-            data_hash=samples.data_hash,
-            data_scale=samples.data_scale,
         )
