@@ -21,8 +21,8 @@ def build(
     *,
     num_latents: int = 16,
     num_components: int = 1,
-    grid_size: int = 8,
-    prior_grid_size: int = 8,
+    grid_size: int = 5,
+    prior_grid_size: int = 5,
     num_outputs: int = 64,
     scale: float = 0.1,
 ) -> LVKAM:
