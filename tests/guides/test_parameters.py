@@ -265,3 +265,18 @@ def test_the_check_knows_every_name_that_pyro_gives() -> None:
     with pytest.raises(ValueError, match="under the names") as refusal:
         check_parameters(lvkam(), by_name=True)
     assert all(name in str(refusal.value) for name in snapshot())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [lv.EmpiricalBayes(64), lv.ImportanceEvidence(64), lv.SteppingStone(LADDER)],
+    ids=lambda one: type(one).__name__,
+)
+def test_svi_trains_the_parameter_of_a_function(loss: lv.EvidenceEstimator) -> None:
+    """Though the search for the model's structure makes and forgets one of its own."""
+    svi = SVI(functional, lv.PriorGuide(functional), pyro.optim.Adam({"lr": 0.2}), loss=loss)
+    for _ in range(8):
+        svi.step(5 * X)
+    trained = float(pyro.param("scale").detach())
+    assert trained > 1.0
+    assert_exact(lv.ImportanceEvidence().estimate(functional, X), Scaled(trained))
