@@ -81,9 +81,9 @@ def own_parameters(*programs: Program | None) -> Iterator[None]:
     owned = _find_owned(programs)
     store = pyro.get_param_store()
     state = store.get_state()
-    for entries in state.values():
-        for item in owned:
-            entries.pop(item.name, None)
+    for name in [*(item.name for item in owned), *_reserved(programs)]:
+        for entries in state.values():
+            entries.pop(name, None)
     try:
         with store.scope(state):
             yield
@@ -128,19 +128,19 @@ def check_parameters(*programs: Program | None, by_name: bool = False) -> None:
     if pyro.settings.get("module_local_params"):
         return
     stored = dict(pyro.get_param_store().named_parameters())
-    taken = [
-        item.name
-        for item in _find_owned(programs)
-        if (by_name or item.read_back)
-        and stored.get(item.name, item.parameter) is not item.parameter
-    ]
+    taken = _reserved(programs)
+    for item in _find_owned(programs):
+        other = stored.get(item.name, item.parameter) is not item.parameter
+        if other and (by_name or item.read_back):
+            taken.append(item.name)
     if taken:
         raise ValueError(
             "Pyro's parameter store has other tensors than this program's own under the names "
             f"{', '.join(taken)}: those of a second instance of the class, or of an earlier run. "
             "Pyro would use and train them in place of the program's own. Train with "
             "lvkam_pyro.fit, or call pyro.clear_param_store() first, or "
-            "pyro.settings.set(module_local_params=True) before building any model."
+            "pyro.settings.set(module_local_params=True) before building any model. To go on from "
+            "the values in the store, call model and guide on the data once before."
         )
 
 
@@ -149,6 +149,20 @@ def _find_owned(programs: tuple[Program | None, ...]) -> list[_Owned]:
     seen: set[int] = set()
     modules = [module for program in programs for module in _modules(program, seen)]
     return [item for module in modules for item in _owned_by(module)]
+
+
+def _reserved(programs: tuple[Program | None, ...]) -> list[str]:
+    """What the store holds in the name space of a guide that makes its parameters when first run.
+
+    The name of such a guide is that of its class, so it would find those of another instance.
+    """
+    empty = [
+        f"{program._pyro_name}."
+        for program in programs
+        if isinstance(program, PyroModule) and next(program.parameters(), None) is None
+    ]
+    prefixes = tuple(prefix for prefix in empty if prefix != ".")
+    return [name for name in pyro.get_param_store() if name.startswith(prefixes)]
 
 
 def _owned_by(module: PyroModule) -> Iterator[_Owned]:

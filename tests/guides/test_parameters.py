@@ -8,7 +8,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import SVI
+from pyro.infer import SVI, Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
@@ -280,3 +281,23 @@ def test_svi_trains_the_parameter_of_a_function(loss: lv.EvidenceEstimator) -> N
     trained = float(pyro.param("scale").detach())
     assert trained > 1.0
     assert_exact(lv.ImportanceEvidence().estimate(functional, X), Scaled(trained))
+
+
+def test_a_lazy_guide_does_not_take_over_anothers_parameters() -> None:
+    first, second = Scaled(0.5), Scaled(3.0)
+    trained, lazy = AutoNormal(first), AutoNormal(second)
+    Trace_ELBO().loss(first, trained, X)
+    store, loc = snapshot(), trained.locs.z_unconstrained
+    lv.ImportanceEvidence(64).estimate(second, X, lazy)
+    assert_same_store(store)
+    assert trained.locs.z_unconstrained is loc
+    assert lazy.locs.z_unconstrained is not loc
+
+
+def test_training_refuses_a_lazy_guide_whose_names_are_taken() -> None:
+    trained, lazy = AutoNormal(functional), AutoNormal(functional)
+    Trace_ELBO().loss(functional, trained, X)
+    with pytest.raises(ValueError, match=r"under the names AutoNormal\.locs\.z"):
+        lv.EmpiricalBayes(8).loss(functional, lazy, X)
+    lazy(X)  # As the error says: now it is the other one's, by the user's own will.
+    assert lv.EmpiricalBayes(8).loss(functional, lazy, X) > 0
