@@ -173,13 +173,19 @@ def _add_num_data(parser: ArgumentParser, default: int | None = None) -> None:
 
 def _run(options: Namespace, command: Callable[..., str]) -> int:
     torch.set_num_threads(check_count("--threads", options["threads"]))
-    check_count("--seed", options["seed"], minimum=0)
+    _check_seed(options["seed"])
     check_device(options["device"])
     own = {"config", "debug", "threads"}
     values = {key: value for key, value in options.as_dict().items() if key not in own}
     with pyro.get_param_store().scope():
         print(command(**values))
     return OK
+
+
+def _check_seed(seed: int) -> None:
+    """NumPy and scikit-learn, which the model programs may use, take seeds of 32 bits."""
+    if check_count("--seed", seed, minimum=0) >= 2**32:
+        raise ValueError(f"Expected --seed < 2^32 = {2**32}, but got {seed}. Pass a smaller one.")
 
 
 def _check_config(arguments: Sequence[str]) -> None:
@@ -198,7 +204,7 @@ def _report(error: Exception, code: int, arguments: Sequence[str]) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
     if isinstance(error, ArgumentError):

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
+from torch import Tensor
 
 Kind = Literal["model", "inference"]
 
@@ -88,6 +89,26 @@ class Program:
             return self.module.build(**parser.instantiate(parser.parse_object(values)))
         except (ValueError, TypeError) as error:
             raise ProgramError(f"Cannot build the {self.kind} {self.name}: {error}") from error
+
+    def load_data(self, *, seed: int) -> tuple[Tensor, Tensor]:
+        """The model program's own data, to train on and held out.
+
+        Args:
+            seed: Of the data.
+
+        Raises:
+            ProgramError: If its function fails, or returns anything but two tensors.
+        """
+        try:
+            train, test = self.module.load_data(seed=seed)
+        except (ValueError, TypeError) as error:
+            raise ProgramError(f"Cannot load the data of {self.name}: {error}") from error
+        if not (isinstance(train, Tensor) and isinstance(test, Tensor)):
+            raise ProgramError(
+                f"{self.path} must load two tensors; it loads {type(train).__name__} and "
+                f"{type(test).__name__}."
+            )
+        return train, test
 
     def _parser(self) -> ArgumentParser:
         parser = ArgumentParser(exit_on_error=False)

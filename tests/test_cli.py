@@ -61,6 +61,63 @@ def stop(model, switch):
 '''
 
 
+INTERRUPTED_ESTIMATOR = '''
+"""A recipe whose estimator is interrupted, and may catch it as a ladder does."""
+
+import signal
+
+from pyro.infer import Trace_ELBO
+
+from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.training.recipe import Recipe
+
+
+class Interrupted(ImportanceEvidence):
+    is_caught = False
+
+    def estimate(self, model, x, guide=None, seed=0):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if not self.is_caught:
+                raise
+        return super().estimate(model, x, guide, seed)
+
+
+def build(*, is_caught: bool = False) -> Recipe:
+    estimator = Interrupted(64)
+    estimator.is_caught = is_caught
+    return Recipe(
+        name="stopped",
+        build_guide=lambda model, x: PriorGuide(model),
+        objective=Trace_ELBO(),
+        estimators=(estimator,),
+    )
+'''
+
+_NO_MODEL = "def build(*, width: int = 1):\n    return width\n"
+_NO_DATA = "def build(*, width: int = 1):\n    return lambda x: x\n"
+_LOAD = "def load_data(*, seed=0):\n    return torch.rand(9, 2), torch.rand(9, 2)\n"
+WRONG_PROGRAMS = {
+    "no model": (_NO_MODEL + _LOAD, "must build a Pyro model, which can be called; it built int"),
+    "no site": (_NO_DATA + _LOAD, "The model observes nothing"),
+    "no tensors": (_NO_DATA + _LOAD.replace("torch.rand(9, 2)", "[1]"), "loads list and list"),
+    "one tensor": (_NO_DATA + "def load_data(*, seed): return [1]\n", "Cannot load the data of"),
+    "no seed": (_NO_DATA + "def load_data(): ...\n", "unexpected keyword argument 'seed'"),
+    "untyped": ("def build(*, width): ...\n" + _LOAD, "'width' from"),
+}
+
+_PROGRAMS = '"model": {"program": "two_moons", "options": {}}, "inference": '
+NONSENSE = (
+    "{}",
+    '{"model": 3}',
+    f'{{{_PROGRAMS} {{"program": 3, "options": {{}}}}, "data": null, "seed": 0}}',
+    f'{{{_PROGRAMS} {{"program": "elbo", "options": {{}}}}, "data": null, "seed": "x"}}',
+    f'{{{_PROGRAMS} {{"program": "elbo", "options": {{}}}}, "data": null, "seed": -4}}',
+)
+
+
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -80,7 +137,9 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 
 def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert fit() == OK
-    assert "runs/two_moons: 2 epochs" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "runs/two_moons: 2 epochs" in said.out
+    assert not said.err, "a bar was drawn although stderr is no terminal"
     settings = json.loads(Path("runs/two_moons/settings.json").read_text())
     assert settings["model"]["program"] == "two_moons"
     assert settings["inference"]["options"]["hidden"] == [8]
@@ -169,6 +228,7 @@ WRONG_USAGE = {
     "abbreviation": (["fit", "two_moons", "--infer", "elbo"], "unrecognized arguments"),
     "seed": (["fit", "two_moons", "--seed", "x"], 'key "seed".*x'),
     "negative seed": (["fit", "two_moons", "--seed=-1"], "--seed >= 0"),
+    "seed of 33 bits": (["fit", "two_moons", "--seed", str(2**32)], r"--seed < 2\^32"),
     "threads": (["fit", "two_moons", "--threads", "0"], "--threads >= 1"),
     "device": (["fit", "two_moons", "--device", "abacus"], "Cannot compute .* 'abacus'"),
     "unknown model": (["fit", "moons"], "no model program 'moons'.*digits"),
@@ -178,8 +238,15 @@ WRONG_USAGE = {
     "no assignment": (["fit", "two_moons", "--set", "num_epochs"], "takes key=value"),
     "unknown prefix": (["fit", "two_moons", "--set", "data.seed=1"], "no 'data' here"),
     "wrong value": (["fit", "two_moons", "--set", "num_epochs=many"], "num_epochs.*int.*many"),
-    "no latent": (["fit", "two_moons", "--set", "num_latents=0"], "Cannot build the model"),
+    "no latent": (["fit", "two_moons", "--set", "num_latents=0"], "1 for num_latents, got 0"),
+    "no cell": (["fit", "two_moons", "--set", "grid_size=0"], "at least one cell, got 0"),
+    "no spread": (["fit", "two_moons", "--set", "scale=-1"], "min_scale < scale, .*-1"),
     "no epoch": (["fit", "two_moons", "--set", "num_epochs=0"], "num_epochs >= 1"),
+    "no batch": (["fit", "two_moons", "--set", "batch_size=0"], "batch_size >= 1"),
+    "one particle": (["fit", "two_moons", "--set", "num_particles=1"], "2 particles, .* 1"),
+    "descent uphill": (["fit", "two_moons", "--set", "learning_rate=-1"], "above 0; got -1"),
+    "no rate": (["fit", "two_moons", "--set", "learning_rate=nan"], "learning_rate.*nan"),
+    "a folder of data": (["fit", "two_moons", "--data", "."], "no data file ."),
     "missing data": (["fit", "two_moons", "--data", "x.npy"], r"no data file x\.npy"),
     "missing settings": (["fit", "two_moons", "--config", "x.toml"], r"no settings file x\.toml"),
     "missing run": (["evidence", "nowhere"], "no run at nowhere or runs/nowhere"),
@@ -240,9 +307,71 @@ def test_damaged_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     settings.write_text("{")
     assert lvkam("sample", "two_moons") == WRONG_INPUT
     assert "settings.json is damaged" in capsys.readouterr().err
-    settings.write_text("{}")
+    for nonsense in NONSENSE:
+        settings.write_text(nonsense)
+        assert lvkam("sample", "two_moons") == WRONG_INPUT, nonsense
+        assert "it was changed, or not made by `lvkam fit`" in capsys.readouterr().err
+    settings.unlink()
     assert lvkam("sample", "two_moons") == WRONG_INPUT
-    assert "not made by `lvkam fit`" in capsys.readouterr().err
+    assert "There is no run" in capsys.readouterr().err
+
+
+def test_file_in_the_place_of_a_folder_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert fit("--out", "file") == WRONG_INPUT
+    assert "file is a file; a run needs a folder there" in capsys.readouterr().err
+    Path("run").mkdir()
+    Path("run/plots").touch()
+    assert fit("--out", "run") == WRONG_INPUT
+    assert "run/plots is a file; a run needs a folder there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("program", "match"), WRONG_PROGRAMS.values(), ids=WRONG_PROGRAMS)
+def test_wrong_program_is_refused_by_name(
+    program: str, match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("program.py").write_text(f"import torch\n{program}")
+    assert lvkam("fit", "program.py") == WRONG_INPUT
+    assert match in capsys.readouterr().err
+
+
+def test_recipe_program_must_build_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("recipe.py").write_text("def build(*, num_epochs: int = 1):\n    return num_epochs\n")
+    assert lvkam("fit", "two_moons", "--inference", "recipe.py") == WRONG_INPUT
+    assert "recipe.py must build a Recipe; it built int" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("is_caught", "kept"), [(False, ["elbo"]), (True, ["elbo", "stopped.py"])])
+def test_interrupted_comparison_keeps_what_is_finished(
+    *, is_caught: bool, kept: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit() == OK
+    Path("stopped.py").write_text(INTERRUPTED_ESTIMATOR)
+    command = ("compare", "two_moons", "--num-data", 3, "--inference", "elbo", "stopped.py")
+    options = ("--set", "num_evidence_particles=8", f"is_caught={str(is_caught).lower()}")
+    assert lvkam(*command, "importance", *options) == INTERRUPTED
+    error = capsys.readouterr().err
+    assert f"interrupted. Kept in runs/two_moons/evidence.csv: {', '.join(kept)}." in error
+    lines = Path("runs/two_moons/evidence.csv").read_text().splitlines()
+    assert [row["model"] for row in csv.DictReader(lines)] == kept
+    assert lvkam(*command[:-2], "stopped.py", *options[:1], "is_caught=false") == INTERRUPTED
+    assert "No estimator had finished." in capsys.readouterr().err
+
+
+def test_only_a_process_of_its_own_chooses_the_backend() -> None:
+    script = """
+import sys, matplotlib
+from lvkam_pyro.cli import main
+sys.argv = ["lvkam", "fit", "moons"]
+for arguments in (sys.argv[1:], None):
+    main(arguments)
+    print(matplotlib.get_backend())
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "svg"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split() == ["svg", "agg"]
 
 
 def test_guide_that_was_not_fitted_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

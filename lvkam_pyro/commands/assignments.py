@@ -45,7 +45,7 @@ def assign(assignments: Sequence[str], programs: Mapping[str, Program]) -> dict[
 def _owners(prefix: str, option: str, programs: Mapping[str, Program]) -> list[str]:
     addressed = [label for label in programs if _is_addressed(label, prefix)]
     if not addressed:
-        raise ProgramError(f"There is no {prefix!r} here; prefix an option by {_labels(programs)}.")
+        raise ProgramError(f"There is no {prefix!r} here; write {_labels(programs)}.")
     owners = [label for label in addressed if option in programs[label].options()]
     if not owners:
         choices = "; ".join(_describe(programs[label]) for label in addressed)
@@ -63,7 +63,9 @@ def _is_addressed(label: str, prefix: str) -> bool:
 
 
 def _labels(programs: Mapping[str, Program]) -> str:
-    return " or ".join(f"{label}." for label in dict.fromkeys(["model", "inference", *programs]))
+    return " or ".join(
+        f"{label}.KEY=VALUE" for label in dict.fromkeys(["model", "inference", *programs])
+    )
 
 
 def _describe(program: Program) -> str:

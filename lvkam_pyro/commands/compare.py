@@ -141,7 +141,7 @@ def _keep(run: Run, comparison: EvidenceComparison) -> None:
 def _what_is_kept(run: Run, finished: Sequence[str]) -> str:
     if not finished:
         return "No estimator had finished."
-    return f"Finished and kept in {run.folder.evidence('.csv')}: {', '.join(finished)}."
+    return f"Kept in {run.folder.evidence('.csv')}: {', '.join(finished)}."
 
 
 def _guide(run: Run, recipe: Recipe) -> Model | None:

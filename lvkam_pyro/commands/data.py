@@ -1,5 +1,6 @@
 """Data files for the command line: .npy, .npz and .csv."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,11 @@ def read_data(path: str | Path, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     if path.suffix not in readers:
         raise ValueError(f"{path} must end in {', '.join(readers)}; convert it to one of them.")
     try:
-        arrays = [_as_tensor(array, path) for array in readers[path.suffix](path)]
+        arrays = readers[path.suffix](path)
     except (ValueError, EOFError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"Cannot read {path}: {error}") from error
-    return (arrays[0], arrays[1]) if len(arrays) == 2 else _split(arrays[0], seed, path)
+    data = [_as_tensor(array, path) for array in arrays]
+    return (data[0], data[1]) if len(data) == 2 else _split(data[0], seed, path)
 
 
 def _read_npy(path: Path) -> list[NDArray[np.generic]]:
@@ -68,7 +70,10 @@ def _read_npz(path: Path) -> list[NDArray[np.generic]]:
 def _read_csv(path: Path) -> list[NDArray[np.generic]]:
     with path.open(encoding="utf-8") as file:
         first = file.readline().split(",")
-    return [np.loadtxt(path, delimiter=",", skiprows=int(not _is_numeric(first)), ndmin=2)]
+    with warnings.catch_warnings():
+        # An empty table is refused by name later.
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        return [np.loadtxt(path, delimiter=",", skiprows=int(not _is_numeric(first)), ndmin=2)]
 
 
 def _is_numeric(cells: list[str]) -> bool:
@@ -80,8 +85,13 @@ def _is_numeric(cells: list[str]) -> bool:
 
 def _as_tensor(array: NDArray[np.generic], path: Path) -> Tensor:
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"it must hold numbers; it holds {array.dtype}")
-    return as_data(array.astype(str(torch.get_default_dtype())[6:]), name=path.name)
+        raise ValueError(f"{path} must hold numbers; it holds {array.dtype}.")
+    dtype = torch.get_default_dtype()
+    data = torch.tensor(array).to(dtype)
+    if data.isinf().any() and np.isfinite(array).all():
+        largest = torch.finfo(dtype).max
+        raise ValueError(f"{path} holds values beyond {largest:.2g}, the most of {dtype}; rescale.")
+    return as_data(data, name=path.name)
 
 
 def _split(x: Tensor, seed: int, path: Path) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,5 @@
 """The pictures of a run: what the model draws, its densities, functions, loss and evidence."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -75,14 +73,13 @@ def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
         fit: What was fitted.
         x: Data to show beside the samples.
     """
-    folder.plots.mkdir(parents=True, exist_ok=True)
     image_shape = image_shape_of(setup, x)
     samples = draw_data(fit.model, x, seed=setup.seed)
-    save(plot_samples(x, samples, image_shape=image_shape), folder.plots / "samples.png")
-    save(plot_loss(fit.metrics), folder.plots / "loss.png")
+    save(plot_samples(x, samples, image_shape=image_shape), folder.picture("samples"))
+    save(plot_loss(fit.metrics), folder.picture("loss"))
     if isinstance(fit.model, LVKAM):
         posterior = _draw_posterior(fit, x, setup.seed)
-        _save_functions(folder.plots, fit.model, posterior, image_shape)
+        _save_functions(folder, fit.model, posterior, image_shape)
 
 
 def image_shape_of(setup: Setup, x: Tensor) -> tuple[int, int] | None:
@@ -96,19 +93,18 @@ def save_thermodynamic_curve(folder: RunFolder, comparison: EvidenceComparison) 
     """Writes `plots/thermodynamic.png` if one of the estimators climbed a ladder."""
     curves = [row.evidence for row in comparison if has_curve(row.evidence)]
     if curves:
-        folder.plots.mkdir(parents=True, exist_ok=True)
-        save(plot_thermodynamic_curve(curves[0]), folder.plots / "thermodynamic.png")
+        save(plot_thermodynamic_curve(curves[0]), folder.picture("thermodynamic"))
 
 
 def _save_functions(
-    plots: Path, model: LVKAM, posterior: Tensor, image_shape: tuple[int, int] | None
+    folder: RunFolder, model: LVKAM, posterior: Tensor, image_shape: tuple[int, int] | None
 ) -> None:
-    save(plot_prior_densities(model.prior, posterior=posterior), plots / "densities.png")
+    save(plot_prior_densities(model.prior, posterior=posterior), folder.picture("densities"))
     if isinstance(model.generator, KANGenerator):
         # Behind hidden layers the first layer's outputs are no pixels.
         shape = image_shape if len(model.generator.layers) == 1 else None
         axes = plot_functions(model.generator, prior=model.prior, image_shape=shape)
-        save(axes, plots / "functions.png")
+        save(axes, folder.picture("functions"))
 
 
 def _draw_posterior(fit: Fit, x: Tensor, seed: int) -> Tensor:

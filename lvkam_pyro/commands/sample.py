@@ -35,8 +35,7 @@ def sample_command(run: str, *, num_samples: int = 1000, seed: int = 0, device: 
     np.save(content, samples.cpu().numpy())
     path = found.folder.path / "samples.npy"
     write_atomically(path, content.getvalue())
-    found.folder.plots.mkdir(exist_ok=True)
     shape = image_shape_of(found.setup, samples)
-    picture = found.folder.plots / "samples.png"
+    picture = found.folder.picture("samples")
     save(plot_samples(found.x_test, samples, image_shape=shape), picture)
     return f"{path}: {num_samples} samples of shape {tuple(samples.shape[1:])}; {picture}"

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lvkam_pyro.commands.data import read_data
 from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.programs import Program, load_program
+from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.programs import Program, ProgramError, load_program
 from lvkam_pyro.training.loop import Fit, load_fit
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.run_folder import RunFolder
@@ -51,9 +52,14 @@ class Setup:
         }
 
     def load_data(self) -> tuple[Tensor, Tensor]:
-        """Data to train on and held-out data, on the device."""
+        """Data to train on and held-out data, on the device.
+
+        Raises:
+            ProgramError: If the model program cannot load its data.
+            ValueError: If the data file cannot be used.
+        """
         if self.data is None:
-            train, test = self.model.module.load_data(seed=self.seed)
+            train, test = self.model.load_data(seed=self.seed)
         else:
             train, test = read_data(self.data, seed=self.seed)
         return train.to(self.device), test.to(self.device)
@@ -62,11 +68,20 @@ class Setup:
         """The model with its first parameters, which the seed decides."""
         with seeded_rng(self.seed, x):
             model = self.model.build(self.model_options)
+        if not callable(model):
+            raise ProgramError(
+                f"{self.model.path} must build a Pyro model, which can be called; it built "
+                f"{type(model).__name__}."
+            )
         return model.to(self.device) if isinstance(model, nn.Module) else model
 
     def build_recipe(self) -> Recipe:
         """The recipe."""
-        recipe: Recipe = self.inference.build(self.inference_options)
+        recipe = self.inference.build(self.inference_options)
+        if not isinstance(recipe, Recipe):
+            raise ProgramError(
+                f"{self.inference.path} must build a Recipe; it built {type(recipe).__name__}."
+            )
         return recipe
 
 
@@ -101,13 +116,17 @@ def load_setup(folder: RunFolder, *, device: str = "cpu") -> Setup:
         (model, model_options), (inference, inference_options) = (
             _load(kind, settings[kind]) for kind in ("model", "inference")
         )
-        data, seed = settings["data"], int(str(settings["seed"]))
-    except (KeyError, TypeError) as error:
+        data = settings["data"]
+        path = None if data is None else Path(str(data))
+        seed = check_count("seed", settings["seed"], minimum=0)
+    except ProgramError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{folder.settings} does not say which programs the run is made of (no {error}): it "
-            "was not made by `lvkam fit`."
+            f"{folder.settings} does not say what the run is made of "
+            f"({type(error).__name__}: {error}): it was changed, or not made by `lvkam fit`. "
+            "Restore it, or fit again."
         ) from error
-    path = None if data is None else Path(str(data))
     return Setup(model, model_options, inference, inference_options, path, seed, device)
 
 

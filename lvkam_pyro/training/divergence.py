@@ -24,7 +24,8 @@ def divergence_error(loss: Tensor, module: nn.Module, *, epoch: int, batch: int)
         for name, parameter in module.named_parameters()
         if parameter.grad is not None and not parameter.grad.isfinite().all()
     ]
-    gradients = f" the gradient is not finite for {', '.join(names)};" if names else ""
+    overflow = " the norm of the gradient overflows;" if loss.isfinite() else ""
+    gradients = f" the gradient is not finite for {', '.join(names)};" if names else overflow
     return DivergenceError(
         f"Training diverged at epoch {epoch}, batch {batch}: the loss is {loss.item():.6g};"
         f"{gradients} this update was not made. Lower learning_rate, set max_gradient_norm, or "

@@ -76,10 +76,19 @@ class RunFolder:
         Raises:
             OSError: If a file is in its place, or it may not be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise NotADirectoryError(f"{self.path} is a file; a run needs a folder.") from error
+        _make_folder(self.path)
+
+    def picture(self, name: str) -> Path:
+        """Where a picture is to be written, in the folder of the pictures, which is made.
+
+        Args:
+            name: Its name, without the ending.
+
+        Raises:
+            OSError: If a file is in the folder's place, or it may not be written.
+        """
+        _make_folder(self.plots)
+        return self.plots / f"{name}.png"
 
     def check_free(self) -> None:
         """Raises FileExistsError if the folder holds a run already."""
@@ -138,3 +147,10 @@ class RunFolder:
     def read_checkpoint(self) -> dict[str, object]:
         """Reads the newest checkpoint; see `load_checkpoint` for what it raises."""
         return load_checkpoint(self.checkpoint)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(f"{path} is a file; a run needs a folder there.") from error

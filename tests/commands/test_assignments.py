@@ -44,7 +44,10 @@ WRONG = {
     "ambiguous": ("num_epochs=5", "both have an option 'num_epochs'.*model.num_epochs="),
     "unknown": ("depth=5", "No option is called 'depth'.*width=2.*learning_rate"),
     "not the recipe's": ("elbo.width=5", "No option is called 'width'.*learning_rate"),
-    "unknown prefix": ("mcmc.width=5", "no 'mcmc' here; prefix an option by model. or inference."),
+    "unknown prefix": (
+        "mcmc.width=5",
+        "no 'mcmc' here; write model.KEY=VALUE or",
+    ),
     "no value": ("width", "takes key=value.*'width'"),
     "no key": ("=5", "takes key=value.*'=5'"),
 }

@@ -54,12 +54,13 @@ WRONG = {
     "words": ("x.csv", "a,b\n1,2\n3,four\n", ValueError, "Cannot read .*four"),
     "ragged": ("x.csv", "1,2\n3\n", ValueError, "Cannot read .*columns"),
     "empty table": ("x.csv", "a,b\n", ValueError, "x.csv is empty"),
+    "empty file": ("x.csv", "", ValueError, "x.csv is empty"),
+    "empty array": ("x.npy", "", ValueError, r"Cannot read .*x\.npy"),
     "NaN": ("x.csv", "1,2\nnan,3\n", ValueError, "NaN or infinity in 1 of its 4"),
     "one datum": ("x.csv", "1,2\n", ValueError, "at least two data.*got 1"),
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*input contained no data.*:UserWarning")
 @pytest.mark.parametrize(("name", "content", "error", "match"), WRONG.values(), ids=WRONG)
 def test_wrong_file_is_refused(
     tmp_path: Path, name: str, content: str | None, error: type[Exception], match: str
@@ -74,7 +75,11 @@ def test_wrong_file_is_refused(
 WRONG_ARRAYS = {
     "names": ({"a": X, "b": X}, "arrays a, b; name two of them x_train and x_test"),
     "one dimension": ({"x": X[:, 0]}, r"shape \(N, ...\)"),
-    "text": ({"x": np.array([["a", "b"]])}, "must hold numbers"),
+    "text": ({"x": np.array([["a", "b"]])}, r"x\.npz must hold numbers; it holds <U1"),
+    "complex": ({"x": X + 1j}, "it holds complex128"),
+    "too large": ({"x": X * 1e300}, r"values beyond 3\.4e\+38"),
+    "no datum": ({"x": X[:0]}, r"x\.npz is empty: its shape is \(0, 3\)"),
+    "no held-out datum": ({"x_train": X, "x_test": X[:0]}, "is empty"),
     "pickled": ({"x": np.array([[None]])}, "Cannot read"),
 }
 

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lvkam_pyro.training.files import replace_file
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -162,10 +164,17 @@ def save(axes: Axes | NDArray[np.object_], path: str | Path) -> None:
     Args:
         axes: What a plot returned.
         path: File to write; its ending (`.png`, `.pdf`, `.svg`) is the format.
+
+    Raises:
+        OSError: If it cannot be written; what the file held before is intact.
     """
-    with mpl.rc_context(dict(STYLE)):
-        _figure(axes).savefig(path)
-    close(axes)
+    path, figure = Path(path), _figure(axes)
+    try:
+        with mpl.rc_context(dict(STYLE)):
+            ending = path.suffix[1:] or None
+            replace_file(path, lambda temporary: figure.savefig(temporary, format=ending))
+    finally:
+        close(axes)
 
 
 def close(axes: Axes | NDArray[np.object_]) -> None:
