@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import pyro
 import pytest
 import torch
+from hypothesis import settings
 from torch.distributions import Distribution
+
+# The same examples in every run, and no clock: a failure is the code's.
+settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.load_profile("deterministic")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
