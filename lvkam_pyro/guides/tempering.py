@@ -17,6 +17,9 @@ from lvkam_pyro.guides.mala import (
 from lvkam_pyro.guides.unconstrained import UnconstrainedModel
 from lvkam_pyro.guides.weights import effective_sample_size, normalized_weights
 
+# Few chains still start from many particles: what decides between modes is the population, and it
+# costs a tenth of the chains.
+_MIN_POPULATION = 192
 _PARTICLES_PER_CHAIN = 4
 _NUM_MOVES = 3
 
@@ -89,7 +92,8 @@ def temper(target: UnconstrainedModel, temperatures: Tensor, num_chains: int) ->
         >>> temper(target, torch.linspace(0, 1, 4).double(), 8).state.position.shape
         torch.Size([4, 8, 3, 1])
     """
-    position = _finite_prior(target, _PARTICLES_PER_CHAIN * num_chains)
+    size = max(_PARTICLES_PER_CHAIN * num_chains, _MIN_POPULATION)
+    position = _finite_prior(target, size)
     population = evaluate_state(target, position[None])
     covariance = _covariance_of(population.position)
     log_step = torch.full_like(covariance[..., 0], initial_log_step(target.num_coordinates))
