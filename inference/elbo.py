@@ -16,7 +16,7 @@ def build(
     learning_rate: float = 0.01,
     guide_learning_rate: float = 0.002,
     max_gradient_norm: float = 100.0,
-    hidden: tuple[int, ...] = (128, 128),
+    hidden: tuple[int, ...] = (256, 256),
     num_evidence_particles: int = 1024,
 ) -> Recipe:
     """Builds the recipe: Pyro's Trace_ELBO, for comparison with the others.

@@ -6,22 +6,25 @@ from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.smoothness import Smoothness
 from lvkam_pyro.training.start import start_additive
 
 
 def build(
     *,
     num_temperatures: int = 16,
-    num_chains: int = 6,
-    num_warmup: int = 120,
+    num_chains: int = 8,
+    num_warmup: int = 100,
     num_samples: int = 80,
     num_particles: int = 8,
-    num_epochs: int = 100,
+    sleep_weight: float = 1.0,
+    smoothness: float = 30.0,
+    num_epochs: int = 400,
     batch_size: int = 128,
     learning_rate: float = 0.01,
     guide_learning_rate: float = 0.002,
-    max_gradient_norm: float = 100.0,
-    hidden: tuple[int, ...] = (128, 128),
+    max_gradient_norm: float = 10.0,
+    hidden: tuple[int, ...] = (256, 256),
 ) -> Recipe:
     """Builds the recipe: evidence from Markov chains between the prior and the posterior.
 
@@ -37,6 +40,9 @@ def build(
         num_samples: Draws that are kept, every second step. With these defaults the 360 held-out
             digits take about a minute on one core; for fewer, use `lvkam compare --num-data`.
         num_particles: Particles a datum and update.
+        sleep_weight: Weight of the encoder's sleep phase, on data that the model dreams.
+        smoothness: Penalty on the roughness of the generator's functions, in nats per squared
+            second difference of their coefficients.
         num_epochs: Passes over the data.
         batch_size: Data an update.
         learning_rate: Of the model, at the start of its cosine.
@@ -53,7 +59,7 @@ def build(
     return Recipe(
         name="thermodynamic",
         build_guide=lambda model, x: AmortizedGuide(model, x, hidden=hidden),
-        objective=EmpiricalBayes(num_particles),
+        objective=EmpiricalBayes(num_particles, sleep_weight=sleep_weight),
         estimators=(ThermodynamicIntegration(ladder), SteppingStone(ladder)),
         num_epochs=num_epochs,
         batch_size=batch_size,
@@ -61,4 +67,5 @@ def build(
         guide_learning_rate=guide_learning_rate,
         max_gradient_norm=max_gradient_norm,
         start=start_additive,
+        regularizer=Smoothness(smoothness),
     )
