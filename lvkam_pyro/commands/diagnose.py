@@ -1,5 +1,8 @@
 """`lvkam diagnose`: the posterior for ArviZ, pictures, and what is wrong."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from arviz import summary
 
 from lvkam_pyro.commands.compare import check_num_data, held_out
@@ -9,7 +12,7 @@ from lvkam_pyro.diagnostics.arviz import to_arviz
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.structure import ModelStructure
-from lvkam_pyro.training.files import replace_file
+from lvkam_pyro.training.files import write_atomically
 
 _NUM_PARTICLES = 4096
 
@@ -38,7 +41,11 @@ def diagnose_command(
     model, guide, x = found.fit.model, found.fit.guide, held_out(found, num_data)
     evidence = ImportanceEvidence(_NUM_PARTICLES).estimate(model, x, guide, seed=seed)
     posterior = to_arviz(model, x, guide=guide, evidence=evidence, seed=seed)
-    replace_file(found.folder.posterior, lambda path: posterior.to_netcdf(str(path)))
+    with TemporaryDirectory() as elsewhere:
+        # HDF5 crashes the process when its disk is full: it writes elsewhere, and we copy.
+        path = Path(elsewhere) / "posterior.nc"
+        posterior.to_netcdf(str(path))
+        write_atomically(found.folder.posterior, path.read_bytes())
     save_pictures(found.folder, found.setup, found.fit, found.x_test)
     first = posterior.isel(**{ModelStructure.of(model, x).data_plate: 0})
     return "\n".join(
