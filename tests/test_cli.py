@@ -61,41 +61,6 @@ def stop(model, switch):
 '''
 
 
-INTERRUPTED_ESTIMATOR = '''
-"""A recipe whose estimator is interrupted, and may catch it as a ladder does."""
-
-import signal
-
-from pyro.infer import Trace_ELBO
-
-from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.training.recipe import Recipe
-
-
-class Interrupted(ImportanceEvidence):
-    is_caught = False
-
-    def estimate(self, model, x, guide=None, seed=0):
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            if not self.is_caught:
-                raise
-        return super().estimate(model, x, guide, seed)
-
-
-def build(*, is_caught: bool = False) -> Recipe:
-    estimator = Interrupted(64)
-    estimator.is_caught = is_caught
-    return Recipe(
-        name="stopped",
-        build_guide=lambda model, x: PriorGuide(model),
-        objective=Trace_ELBO(),
-        estimators=(estimator,),
-    )
-'''
-
 _NO_MODEL = "def build(*, width: int = 1):\n    return width\n"
 _NO_DATA = "def build(*, width: int = 1):\n    return lambda x: x\n"
 _LOAD = "def load_data(*, seed=0):\n    return torch.rand(9, 2), torch.rand(9, 2)\n"
@@ -339,23 +304,6 @@ def test_recipe_program_must_build_a_recipe(capsys: pytest.CaptureFixture[str]) 
     Path("recipe.py").write_text("def build(*, num_epochs: int = 1):\n    return num_epochs\n")
     assert lvkam("fit", "two_moons", "--inference", "recipe.py") == WRONG_INPUT
     assert "recipe.py must build a Recipe; it built int" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("is_caught", "kept"), [(False, ["elbo"]), (True, ["elbo", "stopped.py"])])
-def test_interrupted_comparison_keeps_what_is_finished(
-    *, is_caught: bool, kept: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fit() == OK
-    Path("stopped.py").write_text(INTERRUPTED_ESTIMATOR)
-    command = ("compare", "two_moons", "--num-data", 3, "--inference", "elbo", "stopped.py")
-    options = ("--set", "num_evidence_particles=8", f"is_caught={str(is_caught).lower()}")
-    assert lvkam(*command, "importance", *options) == INTERRUPTED
-    error = capsys.readouterr().err
-    assert f"interrupted. Kept in runs/two_moons/evidence.csv: {', '.join(kept)}." in error
-    lines = Path("runs/two_moons/evidence.csv").read_text().splitlines()
-    assert [row["model"] for row in csv.DictReader(lines)] == kept
-    assert lvkam(*command[:-2], "stopped.py", *options[:1], "is_caught=false") == INTERRUPTED
-    assert "No estimator had finished." in capsys.readouterr().err
 
 
 def test_only_a_process_of_its_own_chooses_the_backend() -> None:
