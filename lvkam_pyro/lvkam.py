@@ -23,7 +23,8 @@ class LVKAM(PyroModule):
         likelihood: A module from the generator's output to a distribution over `x`.
 
     Raises:
-        ValueError: If the generator's basis does not cover what the prior sends into it.
+        ValueError: If the generator's basis does not cover what the prior sends into it, or the
+            numbers of latents or of outputs disagree.
 
     Example:
         >>> import torch
@@ -41,6 +42,7 @@ class LVKAM(PyroModule):
         super().__init__()
         if isinstance(generator, KANGenerator):
             _check_fit(prior, generator)
+            _check_outputs(generator, likelihood)
         self.prior = prior
         self.generator = generator
         self.likelihood = likelihood
@@ -66,4 +68,13 @@ def _check_fit(prior: MixturePrior | ProductPrior, generator: KANGenerator) -> N
             f"Expected a generator whose basis covers the prior's [{low:g}, {high:g}], got the "
             f"domain [{first:g}, {last:g}], outside which its functions are constant. Give its "
             "basis domain=prior.combined_domain."
+        )
+
+
+def _check_outputs(generator: KANGenerator, likelihood: nn.Module) -> None:
+    outputs = getattr(likelihood, "num_outputs", generator.num_outputs)
+    if generator.num_outputs != outputs:
+        raise ValueError(
+            f"Expected a likelihood of the generator's {generator.num_outputs} outputs, got one of "
+            f"{outputs}. Give both the number of columns of the data."
         )

@@ -84,6 +84,7 @@ class FactoredNormal(TorchDistribution):
         """Log density of values of shape `(..., O)`, constants included, in nats."""
         if self._validate_args:
             self._validate_sample(value)
+        value = value.to(self.loc.dtype)
         centre = value.detach().reshape(-1, value.shape[-1]).mean(0)
         x, mean = (value - centre) / self.scale, (self.loc - centre) / self.scale
         square = self._outer_square(x, mean) if _is_outer(mean, x) else (x - mean).square().sum(-1)

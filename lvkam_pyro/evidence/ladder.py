@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
@@ -30,8 +31,9 @@ _REMEDY = (
 )
 
 _MAX_GRADIENT_DRAWS = 512
-_FALL_IN_ERRORS = 4.0
-_DRIFT_IN_ERRORS = 6.0
+_FALL_RATE = 3e-5
+_DRIFT_RATE = 1e-9
+"""Chances that chains that have converged fail, at one temperature and datum."""
 
 
 @dataclass(frozen=True)
@@ -185,12 +187,13 @@ def _ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Momen
     Returns:
         The gates.
     """
+    num_chains = samples.num_chains
     return [
         Gate.above("R-hat", to_double(samples.rhat.amax(0)), MAX_RHAT),
         Gate.above(
             "a drift between the halves of the chains in standard errors",
             to_double(half_drift(samples.log_likelihood).amax(0)),
-            _DRIFT_IN_ERRORS,
+            _limit(_DRIFT_RATE, num_chains - 1),
         ),
         Gate.below(
             "an effective sample size", to_double(samples.ess.amin(0)), MIN_EFFECTIVE_SAMPLE_SIZE
@@ -199,9 +202,14 @@ def _ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Momen
         Gate.above(
             "a fall of the thermodynamic curve in standard errors",
             to_double(_worst_fall(moments)),
-            _FALL_IN_ERRORS,
+            _limit(_FALL_RATE, 2 * (num_chains - 1)),
         ),
     ]
+
+
+def _limit(rate: float, degrees_of_freedom: int) -> float:
+    """Standard errors that chance exceeds at this rate, where few chains measure the error."""
+    return round(float(student_t.isf(rate, degrees_of_freedom)), 1)
 
 
 def _worst_fall(moments: Moments) -> Tensor:

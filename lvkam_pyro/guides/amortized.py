@@ -7,7 +7,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure, record_once
-from lvkam_pyro.modules.encoder import Encoder
+from lvkam_pyro.modules.encoder import Encoder, as_features
 
 
 class AmortizedGuide(PyroModule):
@@ -55,7 +55,7 @@ class AmortizedGuide(PyroModule):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Draw every latent site for data `x` of shape `(N, ...)`."""
         encoders = self.encoders
-        rows = x.flatten(1).reshape(len(x), *[1] * (-self.data_dim - 1), -1)
+        rows = as_features(x).reshape(len(x), *[1] * (-self.data_dim - 1), -1)
         with pyro.plate(self.data_plate, len(x), dim=self.data_dim):
             return {
                 name: pyro.sample(name, encoder(rows))

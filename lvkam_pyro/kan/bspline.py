@@ -47,8 +47,8 @@ class BSplineBasis(Basis):
         self, *, grid_size: int = 5, degree: int = 3, domain: tuple[float, float] = (0.0, 1.0)
     ) -> None:
         super().__init__(domain)
-        if grid_size < 1:
-            raise ValueError(f"Expected a grid_size of at least one cell, got {grid_size}.")
+        if grid_size < 1 or grid_size != int(grid_size):
+            raise ValueError(f"Expected a grid_size of at least one whole cell, got {grid_size}.")
         if degree not in range(MAX_DEGREE + 1):
             raise ValueError(f"Expected a degree from 0 to {MAX_DEGREE}, got {degree}.")
         self.grid_size = grid_size

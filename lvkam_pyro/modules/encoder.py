@@ -59,15 +59,26 @@ class Encoder(nn.Module):
         self.latent_shape = latent_shape
         self.support = support
         self.bounded = _is_bounded(support)
-        features = x.flatten(1)
+        features = as_features(x)
         self.register_buffer("mean", features.mean(0))
         # A column that never varies carries nothing: divide it by one, not by zero.
         deviation = features.std(0, correction=0)
         self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
-        self.network = _perceptron([features.shape[1], *hidden, 2 * latent_shape.numel()], like=x)
+        self.network = _perceptron(
+            [features.shape[1], *hidden, 2 * latent_shape.numel()], like=features
+        )
 
     def forward(self, x: Tensor) -> TransformedDistribution:
-        """The proposal for each row of `x`, `(..., F)`: batch shape `(...)`, the latent's event."""
+        """The proposal for each row of `x`, `(..., F)`: batch shape `(...)`, the latent's event.
+
+        Raises:
+            ValueError: If the rows have another number of columns than the encoder was made for.
+        """
+        if x.shape[-1:] != self.mean.shape:
+            raise ValueError(
+                f"Expected data of {len(self.mean)} columns, got shape {tuple(x.shape)}. "
+                "Build the guide on data of the same kind."
+            )
         output = self.network((x - self.mean) / self.deviation)
         loc, log_scale = output.unflatten(-1, (2, -1)).unbind(-2)
         largest = _MAX_BOUNDED_LOG_SCALE if self.bounded else _MAX_LOG_SCALE
@@ -80,6 +91,17 @@ class Encoder(nn.Module):
 
     def _as_latent(self, values: Tensor) -> Tensor:
         return values.unflatten(-1, self.latent_shape) if self.latent_shape else values.squeeze(-1)
+
+
+def as_features(x: Tensor) -> Tensor:
+    """Data of shape `(N, ...)` as floating-point rows `(N, F)`.
+
+    Example:
+        >>> as_features(torch.tensor([1, 2, 3])).shape
+        torch.Size([3, 1])
+    """
+    rows = x.reshape(len(x), -1)
+    return rows if rows.is_floating_point() else rows.to(torch.get_default_dtype())
 
 
 def _is_bounded(support: constraints.Constraint) -> bool:

@@ -41,6 +41,7 @@ class NormalLikelihood(PyroModule):
                 f"Expected 0 < min_scale < scale, got min_scale = {min_scale:g} and "
                 f"scale = {scale:g}. Both are standard deviations in the units of the data."
             )
+        self.num_outputs = num_outputs
         self.min_scale = min_scale
         self.log_scale = nn.Parameter(torch.full((num_outputs,), math.log(scale - min_scale)))
 

@@ -4,6 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import constraints
 
 import lvkam_pyro as lv
@@ -54,6 +55,8 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     product = lv.ProductPrior(3, num_components=2)
     with pytest.raises(ValueError, match=r"covers the prior's \[0, 2\], got the domain \[0, 1\]"):
         lv.LVKAM(product, lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+    with pytest.raises(ValueError, match="5 outputs, got one of 4"):
+        lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(4))
     with pytest.raises(ValueError, match="3 latents, got one of 4"):
         lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(4, 5), lv.NormalLikelihood(5))
 
@@ -119,3 +122,23 @@ def test_encoder_survives_a_column_that_never_varies() -> None:
 def test_encoder_refuses_widths_below_one() -> None:
     with pytest.raises(ValueError, match="hidden widths"):
         Encoder(torch.rand(5, 2), torch.Size([1]), constraints.real_vector, hidden=(8, 0))
+
+
+def test_guide_takes_counts_and_vectors_and_refuses_other_columns() -> None:
+    def counts(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Poisson(z.exp()), obs=x)
+
+    x = torch.tensor([0, 3, 5])
+    particles = lv.draw_particles(counts, lv.AmortizedGuide(counts, x, hidden=(4,)), x, 6)
+    assert particles.log_weights.isfinite().all()
+    guide = lv.AmortizedGuide(build(), torch.rand(7, 5), hidden=(4,))
+    with pytest.raises(ValueError, match=r"5 columns, got shape \(7, 4\)"):
+        guide(torch.rand(7, 4))
+
+
+def test_whole_numbers_are_data_too() -> None:
+    model, x = build(), torch.randint(0, 3, (7, 5))
+    whole = lv.ImportanceEvidence(64).estimate(model, x)
+    assert whole.total == pytest.approx(lv.ImportanceEvidence(64).estimate(model, x.float()).total)
