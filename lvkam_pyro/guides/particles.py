@@ -195,8 +195,19 @@ def _check_sites(
                 f"The guide draws the site '{name}', which is no latent site of the model "
                 f"({sorted(expected)}). Remove it, or mark it infer={{'is_auxiliary': True}}."
             )
+        _check_auxiliary(proposal.sites[name], structure)
     for site in structure.latents:
         _check_shape(proposal.sites[site.name], site, structure, num_particles)
+
+
+def _check_auxiliary(drawn: Site, structure: ModelStructure) -> None:
+    """A guide's further site has a density for each datum, not one for all of them together."""
+    if not any(frame.dim == structure.data_dim for frame in drawn["cond_indep_stack"]):
+        raise ValueError(
+            f"The guide's site '{drawn['name']}' is outside the data plate: its density is of all "
+            "data jointly, so there are no weights per datum. Use AutoNormal, AmortizedGuide, or a "
+            "guide that draws inside the data plate."
+        )
 
 
 def _check_shape(

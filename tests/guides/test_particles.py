@@ -265,6 +265,18 @@ def additional_site(x: Tensor) -> None:
         pyro.sample("extra", dist.Normal(0.0, 1.0))
 
 
+def joint_auxiliary(x: Tensor) -> None:
+    """What AutoDiagonalNormal does: one draw for all data, then its pieces."""
+    joint = pyro.sample(
+        "joint",
+        dist.Normal(torch.zeros(2 * len(x)), 1.0).to_event(1),
+        infer={"is_auxiliary": True},
+    )
+    with pyro.plate("data", len(x)):
+        pieces = joint.reshape(*joint.shape[:-2], len(x), 2)
+        pyro.sample("z", dist.Delta(pieces, event_dim=1))
+
+
 WRONG = {
     "nothing observed": (no_observation, None, VECTOR, 2, "observes nothing"),
     "no plate": (no_plate, None, VECTOR, 2, "share no vectorised plate"),
@@ -274,6 +286,7 @@ WRONG = {
     "missing site": (good, other_name, VECTOR, 2, r"does not draw .*\['z'\]"),
     "other shape": (good, other_shape, VECTOR, 2, r"'z' has shape \(2, 4, 3\)"),
     "additional site": (good, additional_site, VECTOR, 2, "the site 'extra'"),
+    "joint guide": (good, joint_auxiliary, VECTOR, 2, "'joint' is outside the data plate"),
     "no particles": (good, None, VECTOR, 0, "num_particles >= 1, but got 0"),
 }
 
