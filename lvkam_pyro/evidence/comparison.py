@@ -29,6 +29,9 @@ _COLUMNS = (
     ("evals", 8),
     ("verdict", 13),
 )
+_LEGEND = (
+    "(s.e. of the mean over these data; ESS: median, Pareto k and R-hat: worst; evals: per datum)"
+)
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,7 @@ class EvidenceComparison:
         """The comparison as text of at most 100 columns, with the reasons of bad verdicts below."""
         lines = [_line([name for name, _ in _COLUMNS]), _line(["-" * w for _, w in _COLUMNS])]
         lines += [_line(row.cells()) for row in self.rows]
+        lines += [_LEGEND]
         for row in self.rows:
             if not row.evidence.verdict.reliable:
                 lines += ["", f"{row.model}, {row.evidence.estimator}:"]
