@@ -12,7 +12,7 @@ def build(
     *,
     num_particles: int = 8,
     sleep_weight: float = 1.0,
-    smoothness: float = 5.0,
+    smoothness: float = 3.0,
     num_epochs: int = 400,
     batch_size: int = 128,
     learning_rate: float = 0.01,

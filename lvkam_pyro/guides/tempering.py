@@ -18,8 +18,8 @@ from lvkam_pyro.guides.unconstrained import UnconstrainedModel
 from lvkam_pyro.guides.weights import effective_sample_size, normalized_weights
 
 # Few chains still start from many particles: what decides between modes is the population, and it
-# costs a tenth of the chains.
-_MIN_POPULATION = 192
+# costs a fifth of the chains.
+_MIN_POPULATION = 320
 _PARTICLES_PER_CHAIN = 4
 _NUM_MOVES = 3
 
