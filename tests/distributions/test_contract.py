@@ -113,7 +113,8 @@ def test_gradient_of_log_prob(name: str) -> None:
     def log_prob(theta: Tensor) -> Tensor:
         return constructor(theta).log_prob(z)
 
-    torch.autograd.gradcheck(log_prob, (parameters(name).requires_grad_(),), atol=1e-6)
+    inputs = (parameters(name).requires_grad_(),)
+    assert torch.autograd.gradcheck(log_prob, inputs, atol=1e-6)
 
 
 def test_gradient_in_the_value_is_the_slope(name: str) -> None:

@@ -64,11 +64,7 @@ def test_gradient_is_fishers(proposal: str) -> None:
     for _ in range(16):
         (gradient,) = torch.autograd.grad(objective(X), model.shift)
         gradients.append(gradient)
-    got = torch.stack(gradients)
-    exact = -((X - 0.3) / 2).sum()
-    error = got.std() / len(got) ** 0.5
-    limit = student_t.isf(TEST_FAILURE_RATE / 2, len(got) - 1)
-    assert abs(got.mean() - exact) < limit * error
+    assert_mean(torch.stack(gradients), float(-((X - 0.3) / 2).sum()))
 
 
 def test_guide_is_pulled_to_the_posterior() -> None:
@@ -76,10 +72,10 @@ def test_guide_is_pulled_to_the_posterior() -> None:
     with torch.no_grad():
         guide.offset.fill_(0.5)
     objective = lv.EmpiricalBayes(2000)(model, guide)
-    (gradient,) = torch.autograd.grad(objective(X), guide.offset)
-    # - d/d offset of E_posterior[log q] is offset / variance for each of the three data.
-    exact = 3 * 0.5 / 0.5
-    assert abs(float(gradient) - exact) < 0.25 * exact
+    gradients = [torch.autograd.grad(objective(X), guide.offset)[0] for _ in range(16)]
+    # - d/d offset of E_posterior[log q] is offset / variance for each of the three data; that of
+    # self-normalised weights is biased by about 1 / S, far below the error of 16 replicates.
+    assert_mean(torch.stack(gradients), 3 * 0.5 / 0.5)
 
 
 def test_particles_carry_no_gradient_to_the_guide_through_the_model() -> None:
@@ -93,13 +89,16 @@ def test_particles_carry_no_gradient_to_the_guide_through_the_model() -> None:
 
 
 def test_svi_takes_it_as_a_loss() -> None:
-    model, guide = Shifted(), ExactGuide()
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), loss=lv.EmpiricalBayes(64))
-    losses = [svi.step(X) for _ in range(200)]
-    best = float(exact_loss(X, float(X.mean())))
-    assert losses[0] > losses[-1]
-    assert float(pyro.param("shift").detach()) == pytest.approx(float(X.mean()), abs=0.15)
-    assert math.isclose(svi.evaluate_loss(X), best, rel_tol=0.02)
+    fitted = []
+    for seed in range(8):
+        pyro.set_rng_seed(seed)
+        pyro.clear_param_store()
+        model, guide = Shifted(), ExactGuide()
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), loss=lv.EmpiricalBayes(64))
+        for _ in range(200):
+            svi.step(X)
+        fitted.append(pyro.param("shift").detach())
+    assert_mean(torch.stack(fitted), float(X.mean()))
 
 
 def test_loss_and_grads_adds_to_the_gradients() -> None:
@@ -133,19 +132,31 @@ def test_subsampled_plates_are_scaled_to_the_whole() -> None:
 
 
 def test_lbfgs_climbs_on_full_batches() -> None:
+    assert_mean(torch.stack([lbfgs_fit(seed) for seed in range(8)]), float(X.mean()))
+
+
+def lbfgs_fit(seed: int) -> Tensor:
+    """The shift of largest estimated evidence, with the same draws in every evaluation."""
     model = Shifted()
-    objective = lv.EmpiricalBayes(4000)(model, lv.PriorGuide(model))
+    objective = lv.EmpiricalBayes(2000)(model, lv.PriorGuide(model))
     optimizer = torch.optim.LBFGS(objective.parameters(), max_iter=20)
 
     def closure() -> Tensor:
-        pyro.set_rng_seed(1)  # the same draws in every evaluation of the line search
+        pyro.set_rng_seed(seed)
         optimizer.zero_grad()
         loss = objective(X)
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    assert float(model.shift.detach()) == pytest.approx(float(X.mean()), abs=0.1)
+    return model.shift.detach()
+
+
+def assert_mean(replicates: Tensor, exact: float) -> None:
+    """The mean of independent replicates is exact, by Student's t at the suite's rate."""
+    error = float(replicates.std()) / len(replicates) ** 0.5
+    limit = student_t.isf(TEST_FAILURE_RATE / 2, len(replicates) - 1)
+    assert abs(float(replicates.mean()) - exact) < limit * error
 
 
 def test_one_particle_is_refused() -> None:

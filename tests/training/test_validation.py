@@ -68,7 +68,8 @@ def test_constant_columns_are_welcome_where_no_scale_is_learned() -> None:
                 law = dist.Normal(self.linear(z), 0.5).to_event(1)
                 return pyro.sample("x", law, obs=x)
 
-    fit(FixedScale(), X.index_fill(1, torch.tensor([0]), 1.5), toy_recipe(), progress=False)
+    constant = X.index_fill(1, torch.tensor([0]), 1.5)
+    assert len(fit(FixedScale(), constant, toy_recipe(), progress=False).metrics) == 4
 
 
 def test_arrays_are_data() -> None:
