@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Uniform, constraints
 
 from lvkam_pyro.distributions.energy import build_panels, check_finite_energy
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
+from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat, version_of
 
 
 class LogSpline(UnivariateDensity):
@@ -64,6 +64,9 @@ class LogSpline(UnivariateDensity):
         )
         if self._validate_args:
             check_finite_energy(coefficients.detach())
+
+    def _version(self) -> object:
+        return version_of(self.coefficients)
 
     def _expand_parameters(self, shape: Size) -> None:
         self.coefficients = self.coefficients.expand(*shape, *self.coefficients.shape[-2:])

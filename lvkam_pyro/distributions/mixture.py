@@ -6,7 +6,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from lvkam_pyro.distributions.univariate import Table, UnivariateDensity
+from lvkam_pyro.distributions.univariate import Table, UnivariateDensity, version_of
 
 
 class EnergyMixture(UnivariateDensity):
@@ -64,6 +64,14 @@ class EnergyMixture(UnivariateDensity):
     def log_weights(self) -> Tensor:
         r"""Normalised log weights :math:`\log \alpha`, of shape `(*batch, P)`."""
         return self.logits.log_softmax(-1)
+
+    def _version(self) -> object:
+        versions = (self.components._version(), version_of(self.logits))
+        return None if None in versions else versions
+
+    def _refresh(self) -> None:
+        super()._refresh()
+        self.components._refresh()
 
     def _expand_parameters(self, shape: Size) -> None:
         full = Size([*shape, self.logits.shape[-1]])

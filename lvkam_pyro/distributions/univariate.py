@@ -65,7 +65,7 @@ class UnivariateDensity(TorchDistribution):
         self.dtype = dtype
         # The shape of the parameters: expand() grows batch_shape around it and shares the table.
         self._parameter_shape = batch_shape
-        self._tables: dict[bool, Table] = {}
+        self._tables: dict[object, Any] = {}
         super().__init__(batch_shape, validate_args=validate_args)
 
     @abstractmethod
@@ -107,8 +107,25 @@ class UnivariateDensity(TorchDistribution):
         # Tables carry the autograd graph, which neither pickle nor deepcopy can follow.
         return {**self.__dict__, "_tables": {}}
 
+    def _version(self) -> object:
+        """What changes when the parameters do, also in place; None where that is unknown."""
+        return None
+
+    def _refresh(self) -> None:
+        """Forget tables of other parameters, and those whose graph a backward pass may have freed.
+
+        Called first by every public method: a distribution that outlives an optimiser's step, or
+        is used in two backward passes, then behaves as torch's own do.
+        """
+        version = self._version()
+        if version is None or self._tables.get("version") != version:
+            self._tables.clear()
+            self._tables["version"] = version
+        self._tables.pop(True, None)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Normalised log density of `value`; minus infinity outside the support."""
+        self._refresh()
         if self._validate_args:
             self._validate_sample(value)
         value = self._align(value)
@@ -119,6 +136,7 @@ class UnivariateDensity(TorchDistribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         r"""Distribution function :math:`F(z) = \int_{-\infty}^z p`, exact to quadrature."""
+        self._refresh()
         if self._validate_args:
             self._validate_sample(value)
         value = self._align(value)
@@ -137,11 +155,13 @@ class UnivariateDensity(TorchDistribution):
                 "Expected probabilities in [0, 1], got values in "
                 f"[{value.min():.4g}, {value.max():.4g}]. Pass u with 0 <= u <= 1."
             )
+        self._refresh()
         with torch.no_grad():
             return self._broadcast(self._quantile(self._align(value)))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Reparameterised draws, of shape `sample_shape + batch_shape`."""
+        self._refresh()
         shape = self._extended_shape(Size(sample_shape))
         with torch.no_grad():
             z = self._draw(shape)
@@ -150,6 +170,7 @@ class UnivariateDensity(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """Expectation of `z`."""
+        self._refresh()
         return self._expectation(self.panels.nodes)
 
     @property
@@ -160,6 +181,7 @@ class UnivariateDensity(TorchDistribution):
 
     def entropy(self) -> Tensor:
         r"""Differential entropy :math:`-\int p \log p`, in nats."""
+        self._refresh()
         return self._expectation(-self._node_log_prob())
 
     def _expectation(self, values: Tensor) -> Tensor:
@@ -174,9 +196,9 @@ class UnivariateDensity(TorchDistribution):
     def _table(self) -> Table:
         """The integrals; built anew where gradients are wanted and the stored one has none."""
         grad = torch.is_grad_enabled()
-        table = self._tables.get(True) or self._tables.get(grad)
-        if table is None:
-            table = self._tables[grad] = self._tabulate()
+        if grad not in self._tables:
+            self._tables[grad] = self._tabulate()
+        table: Table = self._tables[grad]
         return table
 
     def _tabulate(self) -> Table:
@@ -263,6 +285,11 @@ class UnivariateDensity(TorchDistribution):
         return z - ((probability - probability.detach()) / density).to(z.dtype)
 
 
+def version_of(tensor: Tensor) -> int | None:
+    """The number of in-place changes of a tensor; None in inference mode, which keeps no count."""
+    return None if tensor.is_inference() else tensor._version
+
+
 def _unvalidated(reference: Distribution) -> Distribution:
     """The reference without its own checks: values are checked once, by the density."""
     reference = copy.copy(reference)
@@ -278,6 +305,7 @@ def is_flat(reference: Distribution) -> bool:
 @register_kl(UnivariateDensity, UnivariateDensity)
 def _kl_univariate(p: UnivariateDensity, q: UnivariateDensity) -> Tensor:
     """Kullback-Leibler divergence by the quadrature of `p`: no Monte Carlo."""
+    p._refresh()
     nodes = p.panels.nodes.to(p.dtype)
     grid = nodes.flatten().view(-1, *[1] * len(p.batch_shape))
     log_q = q.log_prob(grid).double()

@@ -203,3 +203,18 @@ def test_kl_divergence(name: str) -> None:
         *integration_bounds(p),
     )
     torch.testing.assert_close(kl, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_two_backward_passes(name: str) -> None:
+    """One object serves several losses, as torch's own distributions do."""
+    constructor, _ = DENSITIES[name]
+    density = constructor(parameters(name).requires_grad_())
+    if hasattr(density, "coefficients"):
+        density = type(density)(
+            density.coefficients.detach().requires_grad_(), density.panels, density.reference
+        )
+    elif not hasattr(density, "energy"):
+        pytest.skip("its components' graph is the caller's")
+    z = density.sample((2,))
+    for _ in range(2):
+        (density.log_prob(z).sum() + density.rsample().sum() + density.entropy().sum()).backward()

@@ -88,6 +88,32 @@ def test_copies_after_use() -> None:
         torch.testing.assert_close(other.log_prob(value), density.log_prob(value))
 
 
+def test_parameters_changed_in_place_change_the_law() -> None:
+    """What an optimiser's step does to a distribution that outlives it."""
+    table = spline_table(torch.randn(3, 2, 11)).detach().requires_grad_()
+    logits = torch.zeros(3, 2, requires_grad=True)
+    points = torch.linspace(0, 1, 9)
+    density = LogSpline(table, points)
+    mixture = LogSplineMixture(density, logits)
+    callable_form = EnergyDistribution(lambda z: logits.sum() * z)
+    z = torch.rand(7, 3, 2)
+    for _ in range(2):
+        for law, value in ((density, z), (mixture, z[..., 0]), (callable_form, z)):
+            with torch.no_grad():
+                law.log_prob(value)
+            law.log_prob(value).sum().backward()
+        with torch.no_grad():
+            table.mul_(2)
+            logits.add_(torch.randn(3, 2))
+    fresh = LogSpline(table, points)
+    torch.testing.assert_close(density.log_prob(z), fresh.log_prob(z))
+    torch.testing.assert_close(density.mean, fresh.mean)
+    exact = LogSplineMixture(fresh, logits)
+    torch.testing.assert_close(mixture.log_prob(z[..., 0]), exact.log_prob(z[..., 0]))
+    tilt = EnergyDistribution(lambda z: logits.sum() * z)
+    torch.testing.assert_close(callable_form.log_prob(z), tilt.log_prob(z))
+
+
 def test_large_energies_stay_finite() -> None:
     density = LogSpline(1e4 * spline_table(torch.randn(20, 11)), torch.linspace(0, 1, 9))
     z = density.sample((100,))
