@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 _NODES_PER_PANEL = 5
-_PANELS_PER_CELL = 4
+_PANELS_PER_CELL = 8
 _MIN_PANELS = 64
 _TAIL_PANELS = 32
 _TAIL_MASS = 1e-14
@@ -28,9 +28,10 @@ def unit_nodes(like: Tensor) -> tuple[Tensor, Tensor]:
 class Panels:
     r"""The panels on which a one-dimensional density is integrated.
 
-    Each cell between two breakpoints is cut into at least 4 panels, all cells into at least 64,
+    Each cell between two breakpoints is cut into at least 8 panels, all cells into at least 64,
     of 5 Gauss-Legendre nodes. Between breakpoints the integrand is smooth, so the error falls as
-    :math:`h^{10}`: below 1e-8 relative for an energy that changes by 15 across a cell.
+    :math:`h^{10}`: distribution function and quantile agree to 1e-6 for energies that change by
+    up to 60 across a cell, to 1e-10 for 15.
     Where :math:`\pi_0` reaches beyond the breakpoints, each tail has 32 panels that follow its
     quantiles down to a mass of 1e-14.
 

@@ -114,6 +114,19 @@ def test_parameters_changed_in_place_change_the_law() -> None:
     torch.testing.assert_close(callable_form.log_prob(z), tilt.log_prob(z))
 
 
+@pytest.mark.parametrize("grid_size", [8, 20])
+def test_steep_energies_are_inverted_as_promised(grid_size: int) -> None:
+    """Energies that change by up to 60 across a cell."""
+    table = spline_table(torch.randn(500, grid_size + 3).double(), grid_size=grid_size, sd=18.0)
+    places = torch.linspace(0, 1, 21, dtype=torch.float64)
+    energies = (table.unsqueeze(-1) * places ** torch.arange(4)[:, None]).sum(-2)
+    change = (energies.amax(-1) - energies.amin(-1)).amax(-1)
+    density = LogSpline(table[(change > 30) & (change < 60)], torch.linspace(0, 1, grid_size + 1))
+    u = torch.rand(200, *density.batch_shape, dtype=torch.float64)
+    assert density.batch_shape.numel() > 50
+    assert (density.cdf(density.icdf(u)) - u).abs().max() < 1e-6
+
+
 def test_large_energies_stay_finite() -> None:
     density = LogSpline(1e4 * spline_table(torch.randn(20, 11)), torch.linspace(0, 1, 9))
     z = density.sample((100,))
