@@ -176,7 +176,9 @@ class UnivariateDensity(TorchDistribution):
     @property
     def variance(self) -> Tensor:
         """Variance of `z`."""
-        centred = self.panels.nodes - self.mean[..., None, None].double()
+        self._refresh()
+        mean = self._table.log_probabilities.exp() * self.panels.nodes
+        centred = self.panels.nodes - mean.sum((-2, -1), keepdim=True)
         return self._expectation(centred.square())
 
     def entropy(self) -> Tensor:

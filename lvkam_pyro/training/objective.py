@@ -1,5 +1,6 @@
 """The objective of empirical Bayes: the evidence, climbed along Fisher's identity."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -119,7 +120,7 @@ class EmpiricalBayes(ELBO):
 def _wake_model(particles: Particles) -> Tensor:
     """Minus the log evidence; its gradient is Fisher's, for the guide's term has none."""
     log_weights = particles.log_joint - particles.log_guide.detach()
-    log_evidence = log_weights.logsumexp(0) - torch.tensor(float(len(log_weights))).log()
+    log_evidence = log_weights.logsumexp(0) - math.log(len(log_weights))
     return -log_evidence.sum()
 
 
