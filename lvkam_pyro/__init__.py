@@ -44,6 +44,10 @@ _HOME = {
     "compare_evidence": "evidence.comparison",
     "draw_particles": "guides.particles",
     "fit": "training.loop",
+    "plot_loss": "plots.loss",
+    "plot_prior_densities": "plots.densities",
+    "plot_samples": "plots.samples",
+    "plot_thermodynamic_curve": "plots.thermodynamic",
     "to_arviz": "diagnostics.arviz",
 }
 

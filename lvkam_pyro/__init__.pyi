@@ -26,6 +26,10 @@ from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from lvkam_pyro.plots.densities import plot_prior_densities
+from lvkam_pyro.plots.loss import plot_loss
+from lvkam_pyro.plots.samples import plot_samples
+from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
 from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.pca import PCAStart
@@ -71,5 +75,9 @@ __all__ = [
     "compare_evidence",
     "draw_particles",
     "fit",
+    "plot_loss",
+    "plot_prior_densities",
+    "plot_samples",
+    "plot_thermodynamic_curve",
     "to_arviz",
 ]

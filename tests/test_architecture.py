@@ -17,6 +17,7 @@ PACKAGE = ROOT / "lvkam_pyro"
 ROOMS = [
     "kan",
     "distributions",
+    "plots",
     "modules",
     "lvkam",
     "guides",

@@ -3,14 +3,9 @@
 import torch
 from torch import Tensor
 
+from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.setup import Setup
 from lvkam_pyro.diagnostics.draws import resample
-from lvkam_pyro.diagnostics.plots.densities import plot_prior_densities
-from lvkam_pyro.diagnostics.plots.functions import plot_functions
-from lvkam_pyro.diagnostics.plots.loss import plot_loss
-from lvkam_pyro.diagnostics.plots.samples import plot_samples
-from lvkam_pyro.diagnostics.plots.style import save
-from lvkam_pyro.diagnostics.plots.thermodynamic import has_curve, plot_thermodynamic_curve
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.guides.particles import draw_particles
 from lvkam_pyro.guides.seeding import seeded_rng
@@ -18,6 +13,11 @@ from lvkam_pyro.guides.structure import record_once
 from lvkam_pyro.guides.unconditioned import Unconditioned
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.plots.densities import plot_prior_densities
+from lvkam_pyro.plots.functions import plot_functions
+from lvkam_pyro.plots.loss import plot_loss
+from lvkam_pyro.plots.samples import plot_samples
+from lvkam_pyro.plots.thermodynamic import has_curve, plot_thermodynamic_curve
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model
 from lvkam_pyro.training.run_folder import RunFolder

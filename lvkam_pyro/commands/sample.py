@@ -4,11 +4,11 @@ import io
 
 import numpy as np
 
+from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.pictures import draw_data, image_shape_of
 from lvkam_pyro.commands.setup import load_run
-from lvkam_pyro.diagnostics.plots.samples import plot_samples
-from lvkam_pyro.diagnostics.plots.style import save
 from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.training.files import write_atomically
 
 

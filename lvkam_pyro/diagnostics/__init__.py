@@ -1,1 +1,1 @@
-"""What a person looks at: ArviZ, weights, plots."""
+"""What a person looks at: ArviZ and the weights."""

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -16,12 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lvkam_pyro.diagnostics.plots.densities import plot_prior_densities
-from lvkam_pyro.diagnostics.plots.functions import plot_functions
-from lvkam_pyro.diagnostics.plots.loss import plot_loss
-from lvkam_pyro.diagnostics.plots.samples import mosaic, plot_samples
-from lvkam_pyro.diagnostics.plots.style import panels, quote, save
-from lvkam_pyro.diagnostics.plots.thermodynamic import plot_thermodynamic_curve
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
@@ -29,6 +22,12 @@ from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from lvkam_pyro.plots.densities import plot_prior_densities
+from lvkam_pyro.plots.functions import plot_functions
+from lvkam_pyro.plots.loss import plot_loss
+from lvkam_pyro.plots.samples import mosaic, plot_samples
+from lvkam_pyro.plots.style import panels, quote
+from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
 from tests.diagnostics import programs
 
 PRIOR = MixturePrior(num_latents=3)
@@ -226,12 +225,6 @@ def test_mosaic_separates_images_by_one_pixel() -> None:
     assert np.isnan(sheet[2]).all()
     assert np.isnan(sheet[:, 2]).all()
     assert np.nansum(sheet) == 12
-
-
-def test_save_writes_a_picture_and_closes_it(tmp_path: Path) -> None:
-    save(plot_loss(METRICS), tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-    assert not pyplot.get_fignums()
 
 
 BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [

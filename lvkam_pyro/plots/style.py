@@ -1,9 +1,8 @@
-"""One look for every picture: colours, axes, and how a picture is kept."""
+"""One look for every picture: colours, axes, and the figure they belong to."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
 from math import ceil, floor, inf, log10
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,8 +14,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-from lvkam_pyro.training.files import replace_file
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -136,7 +133,7 @@ def legend_above(axes: NDArray[np.object_], *, own_figure: bool) -> None:
         handles, labels = one.get_legend_handles_labels()
         entries = dict(zip(labels, handles, strict=True)) | entries
     if own_figure:
-        figure = _figure(axes)
+        figure = figure_of(axes)
         figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=4)
     else:
         axes[0].legend(entries.values(), entries.keys())
@@ -158,30 +155,12 @@ def quote(value: float, error: float = 0.0) -> str:
     return f"{text} ± {error:.{decimals}f}" if error > 0 else text
 
 
-def save(axes: Axes | NDArray[np.object_], path: str | Path) -> None:
-    """Writes the figure that the axes belong to, and closes it.
-
-    Args:
-        axes: What a plot returned.
-        path: File to write; its ending (`.png`, `.pdf`, `.svg`) is the format.
-
-    Raises:
-        OSError: If it cannot be written; what the file held before is intact.
-    """
-    path, figure = Path(path), _figure(axes)
-    try:
-        with mpl.rc_context(dict(STYLE)):
-            ending = path.suffix[1:] or None
-            replace_file(path, lambda temporary: figure.savefig(temporary, format=ending))
-    finally:
-        close(axes)
-
-
 def close(axes: Axes | NDArray[np.object_]) -> None:
     """Closes the figure that the axes belong to, so that pyplot no longer holds it."""
-    pyplot.close(_figure(axes))
+    pyplot.close(figure_of(axes))
 
 
-def _figure(axes: Axes | NDArray[np.object_]) -> Figure:
+def figure_of(axes: Axes | NDArray[np.object_]) -> Figure:
+    """The figure that the axes, or the first of them, belong to."""
     figure: Figure = np.array(axes, dtype=object).reshape(-1)[0].figure
     return figure

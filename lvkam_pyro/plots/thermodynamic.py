@@ -1,12 +1,15 @@
 """The thermodynamic curve: the mean log-likelihood along the ladder of power posteriors."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from torch import Tensor
 
-from lvkam_pyro.diagnostics.plots.samples import Values, as_array
-from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, quote, styled
-from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.plots.samples import Values, as_array
+from lvkam_pyro.plots.style import MODEL, PALETTE, panels, quote, styled
 
 EXPONENT = 5.0
 TICKS = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 1.0)
@@ -14,9 +17,41 @@ CURVE = ("temperatures", "mean_log_likelihood", "mean_log_likelihood_error")
 """What an estimator on a ladder reports of its curve."""
 
 
+class LadderEvidence(Protocol):
+    """What an `Evidence` says that a picture of its curve needs."""
+
+    @property
+    def estimator(self) -> str:
+        """Name of the estimator."""
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """The estimates, of shape `(N,)`."""
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Their standard errors, of shape `(N,)`."""
+
+    @property
+    def diagnostics(self) -> Mapping[str, Tensor]:
+        """The curve, among others, by the names in `CURVE`."""
+
+    @property
+    def num_data(self) -> int:
+        """Number of data `N`."""
+
+    @property
+    def mean(self) -> float:
+        """The mean estimate, in nats per datum."""
+
+    @property
+    def mean_standard_error(self) -> float:
+        """Its standard error."""
+
+
 @styled
 def plot_thermodynamic_curve(
-    evidence: Evidence, *, datum: int | None = None, axes: object = None
+    evidence: LadderEvidence, *, datum: int | None = None, axes: object = None
 ) -> NDArray[np.object_]:
     r"""The curve :math:`E_t = \mathrm{E}_{p_t}[\log p(x \mid z)]` and the area under it.
 
@@ -66,12 +101,12 @@ def plot_thermodynamic_curve(
     return pair
 
 
-def has_curve(evidence: Evidence) -> bool:
+def has_curve(evidence: LadderEvidence) -> bool:
     """Whether `plot_thermodynamic_curve` can draw it: whether its estimator climbs a ladder."""
     return set(CURVE) <= evidence.diagnostics.keys()
 
 
-def _curve(evidence: Evidence, datum: int | None) -> tuple[Values, Values, Values]:
+def _curve(evidence: LadderEvidence, datum: int | None) -> tuple[Values, Values, Values]:
     """Temperatures, means and their standard errors, `(T,)` each."""
     if not has_curve(evidence):
         raise ValueError(
@@ -102,7 +137,7 @@ def _unstretch(u: Values) -> Values:
     return np.clip(u, 0, None) ** EXPONENT
 
 
-def _quote(evidence: Evidence, datum: int | None) -> str:
+def _quote(evidence: LadderEvidence, datum: int | None) -> str:
     value, error = evidence.mean, evidence.mean_standard_error
     if datum is not None:
         value = float(evidence.log_evidence[datum])

@@ -1,6 +1,6 @@
 """The functions that a KAN layer has learned."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -8,29 +8,35 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lvkam_pyro.diagnostics.plots.samples import Values, as_array, mosaic
-from lvkam_pyro.diagnostics.plots.style import (
+from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.plots.densities import HasDensities
+from lvkam_pyro.plots.samples import Values, as_array, mosaic
+from lvkam_pyro.plots.style import (
     MODEL,
     QUIET,
     label_edges,
     panels,
     styled,
 )
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
 
 NUM_POINTS = 200
 NUM_STEPS = 7
 NUM_PRIOR_DRAWS = 4096
 
 
+class CombinesLatents(HasDensities, Protocol):
+    """A prior that says what the generator sees of its latents, such as `MixturePrior`."""
+
+    def combine(self, z: Tensor) -> Tensor:
+        """The generator's inputs, of shape `(..., Q)`, made of the latents."""
+
+
 @styled
 def plot_functions(
-    functions: KANGenerator | KANLayer,
+    functions: KAN | KANLayer,
     *,
-    prior: MixturePrior | ProductPrior | None = None,
+    prior: CombinesLatents | None = None,
     num_highlighted: int = 3,
     image_shape: tuple[int, int] | None = None,
     axes: object = None,
@@ -84,20 +90,25 @@ def plot_functions(
     return all_axes
 
 
-def _first_layer(functions: KANGenerator | KANLayer) -> KANLayer:
-    layer = functions.layers[0] if isinstance(functions, KANGenerator) else functions
+def _first_layer(functions: KAN | KANLayer) -> KANLayer:
+    layer = functions.layers[0] if isinstance(functions, KAN) else functions
     if not isinstance(layer, KANLayer):
         raise TypeError(
-            f"Expected a KANLayer or a KANGenerator, got {type(functions).__name__}. Other "
-            "generators have no univariate functions to plot."
+            "Expected a KANLayer or a KAN, such as a KANGenerator, got "
+            f"{type(functions).__name__}. Other modules have no univariate functions to plot."
         )
     return layer
 
 
-def _central_quantiles(prior: MixturePrior | ProductPrior) -> Tensor:
+def _central_quantiles(prior: CombinesLatents) -> Tensor:
     """Points `(M, Q)` from the 5 % to the 95 % quantile of each of the generator's inputs."""
-    with torch.no_grad(), seeded_rng(0, prior().mean):
-        inputs = prior.combine(prior().sample((NUM_PRIOR_DRAWS,)))
+    # A generator of our own: the caller's random state stays where it is.
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        densities = prior.densities()
+        shape = (NUM_PRIOR_DRAWS, *densities.batch_shape)
+        u = torch.rand(shape, generator=rng, dtype=torch.float64)
+        inputs = prior.combine(densities.icdf(u.to(densities.breakpoints.device)))
     return inputs.quantile(torch.linspace(0.05, 0.95, NUM_STEPS).to(inputs), dim=0)
 
 

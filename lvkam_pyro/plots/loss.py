@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lvkam_pyro.diagnostics.plots.style import MODEL, PALETTE, panels, quote, styled
+from lvkam_pyro.plots.style import MODEL, PALETTE, panels, quote, styled
 
 CURVES = {
     "loss_per_datum": ("training", MODEL, "-"),

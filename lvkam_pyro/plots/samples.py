@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lvkam_pyro.diagnostics.plots.style import DATA, MODEL, panels, styled
+from lvkam_pyro.plots.style import DATA, MODEL, panels, styled
 
 Values = NDArray[np.float64]
 Draw = Callable[[Axes, Values, str], None]

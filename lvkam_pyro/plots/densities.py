@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from lvkam_pyro.diagnostics.plots.samples import Values, as_array
-from lvkam_pyro.diagnostics.plots.style import (
+from lvkam_pyro.distributions.univariate import UnivariateDensity
+from lvkam_pyro.plots.samples import Values, as_array
+from lvkam_pyro.plots.style import (
     MODEL,
     PALETTE,
     QUIET,
@@ -18,7 +19,6 @@ from lvkam_pyro.diagnostics.plots.style import (
     panels,
     styled,
 )
-from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 NUM_POINTS = 400
 NUM_BINS = 30

@@ -1,1 +1,0 @@
-"""Pictures of a run, one idea a file; each function returns its axes and takes them too."""
