@@ -66,6 +66,7 @@ class UnivariateDensity(TorchDistribution):
         # The shape of the parameters: expand() grows batch_shape around it and shares the table.
         self._parameter_shape = batch_shape
         self._tables: dict[object, Any] = {}
+        self._sampler: Sampler | None = None
         super().__init__(batch_shape, validate_args=validate_args)
 
     @abstractmethod
@@ -164,8 +165,22 @@ class UnivariateDensity(TorchDistribution):
         self._refresh()
         shape = self._extended_shape(Size(sample_shape))
         with torch.no_grad():
-            z = self._draw(shape)
+            z = self._draw(shape) if self._sampler is None else self._sampler(self, shape)
         return self._with_implicit_gradient(z)
+
+    def drawn_by(self, sampler: "Sampler") -> Self:
+        """The same density, sharing its table, whose draws are made by `sampler`.
+
+        The gradient of `rsample` is that of the law, so it does not depend on how draws are made.
+
+        Arguments:
+            sampler: Takes the density and the shape of the draws, which ends in the shape of its
+                batch; returns independent draws. See
+                :class:`~lvkam_pyro.distributions.rejection.RejectionSampler`.
+        """
+        new = self.expand(self._batch_shape)
+        new._sampler = sampler
+        return new
 
     @property
     def mean(self) -> Tensor:
@@ -285,6 +300,10 @@ class UnivariateDensity(TorchDistribution):
         probability = self._cdf(z)
         density = self._log_density(z).double().exp().detach()
         return z - ((probability - probability.detach()) / density).to(z.dtype)
+
+
+Sampler = Callable[[UnivariateDensity, Size], Tensor]
+"""A method of drawing from densities: takes a density and the shape of its draws."""
 
 
 def version_of(tensor: Tensor) -> int | None:

@@ -222,3 +222,17 @@ def test_two_backward_passes(name: str) -> None:
         (loss + density.rsample().sum()).backward()
         losses.append(loss.detach())
     torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_another_sampler_changes_neither_the_law_nor_the_gradient(name: str) -> None:
+    theta = parameters(name).requires_grad_()
+    constructor, _ = DENSITIES[name]
+    density = constructor(theta)
+    z = density.sample((5,))
+    drawn = density.drawn_by(lambda density, shape: z.expand(shape)).expand(density.batch_shape)
+    torch.testing.assert_close(drawn.rsample((5,)), z)
+    assert drawn._tables is density._tables
+    torch.testing.assert_close(drawn.log_prob(z), density.log_prob(z))
+    (gradient,) = torch.autograd.grad(drawn.rsample((5,)).sum(), theta)
+    (expected,) = torch.autograd.grad(density._with_implicit_gradient(z).sum(), theta)
+    torch.testing.assert_close(gradient, expected)
