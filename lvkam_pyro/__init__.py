@@ -35,6 +35,7 @@ _HOME = {
     "PowerSchedule": "guides.schedule",
     "PriorGuide": "guides.prior",
     "ProductPrior": "modules.prior",
+    "QuadratureNodes": "distributions.nodes",
     "Recipe": "training.recipe",
     "Smoothness": "training.smoothness",
     "SteppingStone": "evidence.steppingstone",

@@ -5,6 +5,7 @@ from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.distributions.nodes import QuadratureNodes
 from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
@@ -66,6 +67,7 @@ __all__ = [
     "PowerSchedule",
     "PriorGuide",
     "ProductPrior",
+    "QuadratureNodes",
     "Recipe",
     "Smoothness",
     "SteppingStone",

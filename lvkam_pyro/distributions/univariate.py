@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Uniform, constraints, register_kl
 from torch.distributions.utils import lazy_property
 
 from lvkam_pyro.distributions.inversion import integrate_from, invert_in_panel
+from lvkam_pyro.distributions.nodes import QuadratureNodes, spread_nodes
 from lvkam_pyro.distributions.panels import Panels, support_bounds
 
 
@@ -200,6 +201,41 @@ class UnivariateDensity(TorchDistribution):
         r"""Differential entropy :math:`-\int p \log p`, in nats."""
         self._refresh()
         return self._expectation(-self._node_log_prob())
+
+    def on_nodes(self, num_nodes: int | None = None) -> QuadratureNodes:
+        r"""The density as masses on quadrature nodes, for Pyro's exact enumeration.
+
+        ``pyro.sample("z", density.on_nodes(), infer={"enumerate": "parallel"})`` makes
+        ``TraceEnum_ELBO`` the exact evidence of a model with one such latent per cell of a plate.
+
+        Arguments:
+            num_nodes: How many nodes, rounded up to equally many in each cell and tail piece.
+                Default: all of the density's own, 320 or more. 64 suffice for a smooth
+                likelihood (128 where the reference has tails); compare with twice as many.
+
+        Raises:
+            ValueError: If `num_nodes` is below 1 or the dtype is half precision.
+
+        Example:
+            >>> from lvkam_pyro.distributions.energy import EnergyDistribution
+            >>> density = EnergyDistribution(lambda z: 2 * z)
+            >>> density.on_nodes(64).enumerate_support().shape, density.on_nodes(64).mean
+            (torch.Size([64]), tensor(0.6565))
+        """
+        self._refresh()
+        if num_nodes is None:
+            nodes = self.panels.nodes.flatten(-2)
+            log_masses = self._table.log_probabilities.flatten(-2)
+        else:
+            nodes, log_weights = spread_nodes(self.panels, num_nodes)
+            log_masses = self._log_density_at(nodes) + log_weights
+        masses = QuadratureNodes(log_masses.to(self.dtype), self._open(nodes))
+        return masses.expand(self._batch_shape)
+
+    def _log_density_at(self, nodes: Tensor) -> Tensor:
+        """Log density at nodes `(*rows, G)`, of shape `(*parameter_shape, G)`, float64."""
+        points = self._open(nodes).expand(*self._parameter_shape, -1).movedim(-1, 0)
+        return self._log_density(points).double().movedim(0, -1)
 
     def _expectation(self, values: Tensor) -> Tensor:
         """Expectation of a function given by its values at the nodes `(..., M, n)`."""
