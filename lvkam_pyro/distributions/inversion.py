@@ -46,7 +46,9 @@ def invert_in_panel(
     """
     high = low + width
     slope = log_density(high) - log_density(low)
-    z = low + width * _log_linear_quantile((mass / total).clamp(0, 1), slope)
+    # A panel far out may hold less than the rounding of the distribution function: 0 of 0.
+    share = mass / total.clamp(min=torch.finfo(total.dtype).tiny)
+    z = low + width * _log_linear_quantile(share.clamp(0, 1), slope)
     for _ in range(_NEWTON_STEPS):
         residual = integrate_from(log_density, low, z) - mass
         step = residual / log_density(z).exp()

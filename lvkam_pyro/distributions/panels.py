@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from lvkam_pyro.distributions.tails import lower_tail, upper_tail
+
 _NODES_PER_PANEL = 5
 _PANELS_PER_CELL = 8
 _MIN_PANELS = 64
-_TAIL_PANELS = 32
-_TAIL_MASS = 1e-14
 
 # Tabulated at import: numpy's leggauss inside a traced function breaks torch.compile.
 _UNIT_NODES, _UNIT_WEIGHTS = (
@@ -32,8 +32,8 @@ class Panels:
     of 5 Gauss-Legendre nodes. Between breakpoints the integrand is smooth, so the error falls as
     :math:`h^{10}`: distribution function and quantile agree to 1e-6 for energies that change by
     up to 60 across a cell, to 1e-10 for 15.
-    Where :math:`\pi_0` reaches beyond the breakpoints, each tail has 32 panels that follow its
-    quantiles down to a mass of 1e-14.
+    Where :math:`\pi_0` reaches beyond the breakpoints, each tail has panels of its own, see
+    :func:`lvkam_pyro.distributions.tails.lower_tail`.
 
     Arguments:
         breakpoints: Increasing ends of the cells, of shape `(G + 1,)`.
@@ -93,17 +93,6 @@ def support_bounds(reference: Distribution) -> tuple[float, float]:
 def _tails(cells: Tensor, reference: Distribution) -> tuple[Tensor, Tensor]:
     """Panel edges below the first and above the last breakpoint, empty without a tail."""
     low, high = support_bounds(reference)
-    lower = upper = cells.new_empty(0)
-    if cells[0] > low:
-        lower = reference.icdf(_falling_masses(reference.cdf(cells[0])).flip(0))
-    if cells[-1] < high:
-        upper = reference.icdf(1 - _falling_masses(1 - reference.cdf(cells[-1])))
-    return lower, upper
-
-
-def _falling_masses(mass: Tensor) -> Tensor:
-    """Tail masses from `mass` (excluded) down to the neglected one, in equal ratios."""
-    if mass <= 2 * _TAIL_MASS:
-        return mass.new_empty(0)
-    steps = torch.linspace(0, 1, _TAIL_PANELS + 1, dtype=mass.dtype, device=mass.device)[1:]
-    return mass * (_TAIL_MASS / mass) ** steps
+    none = cells.new_empty(0)
+    lower = lower_tail(cells[0], reference) if cells[0] > low else none
+    return lower, upper_tail(cells[-1], reference) if cells[-1] < high else none
