@@ -50,7 +50,7 @@ class EnergyMixture(UnivariateDensity):
                 shape, dtype=components.dtype, device=components.panels.edges.device
             )
         _check_components(shape, logits.shape)
-        self.components = components.expand(shape)
+        self.components = components._spread()
         self.logits = logits.expand(shape)
         super().__init__(
             components.panels,

@@ -95,11 +95,15 @@ class UnivariateDensity(TorchDistribution):
         new = self._get_checked_instance(type(self), _instance)
         new.__dict__.update(self.__dict__)
         new._batch_shape = Size(batch_shape)
-        own = len(self._parameter_shape)
-        if new._batch_shape[len(new._batch_shape) - own :] != self._parameter_shape:
-            new._parameter_shape = new._batch_shape[len(new._batch_shape) - own :]
+        return new
+
+    def _spread(self) -> Self:
+        """The same batch with parameters of its own for each entry, for those who index them."""
+        new = self.expand(self._batch_shape)
+        if self._parameter_shape != self._batch_shape:
+            new._parameter_shape = self._batch_shape
             new._tables = {}
-            new._expand_parameters(new._parameter_shape)
+            new._expand_parameters(self._batch_shape)
         return new
 
     def _expand_parameters(self, shape: Size) -> None:
@@ -130,21 +134,19 @@ class UnivariateDensity(TorchDistribution):
         self._refresh()
         if self._validate_args:
             self._validate_sample(value)
-        value = self._align(value)
-        log_prob = self._log_density(self._into_support(value))
         low, high = self._bounds
         outside = (value < low) | (value > high)
-        return self._broadcast(log_prob.masked_fill(outside, -torch.inf))
+        log_prob = self._apply(self._log_density, self._into_support(value))
+        return log_prob.masked_fill(outside, -torch.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
         r"""Distribution function :math:`F(z) = \int_{-\infty}^z p`, exact to quadrature."""
         self._refresh()
         if self._validate_args:
             self._validate_sample(value)
-        value = self._align(value)
         low, high = self._bounds
-        cdf = self._cdf(self._into_support(value)).to(value.dtype)
-        return self._broadcast(cdf.masked_fill(value < low, 0.0).masked_fill(value > high, 1.0))
+        cdf = self._apply(self._cdf, self._into_support(value)).to(value.dtype)
+        return cdf.masked_fill(value < low, 0.0).masked_fill(value > high, 1.0)
 
     def icdf(self, value: Tensor) -> Tensor:
         """Inverse distribution function of probabilities in [0, 1], without gradient.
@@ -159,15 +161,15 @@ class UnivariateDensity(TorchDistribution):
             )
         self._refresh()
         with torch.no_grad():
-            return self._broadcast(self._quantile(self._align(value)))
+            return self._apply(self._quantile, value)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Reparameterised draws, of shape `sample_shape + batch_shape`."""
         self._refresh()
         shape = self._extended_shape(Size(sample_shape))
         with torch.no_grad():
-            z = self._draw(shape) if self._sampler is None else self._sampler(self, shape)
-        return self._with_implicit_gradient(z)
+            z = self._apply(self._draw_like, self.panels.edges.new_empty(()).expand(shape))
+        return self._apply(self._with_implicit_gradient, z)
 
     def drawn_by(self, sampler: "Sampler") -> Self:
         """The same density, sharing its table, whose draws are made by `sampler`.
@@ -176,7 +178,7 @@ class UnivariateDensity(TorchDistribution):
 
         Arguments:
             sampler: Takes the density and the shape of the draws, which ends in the shape of its
-                batch; returns independent draws. See
+                parameters; returns independent draws. See
                 :class:`~lvkam_pyro.distributions.rejection.RejectionSampler`.
         """
         new = self.expand(self._batch_shape)
@@ -268,13 +270,26 @@ class UnivariateDensity(TorchDistribution):
         values = self._log_potential(grid.expand(-1, *self._parameter_shape)).double()
         return values.movedim(0, -1).unflatten(-1, self.panels.nodes.shape)
 
+    def _apply(self, function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+        """An elementwise function of values `(..., *parameter_shape)`, at values of any batch.
+
+        Dimensions along which parameters of size 1 serve many values are moved to the front and
+        back, so that expand() never copies parameters or their table.
+        """
+        value = self._align(value)
+        own = len(self._parameter_shape)
+        sizes = zip(self._parameter_shape, value.shape[value.ndim - own :], strict=True)
+        shared = [dim - own for dim, (size, wanted) in enumerate(sizes) if size != wanted]
+        for dim in shared:
+            value = value.unsqueeze(0).transpose(0, dim)
+        result = function(value)
+        for dim in reversed(shared):
+            result = result.transpose(0, dim).squeeze(0)
+        return result.expand(torch.broadcast_shapes(result.shape, self._batch_shape))
+
     def _align(self, value: Tensor) -> Tensor:
         """`value` with the trailing shape of the parameters."""
         return value.expand(torch.broadcast_shapes(value.shape, self._parameter_shape))
-
-    def _broadcast(self, result: Tensor) -> Tensor:
-        """`result` with the trailing shape of the whole batch: a view."""
-        return result.expand(torch.broadcast_shapes(result.shape, self._batch_shape))
 
     def _into_support(self, value: Tensor) -> Tensor:
         """The nearest value inside the support, whose finite ends do not belong to it."""
@@ -318,6 +333,9 @@ class UnivariateDensity(TorchDistribution):
         inner = self._table.cdf[..., 1:-1].reshape(self._parameter_shape.numel(), -1)
         columns = u.reshape(-1, len(inner)).T.contiguous()
         return torch.searchsorted(inner.contiguous(), columns, right=True).T.reshape(u.shape)
+
+    def _draw_like(self, like: Tensor) -> Tensor:
+        return self._draw(like.shape) if self._sampler is None else self._sampler(self, like.shape)
 
     def _draw(self, shape: Size) -> Tensor:
         """Draws without gradient, of any `shape` that ends in the parameters' shape."""

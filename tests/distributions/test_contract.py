@@ -150,6 +150,33 @@ def test_expand_keeps_the_law_and_the_table(name: str) -> None:
     assert expanded.cdf(value).shape == expanded.mean.shape == expanded.batch_shape
 
 
+def test_expand_of_size_one_keeps_the_law_and_the_table(name: str) -> None:
+    density = make(name)
+    batch = density.batch_shape
+    theta = parameters(name).unsqueeze(len(batch)).requires_grad_()
+    single = DENSITIES[name][0](theta)
+    wide = single.expand((2, *batch, 1)).expand((2, *batch, 5))
+    z = wide.rsample((4,))
+    assert z.shape == (4, 2, *batch, 5)
+    assert wide.mean.shape == wide.entropy().shape == wide.batch_shape
+    assert wide._tables is single._tables
+    inside = z.detach()
+    u = wide.cdf(inside).detach()
+    # The same, with the new dimension among the draws.
+    for ours, theirs, value in (
+        (wide.log_prob, density.log_prob, inside),
+        (wide.cdf, density.cdf, inside),
+        (wide.icdf, density.icdf, u),
+        (single.icdf, density.icdf, u),
+    ):
+        torch.testing.assert_close(ours(value), theirs(value.movedim(-1, 0)).movedim(0, -1))
+    weights = torch.rand_like(z)
+    (gradient,) = torch.autograd.grad((weights * z).sum(), theta, retain_graph=True)
+    slope = (weights / wide.log_prob(inside).exp()).detach()
+    (expected,) = torch.autograd.grad(-(slope * wide.cdf(inside)).sum(), theta)
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_one_event_in_pyro(name: str) -> None:
     density = make(name)
     event = density.to_event(len(density.batch_shape))
