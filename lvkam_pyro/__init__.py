@@ -9,6 +9,8 @@ import importlib
 _HOME = {
     "AmortizedGuide": "guides.amortized",
     "BSplineBasis": "kan.bspline",
+    "Basis": "kan.basis",
+    "ConstantExtrapolation": "kan.extrapolation",
     "Corrected": "evidence.rules",
     "ELBOEvidence": "evidence.elbo",
     "EmpiricalBayes": "training.objective",
@@ -23,6 +25,7 @@ _HOME = {
     "KANGenerator": "modules.generator",
     "KANLayer": "kan.layer",
     "LVKAM": "lvkam",
+    "LinearExtrapolation": "kan.extrapolation",
     "LogSpline": "distributions.logspline",
     "LogSplineMixture": "distributions.logspline_mixture",
     "MixturePrior": "modules.prior",

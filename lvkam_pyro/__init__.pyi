@@ -20,7 +20,9 @@ from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.schedule import PowerSchedule
+from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.extrapolation import ConstantExtrapolation, LinearExtrapolation
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.lvkam import LVKAM
@@ -44,6 +46,8 @@ __all__ = [
     "PCHIP",
     "AmortizedGuide",
     "BSplineBasis",
+    "Basis",
+    "ConstantExtrapolation",
     "Corrected",
     "ELBOEvidence",
     "EmpiricalBayes",
@@ -56,6 +60,7 @@ __all__ = [
     "ImportanceEvidence",
     "KANGenerator",
     "KANLayer",
+    "LinearExtrapolation",
     "LogSpline",
     "LogSplineMixture",
     "MixturePrior",

@@ -6,57 +6,111 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from lvkam_pyro.kan.extrapolation import CONSTANT, Extrapolation
+
 
 class Basis(nn.Module, ABC):
     r"""A family of univariate functions :math:`\phi_1, \dots, \phi_K` on an interval.
 
-    Outside the domain every function keeps the value of the nearest end, so its gradient there is
-    0. Values that are not a number stay so.
+    Outside the domain the functions go on as ``extrapolation`` says. Values that are not a number
+    stay so and nothing else is said about them: looking for them would make every evaluation wait
+    for the accelerator.
 
     Implementing a basis:
 
-    - Inherit from ``Basis`` and call ``super().__init__(domain)``.
-    - Define the attributes ``num_functions`` and ``degree`` (the degree of the polynomial pieces).
-    - Define ``breakpoints``, ``(G+1,)``: between two neighbours every function is smooth.
-    - Define ``forward(z)``, which takes ``z`` of shape ``(...)`` to values of shape ``(..., K)``.
-    - Where only a few functions differ from 0 at any point, override ``nonzero``.
+    - Inherit from ``Basis`` and call ``super().__init__(domain, extrapolation=...)``.
+    - Define the attribute ``num_functions``.
+    - Define ``breakpoints``, ``(G+1,)``: between two neighbours every function is smooth enough
+      for a composite quadrature. A basis with knots of its own for each of ``I`` inputs has
+      breakpoints ``(I, G+1)``, and takes points of shape ``(..., I)`` only. In every row the
+      first and last are the ends of the domain.
+    - Define ``nonzero_inside``, the functions at points inside the domain, and
+      ``slopes_at_ends``, their derivatives at its ends.
 
     Args:
         domain: The ends of the interval, ``low < high``, both finite.
+        extrapolation: How the functions go on outside, ``ConstantExtrapolation()`` by default.
 
     Raises:
         ValueError: If the domain is not an interval.
+        TypeError: If the extrapolation is of the wrong type.
+
+    Example:
+        >>> from lvkam_pyro.kan.bspline import BSplineBasis
+        >>> isinstance(BSplineBasis(), Basis)
+        True
     """
 
     num_functions: int
-    degree: int
 
-    def __init__(self, domain: tuple[float, float]) -> None:
+    def __init__(
+        self, domain: tuple[float, float], *, extrapolation: Extrapolation = CONSTANT
+    ) -> None:
         super().__init__()
         low, high = domain
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(
                 f"Expected a domain (low, high) of finite numbers with low < high, got {domain}."
             )
+        self._check_extrapolation(extrapolation)
         self.domain = (float(low), float(high))
+        self.extrapolation = extrapolation
 
     @property
     @abstractmethod
     def breakpoints(self) -> Tensor:
-        """The ends of the cells, ``(G+1,)``, in increasing order from ``low`` to ``high``."""
+        """The ends of the cells, ``(G+1,)`` or ``(I, G+1)``, increasing from low to high end."""
 
     @abstractmethod
-    def forward(self, z: Tensor) -> Tensor:
-        """All functions at ``z`` of shape ``(...)``: ``(..., K)``."""
-
-    def nonzero(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The functions that may differ from 0 at ``z``: here all of them.
+    def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """``nonzero`` at points inside the domain: what a basis defines.
 
         Args:
-            z: Points of shape ``(...)``.
+            z: Points of shape ``(...)``, inside the domain up to rounding, or NaN.
 
         Returns:
             The numbers of the functions and their values, both of shape ``(..., L)``.
         """
-        values = self(z)
-        return torch.arange(self.num_functions, device=z.device).expand_as(values), values
+
+    @abstractmethod
+    def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
+        """The derivatives at the ends, inside the domain: what a basis defines.
+
+        Args:
+            dtype: The precision of the result, whatever that of the basis.
+
+        Returns:
+            The derivatives of the functions that ``nonzero_inside`` lists at the low and the high
+            end, ``(2, L)``; ``(2, I, L)`` for a basis with knots for each input.
+        """
+
+    def nonzero(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The functions that may differ from 0 at ``z``.
+
+        Args:
+            z: Points of shape ``(...)``; ``(..., I)`` for a basis with knots for each input.
+
+        Returns:
+            The numbers of the functions, increasing, and their values, both of shape
+            ``(..., L)``.
+        """
+        return self.extrapolation(self, z)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """All functions at ``z`` of shape ``(...)``: ``(..., K)``."""
+        numbers, values = self.nonzero(z)
+        if values.shape[-1] == self.num_functions:
+            return values
+        return values.new_zeros(*z.shape, self.num_functions).scatter(-1, numbers, values)
+
+    def _check_extrapolation(self, extrapolation: object) -> None:
+        if not isinstance(extrapolation, Extrapolation):
+            raise TypeError(
+                "Expected an extrapolation such as ConstantExtrapolation() or "
+                f"LinearExtrapolation(), got {extrapolation!r}."
+            )
+
+    def _describe_domain(self) -> str:
+        """What ``extra_repr`` ends with: the domain, and the extrapolation where not constant."""
+        other = "" if self.extrapolation == CONSTANT else f", extrapolation={self.extrapolation}"
+        return f"domain={self.domain}{other}"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.extrapolation import CONSTANT, Extrapolation
 
 MAX_DEGREE = 5
 
@@ -26,10 +27,12 @@ class BSplineBasis(Basis):
     Args:
         grid_size: The number of cells :math:`G`.
         degree: The degree :math:`d`, 0 to 5.
-        domain: The ends of the grid. Outside it a spline keeps the value of the nearest end.
+        domain: The ends of the grid.
+        extrapolation: How the functions go on outside, ``ConstantExtrapolation()`` by default.
 
     Raises:
         ValueError: If an argument is out of range.
+        TypeError: If the extrapolation is of the wrong type.
 
     References:
         de Boor, C. (1978). A Practical Guide to Splines, chapter IX.
@@ -44,9 +47,14 @@ class BSplineBasis(Basis):
     _scaled_polynomials: Tensor
 
     def __init__(
-        self, *, grid_size: int = 5, degree: int = 3, domain: tuple[float, float] = (0.0, 1.0)
+        self,
+        *,
+        grid_size: int = 5,
+        degree: int = 3,
+        domain: tuple[float, float] = (0.0, 1.0),
+        extrapolation: Extrapolation = CONSTANT,
     ) -> None:
-        super().__init__(domain)
+        super().__init__(domain, extrapolation=extrapolation)
         if grid_size < 1 or grid_size != int(grid_size):
             raise ValueError(f"Expected a grid_size of at least one whole cell, got {grid_size}.")
         if degree not in range(MAX_DEGREE + 1):
@@ -65,29 +73,33 @@ class BSplineBasis(Basis):
             *self.domain, self.grid_size + 1, dtype=like.dtype, device=like.device
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        """All functions at ``z`` of shape ``(...)``: ``(..., K)``."""
-        index, values = self.nonzero(z)
-        return values.new_zeros(*z.shape, self.num_functions).scatter(-1, index, values)
-
-    def nonzero(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The numbers and values, both ``(..., degree+1)``, of the functions that are not 0."""
         cell, values = self.local(z)
         return cell.unsqueeze(-1) + torch.arange(self.degree + 1, device=z.device), values
+
+    def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
+        """The derivatives of the first and the last ``degree+1`` functions: ``(2, degree+1)``."""
+        low, high = self.domain
+        polynomials = self._polynomials(dtype)
+        powers = torch.arange(self.degree + 1, dtype=dtype, device=polynomials.device)
+        # At t = 0 only the linear term has a slope; a sum, because degree 0 has no such term.
+        slopes = torch.stack([polynomials[:, 1:2].sum(-1), polynomials @ powers])
+        return slopes * (self.grid_size / (high - low))
 
     def local(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""The cell of each point and the functions that are not 0 there.
 
         Args:
-            z: Points of shape ``(...)``.
+            z: Points of the domain of shape ``(...)``.
 
         Returns:
             The cells :math:`g`, integers of shape ``(...)``, and the values
             :math:`\phi_{g+j}(z), j = 0, \dots, d`, of shape ``(..., degree+1)``.
         """
         low, high = self.domain
-        position = ((z - low) * (self.grid_size / (high - low))).clamp(0, self.grid_size)
-        # The integer is clamped too: the conversion of a NaN may give any number.
+        position = (z - low) * (self.grid_size / (high - low))
+        # The right end belongs to the last cell, and the conversion of a NaN may give any number.
         cell = position.detach().long().clamp(0, self.grid_size - 1)
         return cell, self._evaluate_in_cell(position - cell.to(position.dtype))
 
@@ -133,7 +145,7 @@ class BSplineBasis(Basis):
 
     def extra_repr(self) -> str:
         """The arguments that make this basis."""
-        return f"grid_size={self.grid_size}, degree={self.degree}, domain={self.domain}"
+        return f"grid_size={self.grid_size}, degree={self.degree}, {self._describe_domain()}"
 
 
 def scaled_cell_polynomials(degree: int) -> list[list[int]]:

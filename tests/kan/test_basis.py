@@ -11,11 +11,24 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.extrapolation import (
+    ConstantExtrapolation,
+    Extrapolation,
+    LinearExtrapolation,
+)
 from tests.kan.bases import BASES
 
 all_bases = pytest.mark.parametrize(
     "basis", [pytest.param(b, id=name) for name, b in BASES.items()]
 )
+
+EXTRAPOLATIONS = [ConstantExtrapolation(), LinearExtrapolation()]
+
+
+def replace_extrapolation(basis: Basis, extrapolation: Extrapolation) -> Basis:
+    twin = copy.deepcopy(basis)
+    twin.extrapolation = extrapolation
+    return twin
 
 
 def inside(basis: Basis, *shape: int) -> Tensor:
@@ -41,12 +54,37 @@ def test_breakpoints_cut_the_domain(basis: Basis) -> None:
 
 @all_bases
 def test_continues_with_the_values_at_the_ends(basis: Basis) -> None:
+    constant = replace_extrapolation(basis, ConstantExtrapolation())
     low, high = basis.domain
     outside = torch.tensor([low - 7.0, -torch.inf, high + 1e-3, torch.inf], requires_grad=True)
-    values = basis(outside)
-    torch.testing.assert_close(values, basis(torch.tensor([low, low, high, high])))
+    values = constant(outside)
+    torch.testing.assert_close(values, constant(torch.tensor([low, low, high, high])))
     (gradient,) = torch.autograd.grad(values.square().sum(), outside)
     assert not gradient.any()
+
+
+@all_bases
+def test_continues_along_the_tangents_at_the_ends(basis: Basis) -> None:
+    linear = replace_extrapolation(basis, LinearExtrapolation())
+    ends = torch.tensor(basis.domain, dtype=torch.float64)
+    steps = torch.tensor([[-7.0, 1e-3], [-0.1, 400.0]], dtype=torch.float64)
+    slopes = vmap(jacrev(basis))(ends)
+    torch.testing.assert_close(linear(ends + steps), basis(ends) + steps.unsqueeze(-1) * slopes)
+    outside = (ends + steps).flatten().requires_grad_()
+    torch.testing.assert_close(vmap(jacrev(linear))(outside), slopes.repeat(2, 1))
+    assert torch.autograd.gradcheck(linear, outside)
+    assert torch.autograd.gradgradcheck(linear, outside)
+
+
+@all_bases
+@pytest.mark.parametrize("extrapolation", EXTRAPOLATIONS)
+def test_extrapolation_changes_nothing_inside(basis: Basis, extrapolation: Extrapolation) -> None:
+    z = torch.cat([inside(basis, 20), torch.tensor(basis.domain)]).requires_grad_()
+    expected, values = basis(z), replace_extrapolation(basis, extrapolation)(z)
+    assert torch.equal(values, expected)
+    weights = torch.randn_like(values)
+    gradients = [torch.autograd.grad(v, z, weights)[0] for v in (values, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 @all_bases
