@@ -25,6 +25,8 @@ from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.extrapolation import ConstantExtrapolation, LinearExtrapolation
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.pruning import Pruning, importance, prune
+from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
@@ -38,6 +40,7 @@ from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.pca import PCAStart
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.smoothness import Smoothness
+from lvkam_pyro.training.sparsity import Sparsity
 
 __version__: str
 __all__ = [
@@ -72,19 +75,25 @@ __all__ = [
     "PowerSchedule",
     "PriorGuide",
     "ProductPrior",
+    "Pruning",
     "QuadratureNodes",
     "Recipe",
     "Smoothness",
+    "Sparsity",
     "SteppingStone",
     "ThermodynamicIntegration",
     "Trapezoid",
     "Verdict",
     "compare_evidence",
     "draw_particles",
+    "edge_entropy",
+    "edge_l1",
     "fit",
+    "importance",
     "plot_loss",
     "plot_prior_densities",
     "plot_samples",
     "plot_thermodynamic_curve",
+    "prune",
     "to_arviz",
 ]

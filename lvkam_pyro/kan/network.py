@@ -1,6 +1,6 @@
 """KAN layers in sequence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -68,6 +68,42 @@ class KAN(nn.Module):
         for layer in others:
             values = layer(squash(values, layer.domain))
         return values
+
+
+def walk(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]]:
+    """The layers in turn, each with the inputs that it gets.
+
+    They are computed one layer at a time: what is done to a layer before the next one is asked for
+    shows in the inputs of the next.
+
+    Args:
+        network: A network, or one layer.
+        z: The network's inputs, of shape ``(..., I)``.
+
+    Yields:
+        A layer and its inputs.
+
+    Example:
+        >>> [inputs.shape for _, inputs in walk(KAN([3, 5, 2]), torch.rand(10, 3))]
+        [torch.Size([10, 3]), torch.Size([10, 5])]
+    """
+    first, *others = layers_of(network)
+    yield first, z
+    for previous, layer in pairwise([first, *others]):
+        z = squash(previous(z), layer.domain)
+        yield layer, z
+
+
+def layers_of(network: KAN | KANLayer) -> list[KANLayer]:
+    """The layers of a network, from the inputs to the outputs; a layer by itself is the only one.
+
+    Example:
+        >>> len(layers_of(KAN([3, 5, 2])))
+        2
+    """
+    if isinstance(network, KANLayer):
+        return [network]
+    return list(cast("Iterable[KANLayer]", network.layers))
 
 
 def squash(values: Tensor, domain: tuple[float, float]) -> Tensor:

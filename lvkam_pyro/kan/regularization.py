@@ -1,8 +1,11 @@
-"""How rough the functions of a layer are, as a penalty to train against."""
+"""What a function costs: its roughness, its size, and how many functions share an output."""
 
+import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.samples import check_samples
 
 
 def roughness(layer: KANLayer) -> Tensor:
@@ -25,7 +28,6 @@ def roughness(layer: KANLayer) -> Tensor:
         equation 5. https://doi.org/10.1214/ss/1038425655
 
     Example:
-        >>> import torch
         >>> layer = KANLayer(1, 1, base_activation=None)
         >>> with torch.no_grad():
         ...     layer.coefficients.copy_(torch.arange(8.0).view(1, 8, 1)).shape
@@ -34,3 +36,108 @@ def roughness(layer: KANLayer) -> Tensor:
         0.0
     """
     return layer.spline_coefficients.diff(dim=-1).diff(dim=-1).square().sum()
+
+
+def edge_magnitudes(layer: KANLayer, samples: Tensor | None = None) -> Tensor:
+    r"""How large each function of a layer is.
+
+    .. math:: |f_{oi}|_1 = \frac{1}{S} \sum_{s=1}^{S} |f_{oi}(z_{si})|
+              \qquad\text{or, without samples,}\qquad
+              m_{oi} \Big( |w_{oi}| + \frac{1}{K} \sum_{k=1}^{K} |c_{oik}| \Big).
+
+    The form with samples is equation 2.17 of [1]; the other one is cheap, and of the same order
+    for B-splines, whose coefficients lie near the function.
+
+    Args:
+        layer: The layer.
+        samples: Inputs of the layer, of shape ``(..., I)``.
+
+    Returns:
+        The magnitudes, ``(I, O)``, differentiable.
+
+    Raises:
+        ValueError: If the samples do not fit, see `check_samples`.
+
+    References:
+        [1] Liu, Z. et al. (2024). KAN: Kolmogorov-Arnold Networks. https://arxiv.org/abs/2404.19756
+
+    Example:
+        >>> layer = KANLayer(3, 2)
+        >>> edge_magnitudes(layer).shape, edge_magnitudes(layer, torch.rand(10, 3)).shape
+        (torch.Size([3, 2]), torch.Size([3, 2]))
+    """
+    if samples is None:
+        spline, base = layer.coefficients.abs().tensor_split([layer.basis.num_functions], dim=1)
+        return layer.mask * (spline.mean(1) + base.sum(1))
+    return layer.unsummed(check_samples(layer, samples)).abs().mean(0)
+
+
+def edge_l1(network: KAN | KANLayer, samples: Tensor | None = None) -> Tensor:
+    r"""The sum of the magnitudes of all functions: with a small one, few functions matter.
+
+    .. math:: \sum_{layers} \sum_{o,i} |f_{oi}|_1
+
+    Args:
+        network: A network or a layer.
+        samples: Inputs of the network, ``(..., I)``, for magnitudes over samples; without them
+            those of the coefficients. See `edge_magnitudes`.
+
+    Returns:
+        A differentiable scalar, in units of the outputs.
+
+    Raises:
+        ValueError: If the samples do not fit.
+
+    References:
+        Liu, Z. et al. (2024). KAN: Kolmogorov-Arnold Networks, equation 2.18.
+        https://arxiv.org/abs/2404.19756
+
+    Example:
+        >>> network = KAN([3, 5, 2])
+        >>> bool(edge_l1(network, torch.rand(10, 3)) > 0)
+        True
+    """
+    return torch.stack([edges.sum() for edges in _all_magnitudes(network, samples)]).sum()
+
+
+def edge_entropy(network: KAN | KANLayer, samples: Tensor | None = None) -> Tensor:
+    r"""How evenly the functions of each layer share its magnitude.
+
+    .. math:: \sum_{layers} - \sum_{o,i} p_{oi} \log p_{oi}, \qquad
+              p_{oi} = \frac{|f_{oi}|_1}{\sum_{o',i'} |f_{o'i'}|_1}
+
+    It is 0 where one function of a layer has all, and :math:`\log(I O)` where all have the same.
+
+    Args:
+        network: A network or a layer.
+        samples: As for `edge_l1`.
+
+    Returns:
+        A differentiable scalar in nats; a layer whose functions are all 0 counts 0.
+
+    Raises:
+        ValueError: If the samples do not fit.
+
+    References:
+        Liu, Z. et al. (2024). KAN: Kolmogorov-Arnold Networks, equation 2.19.
+        https://arxiv.org/abs/2404.19756
+
+    Example:
+        >>> layer = KANLayer(2, 2)
+        >>> layer.set_mask(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+        >>> edge_entropy(layer).item()
+        0.0
+    """
+    return torch.stack([_entropy(edges) for edges in _all_magnitudes(network, samples)]).sum()
+
+
+def _all_magnitudes(network: KAN | KANLayer, samples: Tensor | None) -> list[Tensor]:
+    if samples is None:
+        return [edge_magnitudes(layer) for layer in layers_of(network)]
+    return [edge_magnitudes(layer, inputs) for layer, inputs in walk(network, samples)]
+
+
+def _entropy(magnitudes: Tensor) -> Tensor:
+    share = magnitudes / magnitudes.sum().clamp(min=torch.finfo(magnitudes.dtype).tiny)
+    # A share of 0 counts 0, as a share of 1 does, but its gradient would be infinite.
+    return torch.special.entr(share.where(share > 0, 1.0)).sum()

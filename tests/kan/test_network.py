@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.network import KAN, squash
+from lvkam_pyro.kan.network import KAN, layers_of, squash, walk
 
 
 def test_one_layer_is_the_layer() -> None:
@@ -65,3 +65,21 @@ def test_refuses_wrong_widths(widths: list[int], match: str) -> None:
 def test_refuses_wrong_inputs() -> None:
     with pytest.raises(ValueError, match=r"\(\.\.\., 3\), got \(5, 2\)"):
         KAN([3, 2])(torch.rand(5, 2))
+
+
+@pytest.mark.parametrize("widths", [[3, 2], [3, 4, 2], [3, 4, 5, 2]])
+def test_walk_takes_the_forward_pass_layer_by_layer(widths: list[int]) -> None:
+    network, z = KAN(widths), torch.rand(6, 3)
+    *_, (last, inputs) = walk(network, z)
+    assert torch.equal(last(inputs), network(z))
+    assert [layer for layer, _ in walk(network, z)] == layers_of(network) == list(network.layers)
+
+
+def test_walk_sees_what_was_done_to_the_layer_before() -> None:
+    network, z = KAN([3, 4, 2]), torch.rand(6, 3)
+    for layer, inputs in walk(network, z):
+        if layer is network.layers[1]:
+            # Functions that are 0 give tanh(0): the middle of the domain.
+            assert torch.equal(inputs, torch.full((6, 4), 0.5))
+        with torch.no_grad():
+            layer.coefficients.zero_()

@@ -1,0 +1,59 @@
+"""A regulariser of generators: few functions."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparsity:
+    r"""Penalty on every KAN of a model, such as its generator, that leaves few functions large.
+
+    .. math:: \sum_{layers} \Big( \lambda_1 \sum_{o,i} |f_{oi}|_1
+              + \lambda_H H\big( |f_{oi}|_1 / \textstyle\sum |f|_1 \big) \Big)
+
+    in nats, with the magnitudes that `edge_magnitudes` reads off the coefficients and their
+    entropy H. `prune` then switches the small functions off. The functions of a prior are not
+    touched, nor is a model without a KAN. To add it to another regulariser, give the recipe
+    ``regularizer=lambda model: smoothness(model) + sparsity(model)``.
+
+    Arguments:
+        l1: The factor :math:`\lambda_1`, in nats per unit of the generator's outputs.
+        entropy: The factor :math:`\lambda_H`.
+
+    Raises:
+        ValueError: If a factor is negative or not finite.
+
+    References:
+        Liu, Z. et al. (2024). KAN: Kolmogorov-Arnold Networks, equation 2.20, with its
+        :math:`\lambda \mu_1` and :math:`\lambda \mu_2`. https://arxiv.org/abs/2404.19756
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> bool(Sparsity(l1=1.0, entropy=2.0)(model) > 0)
+        True
+    """
+
+    l1: float = 1.0
+    entropy: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, factor in (("l1", self.l1), ("entropy", self.entropy)):
+            if not 0 <= factor < math.inf:
+                raise ValueError(f"Expected {name} of at least 0 and finite, got {factor}.")
+
+    def __call__(self, model: object) -> Tensor:
+        """The penalty of a model, a scalar in nats."""
+        modules = model.modules() if isinstance(model, nn.Module) else ()
+        terms = [
+            self.l1 * edge_l1(network) + self.entropy * edge_entropy(network)
+            for network in modules
+            if isinstance(network, KAN)
+        ]
+        return torch.stack(terms).sum() if terms else torch.zeros(())
