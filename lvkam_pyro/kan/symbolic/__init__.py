@@ -1,0 +1,1 @@
+"""Learned functions as formulas that can be read, printed and trained on."""

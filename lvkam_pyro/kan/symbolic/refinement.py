@@ -1,0 +1,147 @@
+"""The inner constants of many formulas at once, by Gauss-Newton on the projected residual."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.search import Family, centre, evaluate
+
+_FIRST_DAMPING, _MAX_DAMPING = 1e-2, 1e10
+_MIN_RELATIVE_DECLINE = 1e-9
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Inner constants of several families of formulas for `E` functions.
+
+    Args:
+        families: The family of each row, those of one form side by side.
+        a: Scales of shape `(C, E)`.
+        b: Shifts of shape `(C, E)`.
+    """
+
+    families: Sequence[Family]
+    a: Tensor
+    b: Tensor
+
+    def forms(self) -> Iterator[tuple[SymbolicForm, int]]:
+        """Each form and the number of rows that it has."""
+        for form, rows in groupby(self.families, key=lambda family: family.form):
+            yield form, len(list(rows))
+
+    def evaluate(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The forms and their derivatives at `a z + b`, for points `(M,)`: both `(C, E, M)`."""
+        with torch.enable_grad():
+            x = (self.a.unsqueeze(-1) * z + self.b.unsqueeze(-1)).requires_grad_()
+            forms, counts = zip(*self.forms(), strict=True)
+            parts = zip(forms, x.split(counts), strict=True)
+            values = torch.cat([evaluate(form, part) for form, part in parts])
+            (slopes,) = torch.autograd.grad(values.sum(), x)
+        return values.detach(), slopes
+
+
+class Projection(NamedTuple):
+    """A least-squares fit of `y` by `c g(a z + b) + d`, and how its residual changes with `a, b`.
+
+    All have the shape `(C, E)`, the gradient and the Hessian in front `(2,)` and `(3,)`.
+    """
+
+    loss: Tensor
+    c: Tensor
+    d: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+
+def project(candidates: Candidates, z: Tensor, y: Tensor) -> Projection:
+    r"""Fits the outer constants and linearises what is left in the inner ones.
+
+    With :math:`P` the projection orthogonal to :math:`1` and :math:`g`, the residual is
+    :math:`P y`, and its derivative in :math:`(a, b)` is :math:`-c \, P \, (g' z, g')` up to a term
+    that vanishes with the residual.
+
+    Args:
+        candidates: The inner constants.
+        z: Points `(M,)`.
+        y: Values `(E, M)`, centred.
+
+    Returns:
+        The loss, a sum of squares, is infinite where the formula cannot be evaluated.
+
+    References:
+        Golub, G. and Pereyra, V. (2003). Separable nonlinear least squares: the variable
+        projection method and its applications, section 3 (Kaufman's variant).
+        https://doi.org/10.1088/0266-5611/19/2/201
+    """
+    values, slopes = candidates.evaluate(z)
+    centred, variance = centre(values)
+    c = (centred * y).sum(-1) / variance
+    residual = y - c.unsqueeze(-1) * centred
+    loss = residual.square().sum(-1).nan_to_num(nan=torch.inf)
+    in_a, in_b = (_remove(centred, variance, part) for part in (slopes * z, slopes))
+    gradient = torch.stack([(in_a * residual).sum(-1), (in_b * residual).sum(-1)])
+    squares = in_a.square(), in_a * in_b, in_b.square()
+    hessian = torch.stack([square.sum(-1) for square in squares])
+    return Projection(loss, c, -c * values.mean(-1), gradient, hessian)
+
+
+def _remove(centred: Tensor, variance: Tensor, part: Tensor) -> Tensor:
+    """What is left of a function beside a constant and another, centred one."""
+    part = part - part.mean(-1, keepdim=True)
+    along = (part * centred).sum(-1) / variance
+    return part - along.unsqueeze(-1) * centred
+
+
+def refine(candidates: Candidates, z: Tensor, y: Tensor, num_steps: int) -> Candidates:
+    """Improves the inner constants by damped Gauss-Newton steps that never raise the loss.
+
+    Args:
+        candidates: Where to start.
+        z: Points `(M,)`.
+        y: Values `(E, M)`, centred.
+        num_steps: Most steps taken; fewer where none of them helps any more.
+    """
+    free = _free(candidates)
+    state = project(candidates, z, y)
+    damping = torch.full_like(state.loss, _FIRST_DAMPING)
+    for _ in range(num_steps):
+        step = _step(state, damping, free)
+        trial = replace(candidates, a=candidates.a + step[0], b=candidates.b + step[1])
+        trial_state = project(trial, z, y)
+        better = trial_state.loss < state.loss
+        declined = better & (trial_state.loss < (1 - _MIN_RELATIVE_DECLINE) * state.loss)
+        candidates = _choose(better, trial, candidates)
+        state = Projection(*map(torch.where, [better] * 5, trial_state, state))
+        damping = torch.where(better, damping / 5, damping * 4)
+        if not (declined | (~better & (damping < _MAX_DAMPING))).any():
+            break
+    return candidates
+
+
+def _free(candidates: Candidates) -> Tensor:
+    """Which of `a, b` may move: `(2, C, 1)`."""
+    rows = [(family.has_scale, family.has_shift) for family in candidates.families]
+    return torch.tensor(rows, device=candidates.a.device).T.unsqueeze(-1)
+
+
+def _choose(first_is_better: Tensor, first: Candidates, second: Candidates) -> Candidates:
+    a = torch.where(first_is_better, first.a, second.a)
+    return replace(first, a=a, b=torch.where(first_is_better, first.b, second.b))
+
+
+def _step(state: Projection, damping: Tensor, free: Tensor) -> Tensor:
+    """The step of Levenberg and Marquardt in `(a, b)`: `(2, C, E)`; 0 where there is none."""
+    gradient = torch.where(free, state.gradient, 0.0)
+    in_a = torch.where(free[0], state.hessian[0] * (1 + damping), 1.0)
+    in_b = torch.where(free[1], state.hessian[2] * (1 + damping), 1.0)
+    mixed = torch.where(free[0] & free[1], state.hessian[1], 0.0)
+    determinant = in_a * in_b - mixed.square()
+    solution = torch.stack(
+        [in_b * gradient[0] - mixed * gradient[1], in_a * gradient[1] - mixed * gradient[0]]
+    )
+    return (solution / (determinant * state.c)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
