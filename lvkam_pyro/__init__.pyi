@@ -27,6 +27,9 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.pruning import Pruning, importance, prune
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
+from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_symbolic
+from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.formula import Formula
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
@@ -59,6 +62,7 @@ __all__ = [
     "Evidence",
     "EvidenceComparison",
     "EvidenceEstimator",
+    "Formula",
     "Hermite",
     "ImportanceEvidence",
     "KANGenerator",
@@ -81,6 +85,8 @@ __all__ = [
     "Smoothness",
     "Sparsity",
     "SteppingStone",
+    "SymbolicFit",
+    "SymbolicForm",
     "ThermodynamicIntegration",
     "Trapezoid",
     "Verdict",
@@ -89,6 +95,7 @@ __all__ = [
     "edge_entropy",
     "edge_l1",
     "fit",
+    "fit_symbolic",
     "importance",
     "plot_loss",
     "plot_prior_densities",
