@@ -3,6 +3,7 @@
 import torch
 from torch import Size, Tensor
 
+from lvkam_pyro.distributions.component import choose
 from lvkam_pyro.distributions.inversion import invert_in_panel
 from lvkam_pyro.distributions.logspline import LogSpline, horner, locate_cell
 from lvkam_pyro.distributions.mixture import EnergyMixture
@@ -30,6 +31,14 @@ class LogSplineMixture(EnergyMixture):
     """
 
     components: LogSpline
+
+    def _choose(self, index: Tensor) -> LogSpline:
+        return LogSpline(
+            choose(self.components.coefficients, index, 2),
+            self.panels,
+            self.reference,
+            validate_args=self._validate_args,
+        )
 
     def _log_potential(self, z: Tensor) -> Tensor:
         table = self._fused_coefficients()

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import torch
+from pyro.distributions import Categorical
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from lvkam_pyro.distributions.component import ComponentDensity, check_index
 from lvkam_pyro.distributions.univariate import Table, UnivariateDensity, version_of
 
 
@@ -64,6 +66,41 @@ class EnergyMixture(UnivariateDensity):
     def log_weights(self) -> Tensor:
         r"""Normalised log weights :math:`\log \alpha`, of shape `(*batch, P)`."""
         return self.logits.log_softmax(-1)
+
+    @property
+    def mixture_distribution(self) -> Categorical:
+        r"""The law of the component's number, :math:`P(c = p) = \alpha_p`, of the batch's shape."""
+        return Categorical(logits=self.logits).expand(self.batch_shape)
+
+    def component(self, index: Tensor) -> UnivariateDensity:
+        r"""The density of `z` given the number of its component, :math:`p(z \mid c) = p_c(z)`.
+
+        With a site for the number, Pyro can sum over components itself, and infer which one a
+        datum comes from: ``c = pyro.sample("c", mixture.mixture_distribution,
+        infer={"enumerate": "parallel"})``, then ``z = pyro.sample("z", mixture.component(c))``,
+        has the evidence of ``z = pyro.sample("z", mixture)``.
+
+        Arguments:
+            index: Integers from 0 to P - 1, of any shape that broadcasts with the batch.
+
+        Raises:
+            ValueError: If an index is not the number of a component, under validation.
+
+        Example:
+            >>> from lvkam_pyro.distributions.energy import EnergyDistribution
+            >>> tilt = torch.tensor([-8.0, 8.0])
+            >>> mixture = EnergyMixture(EnergyDistribution(lambda z: tilt * z))
+            >>> mixture.component(torch.tensor([[0], [1]])).mean
+            tensor([[0.1247],
+                    [0.8753]])
+        """
+        if self._validate_args:
+            check_index(index, self.logits.shape[-1])
+        chosen = self._choose(index)
+        return chosen.expand(torch.broadcast_shapes(index.shape, self.batch_shape))
+
+    def _choose(self, index: Tensor) -> UnivariateDensity:
+        return ComponentDensity(self.components, index, validate_args=self._validate_args)
 
     def _version(self) -> object:
         versions = (self.components._version(), version_of(self.logits))

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from lvkam_pyro.distributions.panels import Panels
 
-_TAIL_STRIDE = 8
+_TAIL_PIECES = 4
 
 
 class QuadratureNodes(TorchDistribution):
@@ -194,10 +194,15 @@ def _pieces(panels: Panels) -> Tensor:
     cells = panels.breakpoints.detach().double()
     # All rows of breakpoints have the same ends, hence the same tails.
     edges = panels.edges.reshape(-1, panels.edges.shape[-1])[0]
-    lower = edges[edges < cells.min()][::_TAIL_STRIDE]
-    upper = edges[edges > cells.max()][_TAIL_STRIDE - 1 :: _TAIL_STRIDE]
+    lower = _thinned(edges[edges < cells.min()])
+    upper = _thinned(edges[edges > cells.max()].flip(0)).flip(0)
     rows = cells.shape[:-1]
     return torch.cat([lower.expand(*rows, -1), cells, upper.expand(*rows, -1)], -1)
+
+
+def _thinned(tail: Tensor) -> Tensor:
+    """Up to four of the edges of a tail, evenly; the outermost, which comes first, is kept."""
+    return tail[:: max(1, -(-len(tail) // _TAIL_PIECES))]
 
 
 @functools.cache

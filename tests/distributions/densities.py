@@ -72,6 +72,14 @@ def spline_mixture_on_normal(theta: Tensor) -> LogSplineMixture:
     return LogSplineMixture(spline_on_normal(theta), weights(theta.shape[-2], theta))
 
 
+def component(theta: Tensor) -> UnivariateDensity:
+    return mixture(theta).component(torch.tensor(2))
+
+
+def spline_component(theta: Tensor) -> UnivariateDensity:
+    return spline_mixture(theta).component(torch.tensor(2))
+
+
 DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
     "tilted uniform": (tilted_uniform, (3,)),
     "wave on normal": (wave_on_normal, (3,)),
@@ -82,6 +90,8 @@ DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
     "mixture": (mixture, (3, 4)),
     "spline mixture": (spline_mixture, (3, 4, 11)),
     "spline mixture on normal": (spline_mixture_on_normal, (3, 4, 11)),
+    "component": (component, (3, 4)),
+    "component of splines": (spline_component, (3, 4, 11)),
 }
 """Name to a constructor from parameters, and the shape of these parameters."""
 
