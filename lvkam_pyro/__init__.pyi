@@ -33,7 +33,9 @@ from lvkam_pyro.kan.symbolic.formula import Formula
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.reference import LogNormalReference, NormalReference, ReferenceMeasure
 from lvkam_pyro.plots.densities import plot_prior_densities
 from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.samples import plot_samples
@@ -68,10 +70,12 @@ __all__ = [
     "KANGenerator",
     "KANLayer",
     "LinearExtrapolation",
+    "LogNormalReference",
     "LogSpline",
     "LogSplineMixture",
     "MixturePrior",
     "NormalLikelihood",
+    "NormalReference",
     "PCAStart",
     "Particles",
     "PowerPosterior",
@@ -82,6 +86,7 @@ __all__ = [
     "Pruning",
     "QuadratureNodes",
     "Recipe",
+    "ReferenceMeasure",
     "Smoothness",
     "Sparsity",
     "SteppingStone",

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.product_prior import ProductPrior
 
 
 class LVKAM(PyroModule):

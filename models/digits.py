@@ -8,7 +8,7 @@ from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.prior import MixturePrior
+from lvkam_pyro.modules.mixture_prior import MixturePrior
 
 IMAGE_SHAPE = (8, 8)
 """Rows and columns of one datum, for pictures."""

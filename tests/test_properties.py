@@ -14,7 +14,8 @@ from lvkam_pyro.distributions.factored import FactoredNormal
 from lvkam_pyro.guides.particles import draw_particles
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.programs import load_program
 
 sizes = st.integers(1, 4)

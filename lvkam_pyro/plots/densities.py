@@ -58,7 +58,7 @@ def plot_prior_densities(
         ValueError: If the draws are not of the prior's latents, or the axes are too few.
 
     Example:
-        >>> from lvkam_pyro.modules.prior import MixturePrior
+        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
         >>> axes = plot_prior_densities(MixturePrior(num_latents=3))
         >>> axes[0].get_title(), axes[0].get_ylabel()
         ('latent 1', 'density')

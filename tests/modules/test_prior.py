@@ -8,7 +8,8 @@ from torch.distributions import Normal
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.product_prior import ProductPrior
 from tests.statistics import assert_p_value
 
 

@@ -21,7 +21,8 @@ from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.prior import MixturePrior, ProductPrior
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.plots.densities import plot_prior_densities
 from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss

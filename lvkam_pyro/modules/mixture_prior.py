@@ -1,0 +1,87 @@
+"""The prior whose latents each have a mixture of energy densities."""
+
+from collections.abc import Callable
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from lvkam_pyro.distributions.logspline import LogSpline
+from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.modules.prior import EnergyPrior
+from lvkam_pyro.modules.reference import ReferenceMeasure
+
+
+class MixturePrior(EnergyPrior):
+    r"""A mixture of energy densities for each latent.
+
+    .. math:: p(z) = \prod_{q=1}^{Q} \sum_{p=1}^{P} \alpha_{qp} \,
+              \frac{e^{f_{qp}(z_q)} \, \pi_0(z_q)}{Z_{qp}}, \qquad
+              \alpha_q = \operatorname{softmax}(\text{logits}_q)
+
+    The components are normalised, so that the weights mean what they say and draws follow the
+    density that is scored.
+
+    Arguments:
+        num_latents: Number of latents `Q`.
+        num_components: Number of mixture components per latent `P`.
+        basis: Basis of the functions; its domain is the support of the latents.
+        reference: The reference measure :math:`\pi_0`, a univariate torch distribution or a
+            :class:`ReferenceMeasure` that is learned; uniform on the domain by default.
+        base_activation: Function added to each spline, none by default.
+        learn_weights: Whether the weights are learned; equal weights otherwise.
+
+    Raises:
+        ValueError: If a count is below 1 or the reference does not fit the domain.
+
+    Example:
+        >>> prior = MixturePrior(num_latents=16, num_components=4)
+        >>> prior().event_shape, prior.densities().mean.shape
+        (torch.Size([16]), torch.Size([16]))
+    """
+
+    def __init__(
+        self,
+        num_latents: int,
+        *,
+        num_components: int = 1,
+        basis: Basis | None = None,
+        reference: Distribution | ReferenceMeasure | None = None,
+        base_activation: Callable[[Tensor], Tensor] | None = None,
+        learn_weights: bool = True,
+    ) -> None:
+        super().__init__(
+            num_latents,
+            num_components=num_components,
+            basis=basis,
+            reference=reference,
+            base_activation=base_activation,
+        )
+        logits = torch.zeros(num_latents, num_components)
+        if learn_weights and num_components > 1:
+            self.logits = nn.Parameter(logits)
+        else:
+            self.register_buffer("logits", logits)
+
+    def densities(self) -> EnergyMixture:
+        """The density of each latent, of batch shape `(Q,)`: what one plots."""
+        components = self.components()
+        if isinstance(components, LogSpline):
+            return LogSplineMixture(components, self.logits)
+        return EnergyMixture(components, self.logits)
+
+    def forward(self) -> TorchDistribution:
+        """The prior of all latents, of event shape `(Q,)`."""
+        return self.densities().to_event(1)
+
+    @property
+    def combined_count(self) -> int:
+        """Number of latents in each input of the generator: one."""
+        return 1
+
+    def combine(self, z: Tensor) -> Tensor:
+        """The generator's inputs: the latents themselves."""
+        return z
