@@ -149,7 +149,10 @@ class UnivariateDensity(TorchDistribution):
         return cdf.masked_fill(value < low, 0.0).masked_fill(value > high, 1.0)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Inverse distribution function of probabilities in [0, 1], without gradient.
+        r"""Inverse distribution function of probabilities in [0, 1].
+
+        Differentiable, once, in the probabilities, :math:`dz/du = 1 / p(z)`, and in the
+        parameters: ``CumulativeDistributionTransform(density).inv`` is a reparameterisation.
 
         Raises:
             ValueError: If a probability lies outside [0, 1], under validation.
@@ -161,14 +164,21 @@ class UnivariateDensity(TorchDistribution):
             )
         self._refresh()
         with torch.no_grad():
-            return self._apply(self._quantile, value)
+            z = self._apply(self._quantile, value)
+        z = self._apply(self._with_implicit_gradient, z)
+        if not value.requires_grad:
+            return z
+        slope = self._apply(self._slope, z.detach())
+        return z + ((value - value.detach()) / slope).to(z.dtype)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Reparameterised draws, of shape `sample_shape + batch_shape`."""
         self._refresh()
         shape = self._extended_shape(Size(sample_shape))
+        draw = self._sampler or type(self)._draw
+        like = self.panels.edges.new_empty(()).expand(shape)
         with torch.no_grad():
-            z = self._apply(self._draw_like, self.panels.edges.new_empty(()).expand(shape))
+            z = self._apply(lambda each: draw(self, each.shape), like)
         return self._apply(self._with_implicit_gradient, z)
 
     def drawn_by(self, sampler: "Sampler") -> Self:
@@ -288,7 +298,6 @@ class UnivariateDensity(TorchDistribution):
         return result.expand(torch.broadcast_shapes(result.shape, self._batch_shape))
 
     def _align(self, value: Tensor) -> Tensor:
-        """`value` with the trailing shape of the parameters."""
         return value.expand(torch.broadcast_shapes(value.shape, self._parameter_shape))
 
     def _into_support(self, value: Tensor) -> Tensor:
@@ -334,9 +343,6 @@ class UnivariateDensity(TorchDistribution):
         columns = u.reshape(-1, len(inner)).T.contiguous()
         return torch.searchsorted(inner.contiguous(), columns, right=True).T.reshape(u.shape)
 
-    def _draw_like(self, like: Tensor) -> Tensor:
-        return self._draw(like.shape) if self._sampler is None else self._sampler(self, like.shape)
-
     def _draw(self, shape: Size) -> Tensor:
         """Draws without gradient, of any `shape` that ends in the parameters' shape."""
         device = self.panels.edges.device
@@ -352,8 +358,12 @@ class UnivariateDensity(TorchDistribution):
         if not (torch.is_grad_enabled() and self._table.cdf.requires_grad):
             return z
         probability = self._cdf(z)
-        density = self._log_density(z).double().exp().detach()
-        return z - ((probability - probability.detach()) / density).to(z.dtype)
+        return z - ((probability - probability.detach()) / self._slope(z)).to(z.dtype)
+
+    def _slope(self, z: Tensor) -> Tensor:
+        """The density, the slope of the distribution function; not 0, by which one divides."""
+        slope = self._log_density(z).double().exp().detach()
+        return slope.clamp(min=torch.finfo(slope.dtype).tiny)
 
 
 Sampler = Callable[[UnivariateDensity, Size], Tensor]
