@@ -30,6 +30,8 @@ from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
 from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_symbolic
 from lvkam_pyro.kan.symbolic.form import SymbolicForm
 from lvkam_pyro.kan.symbolic.formula import Formula
+from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
+from lvkam_pyro.kan.symbolic.layer_fit import LayerFit, fit_symbolic_layer
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
@@ -69,6 +71,7 @@ __all__ = [
     "ImportanceEvidence",
     "KANGenerator",
     "KANLayer",
+    "LayerFit",
     "LinearExtrapolation",
     "LogNormalReference",
     "LogSpline",
@@ -92,6 +95,7 @@ __all__ = [
     "SteppingStone",
     "SymbolicFit",
     "SymbolicForm",
+    "SymbolicLayer",
     "ThermodynamicIntegration",
     "Trapezoid",
     "Verdict",
@@ -101,6 +105,7 @@ __all__ = [
     "edge_l1",
     "fit",
     "fit_symbolic",
+    "fit_symbolic_layer",
     "importance",
     "plot_loss",
     "plot_prior_densities",
