@@ -2,10 +2,16 @@
 
 from lvkam_pyro.diagnostics.arviz import to_arviz
 from lvkam_pyro.distributions.energy import EnergyDistribution
+from lvkam_pyro.distributions.envelope import (
+    ConstantEnvelope,
+    CurvatureBound,
+    LogLinearEnvelope,
+)
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.nodes import QuadratureNodes
+from lvkam_pyro.distributions.rejection import RejectionSampler
 from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
@@ -57,8 +63,10 @@ __all__ = [
     "AmortizedGuide",
     "BSplineBasis",
     "Basis",
+    "ConstantEnvelope",
     "ConstantExtrapolation",
     "Corrected",
+    "CurvatureBound",
     "ELBOEvidence",
     "EmpiricalBayes",
     "EnergyDistribution",
@@ -73,6 +81,7 @@ __all__ = [
     "KANLayer",
     "LayerFit",
     "LinearExtrapolation",
+    "LogLinearEnvelope",
     "LogNormalReference",
     "LogSpline",
     "LogSplineMixture",
@@ -90,6 +99,7 @@ __all__ = [
     "QuadratureNodes",
     "Recipe",
     "ReferenceMeasure",
+    "RejectionSampler",
     "Smoothness",
     "Sparsity",
     "SteppingStone",

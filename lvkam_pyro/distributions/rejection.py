@@ -1,0 +1,183 @@
+"""Draws of an energy density by rejection under a true bound."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Size, Tensor
+
+from lvkam_pyro.distributions.alias import AliasTable
+from lvkam_pyro.distributions.envelope import (
+    BernsteinBound,
+    Bound,
+    ConstantEnvelope,
+    Envelope,
+    LogLinearEnvelope,
+)
+from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
+
+_LOWEST_RATE = 1e-3
+_SLACK = 1e-2
+_BLOCK = 2**17
+"""Elements that are proposed at once, few enough to stay in the cache."""
+
+
+@dataclass(frozen=True)
+class RejectionSampler:
+    r"""Draws from an energy density by acceptance and rejection, element by element.
+
+    .. math:: z \sim e^{g(z)} \pi_0(z) / A, \quad
+              \text{accepted with probability } e^{f(z) - g(z)}, \qquad g \ge f
+
+    The bound `g` is above the energy everywhere, not only at points that were tried, so the draws
+    follow the density exactly. Only refused elements are proposed again. A proposal is a piece by
+    table lookup (:class:`~lvkam_pyro.distributions.alias.AliasTable`) and a point in it; most are
+    accepted by a lower bound of the energy, without its value (Marsaglia's squeeze). Mixtures draw
+    component and piece together.
+
+    Use it by ``density.drawn_by(RejectionSampler())``: the same law with the same gradients, in
+    ``pyro.sample`` as elsewhere.
+
+    Arguments:
+        envelope: Form of the bound on a piece. Default: log-linear under a uniform reference,
+            constant under any other.
+        bound: Where the bound comes from: the polynomials of a log-spline by default, or a
+            :class:`~lvkam_pyro.distributions.envelope.CurvatureBound` for any other energy.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> slopes = torch.tensor([[[0.0, -8.0]], [[0.0, 8.0]]])  # f(t) = -8 t and 8 t
+        >>> density = lv.LogSpline(slopes, torch.tensor([0.0, 1.0]))
+        >>> sampler = RejectionSampler(lv.ConstantEnvelope(num_pieces=8))
+        >>> density.drawn_by(sampler).rsample((100,)).shape
+        torch.Size([100, 2])
+        >>> sampler.acceptance_rate(density)
+        tensor([0.6321, 0.6321])
+    """
+
+    envelope: Envelope | None = None
+    bound: Bound = field(default_factory=BernsteinBound)
+
+    def __call__(self, density: UnivariateDensity, shape: Size) -> Tensor:
+        """Independent draws of the given shape, which ends in the density's own."""
+        proposal = self._proposal(density)
+        num_rows = density._parameter_shape.numel()
+        z = proposal.log_rate.new_empty(shape.numel(), dtype=density.dtype)
+        row = torch.arange(num_rows, device=z.device)
+        row = row.repeat_interleave(shape.numel() // num_rows)
+        for start in range(0, len(row), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            z[block] = proposal.draw_until_accepted(row[block])
+        return z.view(num_rows, -1).T.reshape(shape)
+
+    def acceptance_rate(self, density: UnivariateDensity) -> Tensor:
+        """The probability that a proposal is accepted, exactly, of the density's batch shape."""
+        density._refresh()
+        rate = self._proposal(density).log_rate.exp().view(density._parameter_shape)
+        return rate.to(density.dtype).expand(density.batch_shape)
+
+    def _proposal(self, density: UnivariateDensity) -> "_Proposal":
+        """The proposals, kept beside the table of the density that they belong to."""
+        if self not in density._tables:
+            with torch.no_grad():
+                density._tables[self] = _Proposal(density, self.envelope, self.bound)
+        proposal: _Proposal = density._tables[self]
+        return proposal
+
+
+class _Proposal:
+    """What is drawn and refused, for densities flattened to `R` rows."""
+
+    def __init__(self, density: UnivariateDensity, envelope: Envelope | None, bound: Bound) -> None:
+        leaf, log_weights = _components(density)
+        if envelope is None:
+            envelope = LogLinearEnvelope() if is_flat(leaf.reference) else ConstantEnvelope()
+        self._leaf = leaf
+        self._pieces = envelope.tabulate(leaf, bound)
+        log_mass = self._pieces.log_mass
+        log_mass = log_mass + (log_weights - leaf._table.log_normalizer).reshape(-1, 1)
+        log_mass = log_mass.view(density._parameter_shape.numel(), -1)
+        self.log_rate = -log_mass.logsumexp(-1)
+        _check_rate(self.log_rate)
+        threshold, alias = AliasTable.of(log_mass.softmax(-1))
+        self._columns = AliasTable(threshold.to(density.dtype), alias)
+
+    def draw_until_accepted(self, row: Tensor) -> Tensor:
+        """A draw of each row, of the shape `(n,)` of `row`."""
+        z, accepted = self._draw(row)
+        pending = (~accepted).nonzero().squeeze(-1)
+        while len(pending):
+            z[pending], accepted = self._draw(row[pending])
+            pending = pending[~accepted]
+        return z
+
+    def _draw(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """A proposal of each row, and whether it is accepted."""
+        slot = self._columns.draw(row)
+        z, log_bound, squeeze = self._pieces.draw(slot)
+        z = self._leaf._open(z)
+        u = torch.rand_like(z)
+        accepted = u < squeeze
+        doubtful = (~accepted).nonzero().squeeze(-1)
+        component = slot[doubtful] // self._pieces.log_mass.shape[-1]
+        gap = log_bound[doubtful] - self._energy(component, z[doubtful])
+        _check_bound(gap, log_bound[doubtful])
+        accepted[doubtful] = u[doubtful] < gap.neg().exp()
+        return z, accepted
+
+    def _energy(self, row: Tensor, z: Tensor) -> Tensor:
+        shape, reference = self._leaf._parameter_shape, self._leaf.reference
+        potential = evaluate_rows(self._leaf._log_potential, row, z, shape)
+        return potential if is_flat(reference) else potential - reference.log_prob(z)
+
+
+def _components(density: UnivariateDensity) -> tuple[UnivariateDensity, Tensor]:
+    """The density's components, and their log weights; itself with weight 1, if it has none."""
+    if isinstance(density, EnergyMixture):
+        return density.components, density.log_weights.detach().double()
+    return density, density.panels.edges.new_zeros(())
+
+
+def _check_rate(log_rate: Tensor) -> None:
+    lowest = log_rate.exp().min()
+    if not lowest > _LOWEST_RATE:
+        raise ValueError(
+            f"Expected an envelope that accepts more than {_LOWEST_RATE:g} of its proposals, got "
+            f"a rate of {lowest:.2g}. Give it more pieces, as LogLinearEnvelope(num_pieces=16), a "
+            "tighter curvature, or draw by inversion, the default of every density."
+        )
+
+
+def _check_bound(gap: Tensor, log_bound: Tensor) -> None:
+    # Far above rounding: a LogSpline never comes here, a wrong curvature soon does.
+    wrong = gap < -_SLACK * (1 + log_bound.abs())
+    if wrong.any():
+        raise ValueError(
+            f"Expected an energy below its bound, got one that exceeds it by "
+            f"{-gap[wrong].min():.3g}: the curvature given is not a bound of -f'' in each cell. "
+            "Raise it, or make a cell end wherever the energy has a kink."
+        )
+
+
+def evaluate_rows(
+    function: Callable[[Tensor], Tensor], row: Tensor, z: Tensor, shape: Size
+) -> Tensor:
+    """Values of function `row[i]` at `z[i]`, by one call on a rectangle with a column for each row.
+
+    Arguments:
+        function: Takes values of shape `(..., *shape)`, elementwise.
+        row: Numbers of functions, in any order, of shape `(n,)`.
+        z: Points, of shape `(n,)`.
+        shape: The batch of functions.
+    """
+    if not len(row):
+        return z
+    count = torch.bincount(row, minlength=shape.numel())
+    order = row.argsort()
+    place = torch.empty_like(row)
+    place[order] = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row[order]]
+    # Gaps in the rectangle are filled with some point of the support.
+    columns = z[0].expand(int(count.max()), len(count)).clone()
+    columns[place, row] = z
+    return function(columns.view(-1, *shape)).view(columns.shape)[place, row]
