@@ -59,6 +59,7 @@ _HOME = {
     "ThermodynamicIntegration": "evidence.thermodynamic",
     "Trapezoid": "evidence.rules",
     "Verdict": "evidence.verdict",
+    "auto_symbolic": "kan.symbolic.network",
     "compare_evidence": "evidence.comparison",
     "draw_particles": "guides.particles",
     "edge_entropy": "kan.regularization",
@@ -73,6 +74,7 @@ _HOME = {
     "plot_thermodynamic_curve": "plots.thermodynamic",
     "prune": "kan.pruning",
     "to_arviz": "diagnostics.arviz",
+    "to_sympy": "kan.symbolic.network",
 }
 
 __version__ = "0.1.0"

@@ -38,6 +38,7 @@ from lvkam_pyro.kan.symbolic.form import SymbolicForm
 from lvkam_pyro.kan.symbolic.formula import Formula
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import LayerFit, fit_symbolic_layer
+from lvkam_pyro.kan.symbolic.network import auto_symbolic, to_sympy
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
@@ -109,6 +110,7 @@ __all__ = [
     "ThermodynamicIntegration",
     "Trapezoid",
     "Verdict",
+    "auto_symbolic",
     "compare_evidence",
     "draw_particles",
     "edge_entropy",
@@ -123,4 +125,5 @@ __all__ = [
     "plot_thermodynamic_curve",
     "prune",
     "to_arviz",
+    "to_sympy",
 ]
