@@ -28,17 +28,26 @@ from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.extrapolation import ConstantExtrapolation, LinearExtrapolation
+from lvkam_pyro.kan.chebyshev import ChebyshevBasis
+from lvkam_pyro.kan.extrapolation import (
+    AnalyticExtrapolation,
+    ConstantExtrapolation,
+    LinearExtrapolation,
+)
+from lvkam_pyro.kan.fourier import FourierBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.pruning import Pruning, importance, prune
+from lvkam_pyro.kan.rbf import RBFBasis
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
+from lvkam_pyro.kan.rswaf import RSWAFBasis
 from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_symbolic
 from lvkam_pyro.kan.symbolic.form import SymbolicForm
 from lvkam_pyro.kan.symbolic.formula import Formula
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import LayerFit, fit_symbolic_layer
 from lvkam_pyro.kan.symbolic.network import auto_symbolic, to_sympy
+from lvkam_pyro.kan.wavelet import MorletBasis
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
@@ -62,8 +71,10 @@ __all__ = [
     "LVKAM",
     "PCHIP",
     "AmortizedGuide",
+    "AnalyticExtrapolation",
     "BSplineBasis",
     "Basis",
+    "ChebyshevBasis",
     "ConstantEnvelope",
     "ConstantExtrapolation",
     "Corrected",
@@ -76,6 +87,7 @@ __all__ = [
     "EvidenceComparison",
     "EvidenceEstimator",
     "Formula",
+    "FourierBasis",
     "Hermite",
     "ImportanceEvidence",
     "KANGenerator",
@@ -87,6 +99,7 @@ __all__ = [
     "LogSpline",
     "LogSplineMixture",
     "MixturePrior",
+    "MorletBasis",
     "NormalLikelihood",
     "NormalReference",
     "PCAStart",
@@ -98,6 +111,8 @@ __all__ = [
     "ProductPrior",
     "Pruning",
     "QuadratureNodes",
+    "RBFBasis",
+    "RSWAFBasis",
     "Recipe",
     "ReferenceMeasure",
     "RejectionSampler",

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.kan.extrapolation import CONSTANT, Extrapolation
+from lvkam_pyro.kan.extrapolation import CONSTANT, AnalyticExtrapolation, Extrapolation
 
 
 class Basis(nn.Module, ABC):
@@ -18,7 +18,8 @@ class Basis(nn.Module, ABC):
 
     Implementing a basis:
 
-    - Inherit from ``Basis`` and call ``super().__init__(domain, extrapolation=...)``.
+    - Inherit from ``Basis`` and call ``super().__init__(domain, extrapolation=...)``; or from
+      ``DenseBasis``, where no function is 0 on a whole interval.
     - Define the attribute ``num_functions``.
     - Define ``breakpoints``, ``(G+1,)``: between two neighbours every function is smooth enough
       for a composite quadrature. A basis with knots of its own for each of ``I`` inputs has
@@ -26,13 +27,14 @@ class Basis(nn.Module, ABC):
       first and last are the ends of the domain.
     - Define ``nonzero_inside``, the functions at points inside the domain, and
       ``slopes_at_ends``, their derivatives at its ends.
+    - Where the formula is bounded on the whole line, set ``is_bounded_everywhere``.
 
     Args:
         domain: The ends of the interval, ``low < high``, both finite.
         extrapolation: How the functions go on outside, ``ConstantExtrapolation()`` by default.
 
     Raises:
-        ValueError: If the domain is not an interval.
+        ValueError: If the domain is not an interval, or the extrapolation is not for this basis.
         TypeError: If the extrapolation is of the wrong type.
 
     Example:
@@ -42,6 +44,7 @@ class Basis(nn.Module, ABC):
     """
 
     num_functions: int
+    is_bounded_everywhere = False
 
     def __init__(
         self, domain: tuple[float, float], *, extrapolation: Extrapolation = CONSTANT
@@ -96,6 +99,17 @@ class Basis(nn.Module, ABC):
         """
         return self.extrapolation(self, z)
 
+    def noise_to_coefficients(self) -> Tensor:
+        """The linear map from independent standard normal numbers to fresh coefficients.
+
+        Here: the least-squares fit of least norm to one number at each breakpoint.
+
+        Returns:
+            The map in float64, ``(K, M)``; ``(I, K, M)`` for a basis with knots for each input.
+        """
+        at_breakpoints = self(self.breakpoints.double().movedim(-1, 0)).movedim(0, -2)
+        return torch.linalg.pinv(at_breakpoints)
+
     def forward(self, z: Tensor) -> Tensor:
         """All functions at ``z`` of shape ``(...)``: ``(..., K)``."""
         numbers, values = self.nonzero(z)
@@ -108,6 +122,12 @@ class Basis(nn.Module, ABC):
             raise TypeError(
                 "Expected an extrapolation such as ConstantExtrapolation() or "
                 f"LinearExtrapolation(), got {extrapolation!r}."
+            )
+        if isinstance(extrapolation, AnalyticExtrapolation) and not self.is_bounded_everywhere:
+            raise ValueError(
+                "Expected a ConstantExtrapolation() or LinearExtrapolation() for a "
+                f"{type(self).__name__}, whose formula explodes outside its domain, got "
+                f"{extrapolation}."
             )
 
     def _describe_domain(self) -> str:

@@ -88,5 +88,25 @@ class LinearExtrapolation(Extrapolation):
         return numbers, torch.addcmul(values, beyond, torch.where(beyond < 0, at_low, at_high))
 
 
+@dataclass(frozen=True)
+class AnalyticExtrapolation(Extrapolation):
+    r"""The formula of the functions goes on: Fourier functions repeat, radial ones decay to 0.
+
+    For bases whose formula is bounded on the whole line only; B-splines and Chebyshev polynomials
+    refuse it, because polynomials explode outside their domain.
+
+    Example:
+        >>> from lvkam_pyro.kan.rbf import RBFBasis
+        >>> basis = RBFBasis(num_functions=2, extrapolation=AnalyticExtrapolation())
+        >>> basis(torch.tensor([1.0, 100.0]))
+        tensor([[0.6065, 1.0000],
+                [0.0000, 0.0000]])
+    """
+
+    def __call__(self, functions: Functions, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The functions by their own formula."""
+        return functions.nonzero_inside(z)
+
+
 CONSTANT = ConstantExtrapolation()
 """The default of every basis."""

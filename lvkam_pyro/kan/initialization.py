@@ -40,11 +40,14 @@ def draw_base_weights(in_features: int, out_features: int, *, mu: float, sigma: 
     return torch.randn(shape) * scale / math.sqrt(in_features)
 
 
-def fit_noise(basis: Basis, in_features: int, out_features: int, *, noise: float) -> Tensor:
-    r"""Draws coefficients whose functions are small noise at the grid points.
+def draw_noise(basis: Basis, in_features: int, out_features: int, *, noise: float) -> Tensor:
+    r"""Draws coefficients whose functions are small noise.
 
-    The least-squares fit of least norm to independent :math:`N(0, \text{noise}^2 / I)` values at
-    the breakpoints, so that a sum over the inputs has standard deviation ``noise`` there.
+    Each basis maps independent normal numbers to coefficients in its own way: B-splines by the
+    least-squares fit to noise at the breakpoints, Fourier and Chebyshev functions by scales that
+    fall as :math:`1/k^2`, others with one scale. All are then scaled to one size: over the
+    breakpoints of an input, a function has a variance of :math:`\text{noise}^2 / I` on average,
+    so that a sum over the inputs has the standard deviation ``noise``.
 
     Args:
         basis: The basis of :math:`K` functions.
@@ -57,10 +60,13 @@ def fit_noise(basis: Basis, in_features: int, out_features: int, *, noise: float
 
     Example:
         >>> from lvkam_pyro.kan.bspline import BSplineBasis
-        >>> fit_noise(BSplineBasis(grid_size=4), 3, 2, noise=0.1).shape
+        >>> draw_noise(BSplineBasis(grid_size=4), 3, 2, noise=0.1).shape
         torch.Size([3, 7, 2])
     """
-    values = torch.randn(in_features, len(basis.breakpoints), out_features)
     with torch.no_grad():
-        fit: Tensor = torch.linalg.pinv(basis(basis.breakpoints.double()))
-    return fit.to(values) @ values * (noise / math.sqrt(in_features))
+        mapping = basis.noise_to_coefficients()
+        at_breakpoints = basis(basis.breakpoints.double().movedim(-1, 0)).movedim(0, -2) @ mapping
+    variance = at_breakpoints.square().sum(-1).mean(-1)
+    scaled = mapping / variance.sqrt()[..., None, None]
+    values = torch.randn(in_features, mapping.shape[-1], out_features)
+    return scaled.to(values) @ values * (noise / math.sqrt(in_features))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.initialization import draw_base_weights, fit_noise
+from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -38,7 +38,7 @@ class KANLayer(nn.Module):
         base_activation: An elementwise function of a tensor, or None for :math:`b = 0`.
         mu: The mean of the base weights' scale, see ``draw_base_weights``.
         sigma: The spread of the base weights' scale, see ``draw_base_weights``.
-        noise: The standard deviation of the basis' part of an output, see ``fit_noise``.
+        noise: The standard deviation of the basis' part of an output, see ``draw_noise``.
 
     Raises:
         ValueError: If a number of features is below 1.
@@ -83,7 +83,7 @@ class KANLayer(nn.Module):
 
     def _draw_coefficients(self, mu: float, sigma: float, noise: float) -> Tensor:
         shape = self.in_features, self.out_features
-        spline = fit_noise(self.basis, *shape, noise=noise)
+        spline = draw_noise(self.basis, *shape, noise=noise)
         if self.base_activation is None:
             return spline
         return torch.cat([spline, draw_base_weights(*shape, mu=mu, sigma=sigma).unsqueeze(1)], 1)
