@@ -23,8 +23,9 @@ class KANLayer(nn.Module):
     Three forms are offered, each at its own cost: ``layer(z)`` sums over the inputs, ``unsummed``
     keeps them apart, and ``selected`` evaluates one chosen output for each input.
 
-    Outside the domain of the basis the spline part keeps the value of the nearest end, while the
-    base activation goes on.
+    Outside the domain of the basis its functions go on as its extrapolation says, by default with
+    the value of the nearest end, while the base activation goes on by itself. An input that is
+    not a number makes the outputs that it enters not a number, and no others.
 
     Attributes:
         coefficients: The only parameter, ``(I, K+1, O)``: the basis' coefficients

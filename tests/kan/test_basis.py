@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,12 +13,19 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.chebyshev import ChebyshevBasis
 from lvkam_pyro.kan.extrapolation import (
+    AnalyticExtrapolation,
     ConstantExtrapolation,
     Extrapolation,
     LinearExtrapolation,
 )
-from tests.kan.bases import BASES
+from lvkam_pyro.kan.fourier import FourierBasis
+from lvkam_pyro.kan.rbf import RBFBasis
+from lvkam_pyro.kan.rswaf import RSWAFBasis
+from lvkam_pyro.kan.wavelet import MorletBasis
+from tests.kan.bases import BASES, extrapolated
 
 all_bases = pytest.mark.parametrize(
     "basis", [pytest.param(b, id=name) for name, b in BASES.items()]
@@ -25,15 +34,22 @@ all_bases = pytest.mark.parametrize(
 EXTRAPOLATIONS = [ConstantExtrapolation(), LinearExtrapolation()]
 
 
-def replace_extrapolation(basis: Basis, extrapolation: Extrapolation) -> Basis:
-    twin = copy.deepcopy(basis)
-    twin.extrapolation = extrapolation
-    return twin
-
-
 def inside(basis: Basis, *shape: int) -> Tensor:
     low, high = basis.domain
     return low + (high - low) * torch.rand(shape, dtype=torch.float64)
+
+
+def panels(edges: Tensor, count: int) -> Tensor:
+    """Every cell cut into equal parts: (G * count + 1,)."""
+    parts = edges[:-1, None] + edges.diff()[:, None] * torch.arange(count).double() / count
+    return torch.cat([parts.flatten(), edges[-1:]])
+
+
+def gram(basis: Basis, edges: Tensor, nodes: Tensor, weights: Tensor) -> Tensor:
+    """The inner products of all functions, (K, K)."""
+    half = edges.diff()[:, None] / 2
+    values = basis((edges[:-1, None] + half * (1 + nodes)).flatten()).detach()
+    return values.T @ ((half * weights).flatten()[:, None] * values)
 
 
 @all_bases
@@ -53,8 +69,18 @@ def test_breakpoints_cut_the_domain(basis: Basis) -> None:
 
 
 @all_bases
+def test_breakpoints_suffice_for_quadrature(basis: Basis) -> None:
+    """Five Gauss-Legendre nodes a cell integrate every function and every product of two."""
+    basis = copy.deepcopy(basis).double()
+    edges = basis.breakpoints
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(6))
+    coarse, fine = (gram(basis, panels(edges, count), nodes, weights) for count in (1, 40))
+    torch.testing.assert_close(coarse, fine, rtol=0, atol=1e-5 * float(edges[-1] - edges[0]))
+
+
+@all_bases
 def test_continues_with_the_values_at_the_ends(basis: Basis) -> None:
-    constant = replace_extrapolation(basis, ConstantExtrapolation())
+    constant = extrapolated(basis, ConstantExtrapolation())
     low, high = basis.domain
     outside = torch.tensor([low - 7.0, -torch.inf, high + 1e-3, torch.inf], requires_grad=True)
     values = constant(outside)
@@ -65,7 +91,7 @@ def test_continues_with_the_values_at_the_ends(basis: Basis) -> None:
 
 @all_bases
 def test_continues_along_the_tangents_at_the_ends(basis: Basis) -> None:
-    linear = replace_extrapolation(basis, LinearExtrapolation())
+    linear = extrapolated(basis, LinearExtrapolation())
     ends = torch.tensor(basis.domain, dtype=torch.float64)
     steps = torch.tensor([[-7.0, 1e-3], [-0.1, 400.0]], dtype=torch.float64)
     slopes = vmap(jacrev(basis))(ends)
@@ -80,7 +106,7 @@ def test_continues_along_the_tangents_at_the_ends(basis: Basis) -> None:
 @pytest.mark.parametrize("extrapolation", EXTRAPOLATIONS)
 def test_extrapolation_changes_nothing_inside(basis: Basis, extrapolation: Extrapolation) -> None:
     z = torch.cat([inside(basis, 20), torch.tensor(basis.domain)]).requires_grad_()
-    expected, values = basis(z), replace_extrapolation(basis, extrapolation)(z)
+    expected, values = basis(z), extrapolated(basis, extrapolation)(z)
     assert torch.equal(values, expected)
     weights = torch.randn_like(values)
     gradients = [torch.autograd.grad(v, z, weights)[0] for v in (values, expected)]
@@ -88,8 +114,17 @@ def test_extrapolation_changes_nothing_inside(basis: Basis, extrapolation: Extra
 
 
 @all_bases
-def test_nan_stays_nan(basis: Basis) -> None:
-    assert basis(torch.tensor([torch.nan])).isnan().any()
+@pytest.mark.parametrize("extrapolation", EXTRAPOLATIONS)
+def test_nan_stays_nan_and_touches_no_other_point(
+    basis: Basis, extrapolation: Extrapolation
+) -> None:
+    functions = extrapolated(basis, extrapolation)
+    z = inside(basis, 3)
+    z[1] = torch.nan
+    numbers, values = functions.nonzero(z)
+    assert values[1].isnan().all()
+    assert ((numbers >= 0) & (numbers < basis.num_functions)).all()
+    assert torch.equal(functions(z)[::2], functions(z[::2]))
 
 
 @all_bases
@@ -125,8 +160,71 @@ def test_precision_follows_the_input(basis: Basis, precision: torch.dtype) -> No
 
 
 @all_bases
+def test_follows_its_input_to_another_device(basis: Basis) -> None:
+    """Torch's meta device stands for an accelerator: it refuses to meet tensors of the host."""
+    moved = copy.deepcopy(basis).to("meta")
+    for extrapolation in EXTRAPOLATIONS:
+        values = extrapolated(moved, extrapolation)(torch.empty(2, 3, device="meta"))
+        assert values.device.type == "meta"
+        assert values.shape == (2, 3, basis.num_functions)
+    assert moved.breakpoints.device.type == "meta"
+
+
+@all_bases
+def test_state_is_restored(basis: Basis) -> None:
+    source, target = copy.deepcopy(basis), copy.deepcopy(basis)
+    for parameter in source.parameters():
+        torch.nn.init.constant_(parameter, 0.3)
+    target.load_state_dict(source.state_dict())
+    z = inside(basis, 5)
+    assert torch.equal(target(z), source(z))
+    assert torch.equal(target(z), basis(z)) is not bool([*basis.parameters()])
+
+
+@all_bases
+def test_fresh_coefficients_have_one_row_for_each_function(basis: Basis) -> None:
+    mapping = basis.noise_to_coefficients()
+    assert mapping.dtype == torch.float64
+    assert mapping.shape[-2] == basis.num_functions
+
+
+@all_bases
 def test_survives_copies(basis: Basis) -> None:
     z = inside(basis, 5)
     values = basis(z)
     for twin in (copy.deepcopy(basis), pickle.loads(pickle.dumps(basis))):
         assert torch.equal(twin(z), values)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: RBFBasis(domain=(1.0, 1.0)), ValueError, r"low < high, got \(1.0, 1.0\)"),
+        (lambda: FourierBasis(domain=(2.0, 1.0)), ValueError, "low < high"),
+        (lambda: ChebyshevBasis(domain=(0.0, float("inf"))), ValueError, "finite"),
+        (lambda: MorletBasis(domain=(float("nan"), 1.0)), ValueError, "finite"),
+        (lambda: RSWAFBasis(0), ValueError, "at least one whole function, got 0"),
+        (lambda: ChebyshevBasis(2.5), ValueError, "at least one whole function, got 2.5"),
+        (lambda: FourierBasis(-1), ValueError, "at least one whole function, got -1"),
+        (lambda: RBFBasis(bandwidth=0.0), ValueError, "positive and finite, got 0.0"),
+        (lambda: FourierBasis(bandwidth=-2.0), ValueError, "positive and finite, got -2.0"),
+        (lambda: MorletBasis(frequency=0.0), ValueError, "frequency.*positive.*got 0.0"),
+        (lambda: MorletBasis(frequency=float("nan")), ValueError, "frequency.*got nan"),
+        (lambda: RBFBasis(extrapolation="linear"), TypeError, "LinearExtrapolation.*'linear'"),
+        (
+            lambda: BSplineBasis(extrapolation=AnalyticExtrapolation()),
+            ValueError,
+            "for a BSplineBasis, whose formula explodes.*AnalyticExtrapolation",
+        ),
+        (
+            lambda: ChebyshevBasis(extrapolation=AnalyticExtrapolation()),
+            ValueError,
+            "for a ChebyshevBasis",
+        ),
+    ],
+)
+def test_refuses_wrong_arguments(
+    make: Callable[[], Basis], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        make()
