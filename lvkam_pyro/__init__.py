@@ -38,7 +38,6 @@ _HOME = {
     "LogSpline": "distributions.logspline",
     "LogSplineMixture": "distributions.logspline_mixture",
     "MixturePrior": "modules.mixture_prior",
-    "MixturePrior": "modules.prior",
     "MorletBasis": "kan.wavelet",
     "NormalLikelihood": "modules.likelihood",
     "NormalReference": "modules.reference",
