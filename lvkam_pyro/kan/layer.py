@@ -95,6 +95,11 @@ class KANLayer(nn.Module):
         return self.basis.domain
 
     @property
+    def is_piecewise_polynomial(self) -> bool:
+        """Whether every function is: B-splines alone, of which ``to_polynomials`` has a table."""
+        return self.base_activation is None and isinstance(self.basis, BSplineBasis)
+
+    @property
     def spline_coefficients(self) -> Tensor:
         """The masked coefficients of the basis, ``(O, I, K)``."""
         return self._masked_coefficients()[:, : self.basis.num_functions].permute(2, 0, 1)

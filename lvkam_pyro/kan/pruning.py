@@ -10,6 +10,7 @@ from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
 from lvkam_pyro.kan.samples import check_samples
+from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 
 
 @torch.no_grad()
@@ -215,13 +216,16 @@ def _describe(number: int, removed: Tensor, rescued: tuple[int, ...]) -> str:
 
 def _deviations(layer: KANLayer, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Standard deviations over the samples, of the functions (I, O) and of the outputs (O,)."""
+    of_outputs = layer(inputs).double().std(0, correction=0)
+    if isinstance(layer, SymbolicLayer):
+        return layer.unsummed(inputs).double().std(0, correction=0), of_outputs
     # From the covariance of the features: the functions at all samples would be S x I x O.
     features = layer.features(inputs).double()
     centred = (features - features.mean(0)).transpose(0, 1)
     covariance = centred.mT @ centred / len(inputs)
     coefficients = (layer.coefficients * layer.mask.unsqueeze(1)).double()
     variance = (coefficients * (covariance @ coefficients)).sum(1)
-    return variance.clamp(min=0).sqrt(), layer(inputs).double().std(0, correction=0)
+    return variance.clamp(min=0).sqrt(), of_outputs
 
 
 def _unexplained(before: Tensor, after: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class EnergyPrior(PyroModule):
         """The densities of all functions, of batch shape `(Q, P)`."""
         functions, reference = self.functions, self.reference
         panels = self._current_panels(functions.basis, reference)
-        if isinstance(functions.basis, BSplineBasis) and functions.base_activation is None:
+        if functions.is_piecewise_polynomial:
             return LogSpline(functions.to_polynomials(), panels, reference)
         return EnergyDistribution(
             lambda z: _elementwise(functions, z),

@@ -49,9 +49,9 @@ class PCAStart:
         """
         if not self.fits(model):
             raise TypeError(
-                "Expected an LVKAM whose generator is a KANGenerator of one layer and whose "
-                f"likelihood is a NormalLikelihood, got {type(model).__name__}. Start other models "
-                "where they are: Recipe(start=None)."
+                "Expected an LVKAM whose generator is a KANGenerator of one layer, without "
+                "formulas, and whose likelihood is a NormalLikelihood, got "
+                f"{type(model).__name__}. Start other models where they are: Recipe(start=None)."
             )
         prior, likelihood = model.prior, cast("NormalLikelihood", model.likelihood)
         layer = cast("KANLayer", cast("KANGenerator", model.generator).layers[0])
@@ -69,6 +69,8 @@ class PCAStart:
             isinstance(model, LVKAM)
             and isinstance(model.generator, KANGenerator)
             and len(model.generator.layers) == 1
+            # Exactly: a layer with formulas is not linear in its parameters.
+            and type(model.generator.layers[0]) is KANLayer
             and isinstance(model.likelihood, NormalLikelihood)
         )
 

@@ -57,6 +57,10 @@ def test_other_models_are_refused() -> None:
     deep = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 8, hidden=(4,)), lv.NormalLikelihood(8))
     with pytest.raises(TypeError, match="KANGenerator of one layer"):
         lv.PCAStart()(deep, DATA)
+    formulas = build(3)
+    formulas.generator.layers[0] = lv.SymbolicLayer(formulas.generator.layers[0])
+    with pytest.raises(TypeError, match="without formulas"):
+        lv.PCAStart()(formulas, DATA)
     other = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 8), torch.nn.Identity())
     with pytest.raises(TypeError, match="NormalLikelihood"):
         lv.PCAStart()(other, DATA)

@@ -71,6 +71,11 @@ class SymbolicLayer(KANLayer):
         self._remember_formulas()
 
     @property
+    def is_piecewise_polynomial(self) -> bool:
+        """Whether every function is: B-splines alone, and no formula."""
+        return super().is_piecewise_polynomial and not self._counts
+
+    @property
     def formulas(self) -> dict[tuple[int, int], Formula]:
         """The formulas with their constants as they are now, by input and output."""
         by_key = {form.key: form for form in self.forms}

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lvkam_pyro.kan.layer import Activation, KANLayer
 from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.pruning import importance, prune
 from lvkam_pyro.kan.regularization import edge_magnitudes, roughness
 from lvkam_pyro.kan.symbolic.form import SymbolicForm, X
 from lvkam_pyro.kan.symbolic.forms import FORMS
@@ -141,6 +142,20 @@ def test_regularizers_look_at_splines() -> None:
             splines.coefficients[i, :, o] = 0
     torch.testing.assert_close(roughness(layer), roughness(splines))
     torch.testing.assert_close(edge_magnitudes(layer), edge_magnitudes(splines))
+
+
+def test_pruning_knows_what_formulas_are_worth_and_leaves_them() -> None:
+    _, layer = make()
+    z = inputs(500)
+    with torch.no_grad():
+        layer.coefficients[1:] *= 1e-3
+    (scores,) = importance(layer, z)
+    exact = layer.unsummed(z).std(0, correction=0) / layer(z).std(0, correction=0)
+    torch.testing.assert_close(scores, exact.detach())
+    prune(layer, z, threshold=0.02)
+    assert layer.formulas == FORMULAS
+    # The one spline left to output 1 stays, to hold the constants of those that went.
+    assert layer.mask.sum(1).tolist() == [OUT - 1, 1, 0]
 
 
 def test_state_round_trip() -> None:
