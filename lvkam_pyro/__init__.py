@@ -39,6 +39,7 @@ _HOME = {
     "LogSplineMixture": "distributions.logspline_mixture",
     "MixturePrior": "modules.mixture_prior",
     "MorletBasis": "kan.wavelet",
+    "NonUniformBSplineBasis": "kan.nonuniform",
     "NormalLikelihood": "modules.likelihood",
     "NormalReference": "modules.reference",
     "PCAStart": "training.pca",

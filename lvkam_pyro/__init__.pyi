@@ -37,6 +37,7 @@ from lvkam_pyro.kan.extrapolation import (
 from lvkam_pyro.kan.fourier import FourierBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.pruning import Pruning, importance, prune
 from lvkam_pyro.kan.rbf import RBFBasis
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
@@ -100,6 +101,7 @@ __all__ = [
     "LogSplineMixture",
     "MixturePrior",
     "MorletBasis",
+    "NonUniformBSplineBasis",
     "NormalLikelihood",
     "NormalReference",
     "PCAStart",

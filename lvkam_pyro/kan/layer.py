@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -178,9 +179,12 @@ class KANLayer(nn.Module):
                 f"polynomials, got base_activation={self.base_activation}. "
                 "Build the layer with base_activation=None."
             )
-        if not isinstance(self.basis, BSplineBasis):
-            raise ValueError(f"Expected a BSplineBasis, got {type(self.basis).__name__}.")
-        return self.basis.to_polynomials(self.spline_coefficients.transpose(0, 1))
+        if not isinstance(self.basis, BSplineBasis | NonUniformBSplineBasis):
+            raise ValueError(
+                "Expected a BSplineBasis or a NonUniformBSplineBasis, got "
+                f"{type(self.basis).__name__}."
+            )
+        return self.basis.to_polynomials(self.spline_coefficients).transpose(0, 1)
 
     @torch.no_grad()
     def set_mask(self, mask: Tensor) -> None:

@@ -11,6 +11,7 @@ from lvkam_pyro.kan.extrapolation import (
     LinearExtrapolation,
 )
 from lvkam_pyro.kan.fourier import FourierBasis
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.rbf import RBFBasis
 from lvkam_pyro.kan.rswaf import RSWAFBasis
 from lvkam_pyro.kan.wavelet import MorletBasis
@@ -37,6 +38,10 @@ BASES: dict[str, Basis] = {
     ),
     "morlet": MorletBasis(6),
     "morlet learned bandwidth": MorletBasis(4, frequency=5.0, trainable_bandwidth=True),
+    **{
+        f"uneven b-spline degree {d}": NonUniformBSplineBasis([-1.0, 0.5, 0.6, 2.0], degree=d)
+        for d in range(6)
+    },
 }
 
 
