@@ -49,6 +49,7 @@ _HOME = {
     "PowerSamples": "guides.power_posterior",
     "PowerSchedule": "guides.schedule",
     "PriorGuide": "guides.prior",
+    "PriorSummary": "modules.summary",
     "ProductPrior": "modules.product_prior",
     "Pruning": "kan.pruning",
     "QuadratureNodes": "distributions.nodes",

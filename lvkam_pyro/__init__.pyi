@@ -55,6 +55,7 @@ from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.modules.reference import LogNormalReference, NormalReference, ReferenceMeasure
+from lvkam_pyro.modules.summary import PriorSummary
 from lvkam_pyro.plots.densities import plot_prior_densities
 from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.samples import plot_samples
@@ -110,6 +111,7 @@ __all__ = [
     "PowerSamples",
     "PowerSchedule",
     "PriorGuide",
+    "PriorSummary",
     "ProductPrior",
     "Pruning",
     "QuadratureNodes",

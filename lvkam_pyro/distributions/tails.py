@@ -92,12 +92,23 @@ def _unstretch(stretched: Tensor) -> Tensor:
 
 
 def _below(low: Tensor, reference: Distribution) -> Tensor:
-    return reference.icdf(_falling_odds(reference.cdf(low)).sigmoid().flip(0)).detach()
+    return _quantiles(reference, _falling_odds(reference.cdf(low)).sigmoid().flip(0))
 
 
 def _above(high: Tensor, reference: Distribution) -> Tensor:
     # From the upper side, 1 - p, which keeps its digits where p is next to 1.
-    return reference.icdf(1 - _falling_odds(1 - reference.cdf(high)).sigmoid()).detach()
+    return _quantiles(reference, 1 - _falling_odds(1 - reference.cdf(high)).sigmoid())
+
+
+def _quantiles(reference: Distribution, levels: Tensor) -> Tensor:
+    try:
+        return reference.icdf(levels).detach()
+    except NotImplementedError as error:
+        raise ValueError(
+            "Expected a reference measure with icdf, or one that ends with the breakpoints, got "
+            f"{reference}, whose tail beyond them is not known. Cut it at the breakpoints, or pass "
+            "another such as torch.distributions.LogNormal."
+        ) from error
 
 
 def _falling_odds(mass: Tensor) -> Tensor:

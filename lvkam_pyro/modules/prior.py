@@ -1,9 +1,12 @@
 """The learned prior: one-dimensional energy densities whose functions are KAN functions."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, Uniform
@@ -16,6 +19,8 @@ from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.modules.reference import FixedReference, ReferenceMeasure
+from lvkam_pyro.modules.summary import PriorSummary, summarize
+from lvkam_pyro.plots.densities import plot_prior_densities
 
 
 class EnergyPrior(PyroModule):
@@ -99,6 +104,33 @@ class EnergyPrior(PyroModule):
             breakpoints=panels,
             batch_shape=torch.Size([self.num_latents, self.num_components]),
         )
+
+    @abstractmethod
+    def densities(self) -> UnivariateDensity:
+        """The densities that one plots, of batch shape `(Q,)` or `(Q, P)`."""
+
+    def plot(
+        self, posterior: Tensor | ArrayLike | None = None, *, axes: object = None
+    ) -> NDArray[np.object_]:
+        r"""Each latent's density against :math:`\pi_0`, see :func:`plot_prior_densities`.
+
+        Args:
+            posterior: Draws of the latents from the posterior of many data, of shape `(..., Q)`
+                or `(..., Q, P)`, shown as histograms behind.
+            axes: One axes a latent; None: a new figure.
+
+        Returns:
+            The axes, of shape `(Q,)`.
+        """
+        return plot_prior_densities(self, posterior=posterior, axes=axes)
+
+    def summary(self) -> PriorSummary:
+        r"""Mean, spread, modes, entropy and divergence from :math:`\pi_0` of each latent.
+
+        Returns:
+            A table to print, or to make a data frame of. Computed in float64.
+        """
+        return summarize(copy.deepcopy(self).double().densities())
 
     def _current_panels(self, basis: Basis, reference: Distribution) -> Panels:
         """The panels, built anew once basis or reference moved, also to another device or dtype."""

@@ -92,7 +92,7 @@ def _grid(densities: UnivariateDensity) -> Tensor:
     ends = torch.tensor([TAIL, 1 - TAIL], dtype=reference.mean.dtype)
     low, high = (float(end) for end in reference.icdf(ends.to(reference.mean.device)))
     breakpoints = densities.breakpoints
-    low, high = min(low, float(breakpoints[0])), max(high, float(breakpoints[-1]))
+    low, high = min(low, float(breakpoints.min())), max(high, float(breakpoints.max()))
     # Midpoints: at the very end of an interval torch's densities are zero.
     steps = (torch.arange(NUM_POINTS) + 0.5) / NUM_POINTS
     return (low + (high - low) * steps).to(breakpoints)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
+from torch.distributions import Gamma
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.bspline import BSplineBasis
@@ -154,6 +155,7 @@ BAD_INPUT: list[tuple[Callable[[], object], str]] = [
     (lambda: LogNormalReference(0.0, -1.0), "above 0"),
     (lambda: LogNormalReference(0.0, torch.inf), "scale=inf"),
     (lambda: MixturePrior(1, reference=torch.distributions.Uniform(0.0, 2.0)), "reach"),
+    (lambda: MixturePrior(1, reference=Gamma(2.0, 1.0)), "with icdf"),
     (lambda: build(LogNormalReference(), low=-1.0), r"inside the support \[0"),
 ]
 

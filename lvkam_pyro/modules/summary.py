@@ -1,0 +1,130 @@
+"""What a prior says of its latents, in numbers."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from lvkam_pyro.distributions.energy import EnergyDistribution
+from lvkam_pyro.distributions.univariate import UnivariateDensity
+from lvkam_pyro.modules.modes import find_modes
+
+
+@dataclass(frozen=True)
+class LatentSummary:
+    r"""One latent's density :math:`p`.
+
+    Attributes:
+        latent: Number of the latent, from 1, as in the plots.
+        component: Number of the inner latent of a `ProductPrior`, from 1; 1 for a mixture.
+        mean: Expectation.
+        sd: Standard deviation.
+        modes: Where the density is highest, see `find_modes`; none if it is flat.
+        entropy: Differential entropy :math:`-\int p \log p`, in nats.
+        kl: :math:`\mathrm{KL}(p \,\|\, \pi_0)`, in nats: how much the prior has learned.
+    """
+
+    latent: int
+    component: int
+    mean: float
+    sd: float
+    modes: tuple[float, ...]
+    entropy: float
+    kl: float
+
+
+@dataclass(frozen=True)
+class PriorSummary:
+    r"""A table of the latents' densities, one a row.
+
+    Its text is a table to read; ``pandas.DataFrame(summary.to_dict())`` one to reckon with.
+
+    Attributes:
+        rows: The latents in order; the inner latents of each in order for a `ProductPrior`.
+
+    Example:
+        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
+        >>> prior = MixturePrior(2)
+        >>> _ = torch.nn.init.zeros_(prior.functions.coefficients)
+        >>> print(prior.summary())
+        latent    mean      sd  entropy (nats)  KL from π₀ (nats)  modes
+             1  0.5000  0.2887          0.0000             0.0000  flat
+             2  0.5000  0.2887          0.0000             0.0000  flat
+        >>> sorted(prior.summary().to_dict())
+        ['component', 'entropy', 'kl', 'latent', 'mean', 'modes', 'sd']
+    """
+
+    rows: tuple[LatentSummary, ...]
+
+    def to_dict(self) -> dict[str, list[object]]:
+        """The columns by name, each a list over the rows: what a data frame is made of."""
+        names = [field.name for field in fields(LatentSummary)]
+        rows = [asdict(row) for row in self.rows]
+        return {name: [row[name] for row in rows] for name in names}
+
+    def __str__(self) -> str:
+        table = [_HEADER, *(_cells(row) for row in self.rows)]
+        if all(row.component == 1 for row in self.rows):
+            table = [(first, *rest) for first, _, *rest in table]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(_join(row, widths) for row in table)
+
+
+@torch.no_grad()
+def summarize(densities: UnivariateDensity) -> PriorSummary:
+    """The summary of densities of batch shape `(Q,)` or `(Q, P)`.
+
+    Args:
+        densities: A prior's densities, in float64 for modes to seven digits.
+
+    Example:
+        >>> densities = EnergyDistribution(lambda z: torch.tensor([0.0, 9.0]) * z)
+        >>> [len(row.modes) for row in summarize(densities).rows]
+        [0, 1]
+    """
+    start = EnergyDistribution(
+        torch.zeros_like, densities.reference, breakpoints=_first_row(densities.breakpoints)
+    )
+    columns = (
+        densities.mean,
+        densities.stddev,
+        densities.entropy(),
+        kl_divergence(densities, start.expand(densities.batch_shape)),
+    )
+    numbers = zip(*(column.flatten().tolist() for column in columns), strict=True)
+    num_inner = densities.batch_shape[1:].numel()
+    return PriorSummary(
+        tuple(
+            LatentSummary(
+                index // num_inner + 1, index % num_inner + 1, mean, sd, tuple(modes), entropy, kl
+            )
+            for index, ((mean, sd, entropy, kl), modes) in enumerate(
+                zip(numbers, find_modes(densities), strict=True)
+            )
+        )
+    )
+
+
+_HEADER = ("latent", "inner", "mean", "sd", "entropy (nats)", "KL from π₀ (nats)", "modes")
+
+
+def _first_row(breakpoints: Tensor) -> Tensor:
+    """Breakpoints of a density without energy: any row does, for all have the same ends."""
+    return breakpoints.reshape(-1, breakpoints.shape[-1])[0]
+
+
+def _cells(row: LatentSummary) -> tuple[str, ...]:
+    # Places to a thousandth of the spread, whatever the unit of the latent.
+    decimals = max(0, 3 - math.floor(math.log10(row.sd)))
+    places = [f"{place:z.{decimals}f}" for place in (row.mean, row.sd, *row.modes)]
+    nats = [f"{value:z.4f}" for value in (row.entropy, row.kl)]
+    modes = ", ".join(places[2:]) or "flat"
+    return (str(row.latent), str(row.component), *places[:2], *nats, modes)
+
+
+def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
+    *numbers, modes = cells
+    return "  ".join([*(c.rjust(w) for c, w in zip(numbers, widths, strict=False)), modes])
