@@ -61,6 +61,7 @@ _HOME = {
     "Smoothness": "training.smoothness",
     "Sparsity": "training.sparsity",
     "SteppingStone": "evidence.steppingstone",
+    "SymbolicEnergy": "modules.formulas",
     "SymbolicFit": "kan.symbolic.fit",
     "SymbolicForm": "kan.symbolic.form",
     "SymbolicLayer": "kan.symbolic.layer",

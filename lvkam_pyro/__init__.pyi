@@ -50,6 +50,7 @@ from lvkam_pyro.kan.symbolic.layer_fit import LayerFit, fit_symbolic_layer
 from lvkam_pyro.kan.symbolic.network import auto_symbolic, to_sympy
 from lvkam_pyro.kan.wavelet import MorletBasis
 from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.formulas import SymbolicEnergy
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
@@ -123,6 +124,7 @@ __all__ = [
     "Smoothness",
     "Sparsity",
     "SteppingStone",
+    "SymbolicEnergy",
     "SymbolicFit",
     "SymbolicForm",
     "SymbolicLayer",

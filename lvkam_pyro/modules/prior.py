@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.modules.formulas import SymbolicEnergy, find_formulas
 from lvkam_pyro.modules.reference import FixedReference, ReferenceMeasure
 from lvkam_pyro.modules.summary import PriorSummary, summarize
 from lvkam_pyro.plots.densities import plot_prior_densities
@@ -131,6 +134,26 @@ class EnergyPrior(PyroModule):
             A table to print, or to make a data frame of. Computed in float64.
         """
         return summarize(copy.deepcopy(self).double().densities())
+
+    def to_symbolic(
+        self, *, forms: Iterable[SymbolicForm] = tuple(FORMS.values()), penalty: float = 0.1
+    ) -> tuple[SymbolicEnergy, ...]:
+        r"""Each energy :math:`f_{qp}` as a formula, and with it the log density.
+
+        Each is fitted over the part of the domain between the component's own quantiles of 0.1 %
+        and 99.9 %: elsewhere hardly a draw goes, and the function means nothing.
+
+        Args:
+            forms: The forms to try, by default those of the library.
+            penalty: What one more unit of a formula's complexity must be worth, see
+                :func:`fit_symbolic`.
+
+        Returns:
+            `Q P` formulas with their :math:`R^2`, the components of each latent one after the
+            other.
+        """
+        components = copy.deepcopy(self).double().components()
+        return find_formulas(components, forms, penalty)
 
     def _current_panels(self, basis: Basis, reference: Distribution) -> Panels:
         """The panels, built anew once basis or reference moved, also to another device or dtype."""
