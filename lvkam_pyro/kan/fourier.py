@@ -65,8 +65,8 @@ class FourierBasis(DenseBasis):
     def num_cells(self) -> int:
         """Half an oscillation of the highest frequency at the first bandwidth.
 
-        A learned bandwidth does not move the cells: quadrature has margin for four times the
-        first.
+        A learned bandwidth does not move the cells: a prior's normaliser is still
+        exact to 1e-5 at four times the first.
         """
         return max(1, math.ceil(2 * (self.num_functions // 2) * self.bandwidth.initial))
 
