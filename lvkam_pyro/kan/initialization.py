@@ -7,6 +7,9 @@ from torch import Tensor
 
 from lvkam_pyro.kan.basis import Basis
 
+_NUM_POINTS = 256
+"""Points that resolve every function of a basis."""
+
 
 def draw_base_weights(in_features: int, out_features: int, *, mu: float, sigma: float) -> Tensor:
     r"""Draws the weights of the base activation.
@@ -45,9 +48,8 @@ def draw_noise(basis: Basis, in_features: int, out_features: int, *, noise: floa
 
     Each basis maps independent normal numbers to coefficients in its own way: B-splines by the
     least-squares fit to noise at the breakpoints, Fourier and Chebyshev functions by scales that
-    fall as :math:`1/k^2`, others with one scale. All are then scaled to one size: over the
-    breakpoints of an input, a function has a variance of :math:`\text{noise}^2 / I` on average,
-    so that a sum over the inputs has the standard deviation ``noise``.
+    fall as :math:`1/k^2`, others with one scale. All are then brought to one size: a sum over the
+    inputs, for inputs uniform on the domain, has the standard deviation ``noise``.
 
     Args:
         basis: The basis of :math:`K` functions.
@@ -65,8 +67,17 @@ def draw_noise(basis: Basis, in_features: int, out_features: int, *, noise: floa
     """
     with torch.no_grad():
         mapping = basis.noise_to_coefficients()
-        at_breakpoints = basis(basis.breakpoints.double().movedim(-1, 0)).movedim(0, -2) @ mapping
-    variance = at_breakpoints.square().sum(-1).mean(-1)
+        variance = _mean_square(basis, mapping)
     scaled = mapping / variance.sqrt()[..., None, None]
     values = torch.randn(in_features, mapping.shape[-1], out_features)
     return scaled.to(values) @ values * (noise / math.sqrt(in_features))
+
+
+def _mean_square(basis: Basis, mapping: Tensor) -> Tensor:
+    """The variance of a function over its coefficients and the domain: () or (I,)."""
+    low, high = basis.domain
+    places = (torch.arange(_NUM_POINTS).to(mapping) + 0.5) / _NUM_POINTS
+    points = (low + (high - low) * places).expand(*basis.breakpoints.shape[:-1], _NUM_POINTS)
+    # A basis with knots for each input takes inputs last; its map has them first.
+    values = basis(points.movedim(-1, 0)).movedim(0, -2)
+    return (values @ mapping).square().sum(-1).mean(-1)

@@ -21,6 +21,7 @@ BASES: dict[str, Basis] = {
     "b-spline one cell": BSplineBasis(grid_size=1, degree=2),
     "b-spline wide domain": BSplineBasis(grid_size=7, domain=(-3.0, 5.0)),
     "b-spline with tangents": BSplineBasis(grid_size=4, extrapolation=LinearExtrapolation()),
+    "b-spline uneven cells": NonUniformBSplineBasis([0.0, 0.125, 0.5, 0.75, 1.0]),
     "rbf": RBFBasis(6),
     "rbf one function": RBFBasis(1, domain=(-3.0, 5.0)),
     "rbf learned bandwidth": RBFBasis(5, bandwidth=0.75, trainable_bandwidth=True),
