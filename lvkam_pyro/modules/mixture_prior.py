@@ -1,6 +1,6 @@
 """The prior whose latents each have a mixture of energy densities."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -32,6 +32,7 @@ class MixturePrior(EnergyPrior):
         reference: The reference measure :math:`\pi_0`, a univariate torch distribution or a
             :class:`ReferenceMeasure` that is learned; uniform on the domain by default.
         base_activation: Function added to each spline, none by default.
+        hidden: Widths of the hidden layers of each function; none by default.
         learn_weights: Whether the weights are learned; equal weights otherwise.
 
     Raises:
@@ -51,6 +52,7 @@ class MixturePrior(EnergyPrior):
         basis: Basis | None = None,
         reference: Distribution | ReferenceMeasure | None = None,
         base_activation: Callable[[Tensor], Tensor] | None = None,
+        hidden: Sequence[int] = (),
         learn_weights: bool = True,
     ) -> None:
         super().__init__(
@@ -59,6 +61,7 @@ class MixturePrior(EnergyPrior):
             basis=basis,
             reference=reference,
             base_activation=base_activation,
+            hidden=hidden,
         )
         logits = torch.zeros(num_latents, num_components)
         if learn_weights and num_components > 1:

@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,15 +13,19 @@ from torch.distributions import Distribution, Uniform
 
 from lvkam_pyro.distributions.energy import EnergyDistribution, build_panels
 from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.panels import Panels, support_bounds
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.extrapolation import ConstantExtrapolation
 from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.parallel import ParallelKAN
 from lvkam_pyro.kan.symbolic.form import SymbolicForm
 from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.modules.energies import cells_of, evaluate
 from lvkam_pyro.modules.formulas import SymbolicEnergy, find_formulas
 from lvkam_pyro.modules.reference import FixedReference, ReferenceMeasure
+from lvkam_pyro.modules.resolution import Resolution
 from lvkam_pyro.modules.summary import PriorSummary, summarize
 from lvkam_pyro.plots.densities import plot_prior_densities
 
@@ -42,6 +46,8 @@ class EnergyPrior(PyroModule):
             there. Where it reaches beyond the domain, its tails are the prior's.
         base_activation: Function added to each spline, none by default. Without one, B-splines
             take the fast log-spline form.
+        hidden: Widths of the hidden layers of each function, a network of one input and one output
+            then; none by default.
 
     Raises:
         ValueError: If a count is below 1 or the reference does not fit the domain.
@@ -55,25 +61,33 @@ class EnergyPrior(PyroModule):
         basis: Basis | None = None,
         reference: Distribution | ReferenceMeasure | None = None,
         base_activation: Callable[[Tensor], Tensor] | None = None,
+        hidden: Sequence[int] = (),
     ) -> None:
         super().__init__()
         _check_count(num_latents, "num_latents")
         _check_count(num_components, "num_components")
         self.num_latents = num_latents
         self.num_components = num_components
-        self.functions = KANLayer(
-            num_latents,
-            num_components,
-            basis=BSplineBasis(grid_size=8) if basis is None else basis,
-            base_activation=base_activation,
+        basis = BSplineBasis(grid_size=8) if basis is None else basis
+        self.functions: KANLayer | ParallelKAN = (
+            ParallelKAN(
+                num_latents * num_components,
+                hidden=hidden,
+                basis=basis,
+                base_activation=base_activation,
+            )
+            if hidden
+            else KANLayer(num_latents, num_components, basis=basis, base_activation=base_activation)
         )
-        self.measure = _measure_of(reference, self.functions.basis.domain)
-        self._panels = build_panels(self.functions.basis.breakpoints, self.reference)
+        self.measure = _measure_of(reference, self.domain)
+        self._resolution = Resolution(self._batch_shape)
+        self._panels = build_panels(cells_of(self.functions), self.reference)
+        _check_continuation(basis, self.reference)
 
     @property
     def domain(self) -> tuple[float, float]:
         """Interval on which the functions vary."""
-        return self.functions.basis.domain
+        return self.functions.domain
 
     @property
     def reference(self) -> Distribution:
@@ -98,14 +112,14 @@ class EnergyPrior(PyroModule):
     def components(self) -> UnivariateDensity:
         """The densities of all functions, of batch shape `(Q, P)`."""
         functions, reference = self.functions, self.reference
-        panels = self._current_panels(functions.basis, reference)
-        if functions.is_piecewise_polynomial:
+        panels = self._current_panels(reference)
+        if isinstance(functions, KANLayer) and functions.is_piecewise_polynomial:
             return LogSpline(functions.to_polynomials(), panels, reference)
         return EnergyDistribution(
-            lambda z: _elementwise(functions, z),
+            lambda z: evaluate(functions, z),
             reference,
             breakpoints=panels,
-            batch_shape=torch.Size([self.num_latents, self.num_components]),
+            batch_shape=self._batch_shape,
         )
 
     @abstractmethod
@@ -155,14 +169,24 @@ class EnergyPrior(PyroModule):
         components = copy.deepcopy(self).double().components()
         return find_formulas(components, forms, penalty)
 
-    def _current_panels(self, basis: Basis, reference: Distribution) -> Panels:
-        """The panels, built anew once basis or reference moved, also to another device or dtype."""
-        kept, now = self._panels.breakpoints, basis.breakpoints
+    @property
+    def _batch_shape(self) -> torch.Size:
+        return torch.Size([self.num_latents, self.num_components])
+
+    def _current_panels(self, reference: Distribution) -> Panels:
+        """The panels, built anew once cells or reference moved, also to another device or dtype."""
+        kept, now = self._panels.breakpoints, self._current_cells(reference)
         same_kind = kept.device == now.device and kept.dtype == now.dtype
         is_learned = next(self.measure.parameters(), None) is not None
         if is_learned or not (same_kind and torch.equal(kept, now)):
             self._panels = Panels(now, reference)
         return self._panels
+
+    def _current_cells(self, reference: Distribution) -> Tensor:
+        functions = self.functions
+        if isinstance(functions, ParallelKAN):
+            return self._resolution.cells(functions, reference)
+        return cells_of(functions)
 
 
 def _measure_of(
@@ -173,11 +197,15 @@ def _measure_of(
     return FixedReference(Uniform(*domain, validate_args=False) if reference is None else reference)
 
 
-def _elementwise(functions: KANLayer, z: Tensor) -> Tensor:
-    """Each function at its own point: `z` of shape `(..., Q, P)`, so is the result."""
-    component = torch.arange(z.shape[-1], device=z.device)[:, None].expand(z.shape[:-3:-1])
-    columns = z.transpose(-1, -2)
-    return functions.selected(columns, component.expand(columns.shape)).transpose(-1, -2)
+def _check_continuation(basis: Basis, reference: Distribution) -> None:
+    low, high = support_bounds(reference)
+    reaches_beyond = low < basis.domain[0] or high > basis.domain[1]
+    if reaches_beyond and not isinstance(basis.extrapolation, ConstantExtrapolation):
+        raise ValueError(
+            "Expected a basis that is constant outside its domain, where the tails of a prior are "
+            f"those of its reference measure, got {basis.extrapolation}. Leave the extrapolation "
+            "out, or take a reference measure that ends with the domain."
+        )
 
 
 def _check_count(count: int, name: str) -> None:

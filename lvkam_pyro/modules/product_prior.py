@@ -23,6 +23,7 @@ class ProductPrior(EnergyPrior):
         reference: The reference measure :math:`\pi_0`, a univariate torch distribution or a
             :class:`ReferenceMeasure` that is learned; uniform on the domain by default.
         base_activation: Function added to each spline, none by default.
+        hidden: Widths of the hidden layers of each function; none by default.
 
     Raises:
         ValueError: If a count is below 1 or the reference does not fit the domain.
