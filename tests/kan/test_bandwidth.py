@@ -40,7 +40,8 @@ def test_learned_bandwidth_gives_the_functions_of_a_fixed_one(make: type[RadialB
     torch.testing.assert_close(learned(z), make(5, bandwidth=0.5)(z))
     learned.double()
     assert learned.slopes_at_ends(torch.float32).dtype == torch.float32
-    assert learned(z).dtype == torch.float32
+    # A scalar point too: only beside another scalar would a parameter decide.
+    assert {learned(z).dtype, learned(z[0]).dtype} == {torch.float32}
 
 
 @all_with_bandwidth
