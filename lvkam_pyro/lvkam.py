@@ -67,8 +67,8 @@ def _check_fit(prior: MixturePrior | ProductPrior, generator: KANGenerator) -> N
     if first > low or last < high:
         raise ValueError(
             f"Expected a generator whose basis covers the prior's [{low:g}, {high:g}], got the "
-            f"domain [{first:g}, {last:g}], outside which its functions are constant. Give its "
-            "basis domain=prior.combined_domain."
+            f"domain [{first:g}, {last:g}], outside which its functions are not learned but "
+            "extrapolated. Give its basis domain=prior.combined_domain."
         )
 
 

@@ -12,9 +12,9 @@ from lvkam_pyro.kan.extrapolation import CONSTANT, AnalyticExtrapolation, Extrap
 class Basis(nn.Module, ABC):
     r"""A family of univariate functions :math:`\phi_1, \dots, \phi_K` on an interval.
 
-    Outside the domain the functions go on as ``extrapolation`` says. Values that are not a number
-    stay so and nothing else is said about them: looking for them would make every evaluation wait
-    for the accelerator.
+    Outside the domain, and at infinities, the functions go on as ``extrapolation`` says. At a NaN
+    they are NaN, without an error: looking for one would make every evaluation wait for the
+    accelerator.
 
     Implementing a basis:
 

@@ -70,7 +70,7 @@ def test_breakpoints_cut_the_domain(basis: Basis) -> None:
 
 @all_bases
 def test_breakpoints_suffice_for_quadrature(basis: Basis) -> None:
-    """Five Gauss-Legendre nodes a cell integrate every function and every product of two."""
+    """Six Gauss-Legendre nodes a cell integrate every product of two functions."""
     basis = copy.deepcopy(basis).double()
     edges = basis.breakpoints
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(6))
