@@ -11,8 +11,8 @@ _HOME = {
     "AnalyticExtrapolation": "kan.extrapolation",
     "BSplineBasis": "kan.bspline",
     "Basis": "kan.basis",
-    "ConstantEnvelope": "distributions.envelope",
     "ChebyshevBasis": "kan.chebyshev",
+    "ConstantEnvelope": "distributions.envelope",
     "ConstantExtrapolation": "kan.extrapolation",
     "Corrected": "evidence.rules",
     "CurvatureBound": "distributions.envelope",
@@ -25,6 +25,8 @@ _HOME = {
     "EvidenceEstimator": "evidence.estimator",
     "Formula": "kan.symbolic.formula",
     "FourierBasis": "kan.fourier",
+    "GridSchedule": "kan.grid_schedule",
+    "GridUpdate": "kan.grid",
     "Hermite": "evidence.rules",
     "ImportanceEvidence": "evidence.importance",
     "KAN": "kan.network",
@@ -82,8 +84,11 @@ _HOME = {
     "plot_samples": "plots.samples",
     "plot_thermodynamic_curve": "plots.thermodynamic",
     "prune": "kan.pruning",
+    "refine_grid": "kan.grid",
+    "roughness": "kan.regularization",
     "to_arviz": "diagnostics.arviz",
     "to_sympy": "kan.symbolic.network",
+    "update_grid": "kan.grid",
 }
 
 __version__ = "0.1.0"

@@ -2,11 +2,7 @@
 
 from lvkam_pyro.diagnostics.arviz import to_arviz
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.envelope import (
-    ConstantEnvelope,
-    CurvatureBound,
-    LogLinearEnvelope,
-)
+from lvkam_pyro.distributions.envelope import ConstantEnvelope, CurvatureBound, LogLinearEnvelope
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
@@ -35,12 +31,14 @@ from lvkam_pyro.kan.extrapolation import (
     LinearExtrapolation,
 )
 from lvkam_pyro.kan.fourier import FourierBasis
+from lvkam_pyro.kan.grid import GridUpdate, refine_grid, update_grid
+from lvkam_pyro.kan.grid_schedule import GridSchedule
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.pruning import Pruning, importance, prune
 from lvkam_pyro.kan.rbf import RBFBasis
-from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
+from lvkam_pyro.kan.regularization import edge_entropy, edge_l1, roughness
 from lvkam_pyro.kan.rswaf import RSWAFBasis
 from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_symbolic
 from lvkam_pyro.kan.symbolic.form import SymbolicForm
@@ -91,6 +89,8 @@ __all__ = [
     "EvidenceEstimator",
     "Formula",
     "FourierBasis",
+    "GridSchedule",
+    "GridUpdate",
     "Hermite",
     "ImportanceEvidence",
     "KANGenerator",
@@ -145,6 +145,9 @@ __all__ = [
     "plot_samples",
     "plot_thermodynamic_curve",
     "prune",
+    "refine_grid",
+    "roughness",
     "to_arviz",
     "to_sympy",
+    "update_grid",
 ]

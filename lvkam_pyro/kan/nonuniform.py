@@ -17,8 +17,9 @@ class NonUniformBSplineBasis(Basis):
     r"""B-splines of degree :math:`d` on :math:`G` cells of any widths: :math:`K = G + d` functions.
 
     The cells lie between the breakpoints :math:`b_0 < \dots < b_G`, whose ends are the domain.
-    Beyond it the knots go on by :math:`d` cells of the average width :math:`(b_G - b_0) / G`, so
-    that equal cells give the functions of ``BSplineBasis``. In cell :math:`g`, with
+    Beyond it the knots go on by :math:`d` cells as wide as the outermost one: equal cells give the
+    functions of ``BSplineBasis``, and narrow ones at an end no function that is next to 0 inside,
+    so that coefficients stay of the size of the function. In cell :math:`g`, with
     :math:`t = (z - b_g) / (b_{g+1} - b_g)` the position inside it, :math:`d + 1` functions differ
     from 0, and they are polynomials made once:
 
@@ -205,7 +206,7 @@ def cell_polynomials(breakpoints: Tensor, degree: int) -> Tensor:
     r"""The polynomials of all B-splines in every cell.
 
     The Cox-de Boor recursion on polynomials of the position :math:`t` in a cell, over the knots
-    :math:`\tau` that continue the breakpoints by ``degree`` cells of the average width:
+    :math:`\tau` that continue the breakpoints by ``degree`` cells as wide as the outermost:
 
     .. math:: N^d_m(z) = \frac{z - \tau_m}{\tau_{m+d} - \tau_m} N^{d-1}_m(z)
         + \frac{\tau_{m+d+1} - z}{\tau_{m+d+1} - \tau_{m+1}} N^{d-1}_{m+1}(z).
@@ -245,10 +246,10 @@ def cell_polynomials(breakpoints: Tensor, degree: int) -> Tensor:
 
 def extend(breakpoints: Tensor, degree: int) -> Tensor:
     """The knots: the breakpoints ``(..., G+1)`` and ``degree`` more on each side."""
-    low, high = breakpoints[..., :1], breakpoints[..., -1:]
     steps = torch.arange(1, degree + 1, dtype=breakpoints.dtype, device=breakpoints.device)
-    steps = steps * (high - low) / (breakpoints.shape[-1] - 1)
-    return torch.cat([low - steps.flip(-1), breakpoints, high + steps], -1)
+    widths = breakpoints.diff(dim=-1)
+    below = breakpoints[..., :1] - steps.flip(-1) * widths[..., :1]
+    return torch.cat([below, breakpoints, breakpoints[..., -1:] + steps * widths[..., -1:]], -1)
 
 
 def _times_line(polynomials: Tensor, constant: Tensor, slope: Tensor) -> Tensor:

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import MAX_DEGREE
-
-NODES_PER_CELL = MAX_DEGREE + 1
-"""Exact for the squares of B-splines of every degree."""
+from lvkam_pyro.kan.bspline import MAX_DEGREE, BSplineBasis
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 
 
 @dataclass(frozen=True)
@@ -23,13 +21,13 @@ class Projection:
 
     Attributes:
         transfer: The map, ``(K1, K0)`` or ``(I, K1, K0)``.
-        size: A matrix whose product with coefficients is as long as the function, in the root of
-            its mean square over the domain: ``(K0, K0)`` or ``(I, K0, K0)``.
-        residual: The same for the part of the function that the projection loses.
+        values: The functions of the first basis at the J nodes of an integral over the domain,
+            times the root of their weights (which sum to 1): ``(J, K0)`` or ``(I, J, K0)``.
+        residual: The same for the part of each function that the projection loses.
     """
 
     transfer: Tensor
-    size: Tensor
+    values: Tensor
     residual: Tensor
 
     def __call__(self, coefficients: Tensor) -> Tensor:
@@ -59,7 +57,7 @@ class Projection:
         """
         lost, size = (
             (matrix @ coefficients.double()).flatten(-2).norm(dim=-1)
-            for matrix in (self.residual, self.size)
+            for matrix in (self.residual, self.values)
         )
         return lost / size.clamp(min=torch.finfo(size.dtype).tiny)
 
@@ -110,14 +108,15 @@ def project(source: Basis, target: Basis) -> Projection:
     source, target = (copy.deepcopy(basis).double() for basis in (source, target))
     nodes, weights = _nodes(source, target)
     before, after = (_weighted_values(basis, nodes, weights) for basis in (source, target))
-    transfer = torch.linalg.lstsq(after, before).solution
-    return Projection(transfer, _triangle(before), _triangle(after @ transfer - before))
+    transfer = torch.linalg.lstsq(after, before, driver="gels").solution
+    return Projection(transfer, before, after @ transfer - before)
 
 
 def _nodes(source: Basis, target: Basis) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes and weights in the cells of both bases: (J,) or (I, J), sum 1."""
     edges = _joined_breakpoints(source.breakpoints, target.breakpoints)
-    rule = np.polynomial.legendre.leggauss(NODES_PER_CELL)
+    # Exact for the squares of polynomial pieces, of twice their degree.
+    rule = np.polynomial.legendre.leggauss(max(map(_degree, (source, target))) + 1)
     points, weights = (torch.from_numpy(a).to(edges) for a in rule)
     half = edges.diff(dim=-1).unsqueeze(-1) / 2
     nodes = edges[..., :-1].unsqueeze(-1) + half * (1 + points)
@@ -139,6 +138,8 @@ def _weighted_values(basis: Basis, nodes: Tensor, weights: Tensor) -> Tensor:
     return values * weights.sqrt().unsqueeze(-1)
 
 
-def _triangle(matrix: Tensor) -> Tensor:
-    """A square matrix R such that |R c| = |matrix c| for every c, to the rounding of |matrix|."""
-    return torch.linalg.qr(matrix, mode="r").R
+def _degree(basis: Basis) -> int:
+    """The degree of the polynomial pieces, or one high enough for functions that have none."""
+    if isinstance(basis, BSplineBasis | NonUniformBSplineBasis):
+        return basis.degree
+    return MAX_DEGREE

@@ -9,6 +9,7 @@ from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.samples import check_samples
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 
@@ -201,7 +202,7 @@ class _Plan:
 
     def carry_out(self) -> None:
         layer = self.layer
-        if isinstance(layer.basis, BSplineBasis):
+        if isinstance(layer.basis, BSplineBasis | NonUniformBSplineBasis):
             lost = (self.means * self.removed).sum(0)
             outputs = torch.arange(layer.out_features, device=lost.device)
             # B-splines sum to 1: the same on every coefficient is a constant.

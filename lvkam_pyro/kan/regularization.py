@@ -3,19 +3,32 @@
 import torch
 from torch import Tensor
 
+from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis, extend
 from lvkam_pyro.kan.samples import check_samples
 
 
 def roughness(layer: KANLayer) -> Tensor:
-    r"""The sum of the squared second differences of all basis coefficients.
+    r"""How much the slopes of a layer's functions change, for any basis.
 
     .. math:: \sum_{o,i} \sum_{k=2}^{K-1} (c_{oi,k+1} - 2 c_{oik} + c_{oi,k-1})^2
 
-    For B-splines this is, up to a factor of the grid, the integral of the squared second
-    derivative: zero for straight lines. Times :math:`1 / (2 \tau^2)` it is minus the log density
-    of a Gaussian random walk of second order with step :math:`\tau`.
+    for B-splines on equal cells: zero for straight lines and, times :math:`h^{-3}` with the width
+    :math:`h` of a cell, near the integral of the squared second derivative. Times
+    :math:`1 / (2 \tau^2)` it is minus the log density of a Gaussian random walk of second order
+    with step :math:`\tau` [1]. Where the cells differ in width, the differences are divided ones
+    over the abscissae :math:`\xi_k`, averages of :math:`d` knots each, over which the coefficients
+    of a straight line are a straight line [2, 3]:
+
+    .. math:: \sum_{o,i} \sum_k \frac{h^3}{w_k} \Big( \frac{c_{k+1} - c_k}{\xi_{k+1} - \xi_k}
+              - \frac{c_k - c_{k-1}}{\xi_k - \xi_{k-1}} \Big)^2, \qquad
+              w_k = \frac{\xi_{k+1} - \xi_{k-1}}{2}, \quad h = \frac{b - a}{G},
+
+    of the same size, so that a grid may move under it. For a basis that is no spline the second
+    differences are those of the functions at :math:`K` equally spaced points.
 
     Args:
         layer: The layer, whose base activation is left alone.
@@ -24,8 +37,11 @@ def roughness(layer: KANLayer) -> Tensor:
         A differentiable scalar, in squared units of the layer's outputs.
 
     References:
-        Eilers, P. and Marx, B. (1996). Flexible smoothing with B-splines and penalties,
+        [1] Eilers, P. and Marx, B. (1996). Flexible smoothing with B-splines and penalties,
         equation 5. https://doi.org/10.1214/ss/1038425655
+        [2] de Boor, C. (1978). A Practical Guide to Splines, chapter XI, equation 17.
+        [3] Li, Z. and Cao, J. (2022). General P-splines for non-uniform B-splines.
+        https://arxiv.org/abs/2201.06808
 
     Example:
         >>> layer = KANLayer(1, 1, base_activation=None)
@@ -35,7 +51,7 @@ def roughness(layer: KANLayer) -> Tensor:
         >>> roughness(layer).item()
         0.0
     """
-    return layer.spline_coefficients.diff(dim=-1).diff(dim=-1).square().sum()
+    return _second_differences(layer.basis, layer.spline_coefficients).square().sum()
 
 
 def edge_magnitudes(layer: KANLayer, samples: Tensor | None = None) -> Tensor:
@@ -141,3 +157,34 @@ def _entropy(magnitudes: Tensor) -> Tensor:
     share = magnitudes / magnitudes.sum().clamp(min=torch.finfo(magnitudes.dtype).tiny)
     # A share of 0 counts 0, as a share of 1 does, but its gradient would be infinite.
     return torch.special.entr(share.where(share > 0, 1.0)).sum()
+
+
+def _second_differences(basis: Basis, coefficients: Tensor) -> Tensor:
+    """Second differences of functions with coefficients (O, I, K), as `roughness` adds them up."""
+    if isinstance(basis, NonUniformBSplineBasis):
+        return _divided_differences(basis, coefficients)
+    if not isinstance(basis, BSplineBasis):
+        points = torch.linspace(
+            *basis.domain,
+            basis.num_functions,
+            dtype=coefficients.dtype,
+            device=coefficients.device,
+        )
+        coefficients = coefficients @ basis(points).mT
+    return coefficients.diff(dim=-1).diff(dim=-1)
+
+
+def _divided_differences(basis: NonUniformBSplineBasis, coefficients: Tensor) -> Tensor:
+    low, high = basis.domain
+    abscissae = _abscissae(basis)
+    slopes = coefficients.diff(dim=-1) / abscissae.diff(dim=-1)
+    widths = (abscissae[..., 2:] - abscissae[..., :-2]) / 2
+    return slopes.diff(dim=-1) * (((high - low) / basis.grid_size) ** 3 / widths).sqrt()
+
+
+def _abscissae(basis: NonUniformBSplineBasis) -> Tensor:
+    """Where a straight line has its coefficients: ([I,] K)."""
+    knots = extend(basis.breakpoints, basis.degree)
+    if basis.degree == 0:
+        return knots.unfold(-1, 2, 1).mean(-1)
+    return knots[..., 1:-1].unfold(-1, basis.degree, 1).mean(-1)

@@ -202,3 +202,15 @@ def test_refuses_wrong_shapes() -> None:
         NonUniformBSplineBasis([0.0, 0.2, 0.4, 1.0]).to_polynomials(torch.zeros(2, 7))
     with pytest.raises(ValueError, match=r"\(\.\.\., 3, 7\).*got \(2, 7\)"):
         NonUniformBSplineBasis(rows(4)).to_polynomials(torch.zeros(2, 7))
+
+
+@pytest.mark.parametrize("degree", range(1, 6))
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_narrow_cells_need_no_large_coefficients(degree: int, at_the_end: bool) -> None:
+    narrow = torch.tensor([0.0, 1e-3, 2e-3, 3e-3, 1.0], dtype=torch.float64)
+    basis = NonUniformBSplineBasis((1 - narrow).flip(0) if at_the_end else narrow, degree=degree)
+    steps = torch.linspace(0, 1, 9, dtype=torch.float64)
+    z = torch.cat([torch.lerp(a, b, steps) for a, b in basis.breakpoints.unfold(0, 2, 1)])
+    # The largest coefficient of a function of size 1. It is 3e4 at degree 5, and 7e14 with knots
+    # outside that are at the average distance.
+    assert torch.linalg.pinv(basis(z)).abs().sum(1).max() < 5 * 10 ** (degree - 1)

@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.grid import update_grid
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
 from lvkam_pyro.kan.pruning import importance, prune
+from lvkam_pyro.kan.rbf import RBFBasis
 
 NETWORKS = {
     "layer": lambda: KANLayer(3, 4),
@@ -133,6 +135,25 @@ def test_second_pruning_reports_only_what_is_new_and_leaves_a_dead_output_dead()
     assert pruning.rescued == ((0,),)
     assert layer.mask.sum(0).tolist() == [1.0, 0.0]
     assert pruning.lost[1] == 0
+
+
+def test_other_bases_keep_their_coefficients() -> None:
+    layer = KANLayer(3, 2, basis=RBFBasis(5))
+    before = layer.coefficients.clone()
+    pruning = prune(layer, samples(), threshold=1e9)
+    assert layer.mask.sum() == 2
+    assert torch.equal(layer.coefficients, before)
+    assert pruning.lost.isfinite().all()
+
+
+def test_cells_of_any_widths_take_constants() -> None:
+    layer = straight_lines(torch.tensor([[1.0], [0.0]]).double())
+    z = samples(inputs=2).double()
+    update_grid(layer, z)
+    before = layer(z)
+    prune(layer, z)
+    assert layer.mask.flatten().tolist() == [1.0, 0.0]
+    torch.testing.assert_close(layer(z), before)
 
 
 def test_functions_that_are_not_finite_are_never_removed_silently() -> None:

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.chebyshev import ChebyshevBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1, edge_magnitudes, roughness
 
 
@@ -35,6 +37,60 @@ def test_becomes_the_integral_of_the_squared_second_derivative() -> None:
     # The integral of (16 sin 4z)^2 over [0, 1].
     expected = 256 * (0.5 - torch.tensor(8.0, dtype=torch.float64).sin() / 16)
     torch.testing.assert_close(integral, expected, rtol=2e-2, atol=0)
+
+
+def on(breakpoints: Tensor, degree: int, function: Callable[[Tensor], Tensor]) -> KANLayer:
+    """A layer of splines near one function on given cells, for one input a row."""
+    uniform = BSplineBasis(grid_size=breakpoints.shape[1] - 1, degree=degree)
+    layer = KANLayer(len(breakpoints), 1, basis=uniform, base_activation=None).double()
+    layer.basis = NonUniformBSplineBasis(breakpoints, degree=degree)
+    nodes = breakpoints[:, :-1, None] + breakpoints.diff()[..., None] * torch.tensor(
+        [0.2, 0.5, 0.8]
+    )
+    z = nodes.flatten(1).T
+    values = layer.basis(z).transpose(0, 1)
+    with torch.no_grad():
+        layer.coefficients.copy_(torch.linalg.lstsq(values, function(z).T.unsqueeze(-1)).solution)
+    return layer
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4, 5])
+def test_zero_for_straight_lines_on_any_cells(degree: int) -> None:
+    breakpoints = torch.tensor([[0, 0.1, 0.15, 0.7, 1], [0, 0.6, 0.9, 0.95, 1]]).double()
+    size = roughness(on(breakpoints, degree, torch.sin))
+    assert roughness(on(breakpoints, degree, lambda z: 3 - 2 * z)) < 1e-20
+    assert size > 1e-6
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 5])
+def test_equal_cells_are_no_special_case(degree: int) -> None:
+    basis = BSplineBasis(grid_size=7, degree=degree, domain=(-1.0, 3.0))
+    layer = KANLayer(2, 3, basis=basis).double()
+    expected = roughness(layer)
+    layer.basis = NonUniformBSplineBasis(
+        torch.linspace(-1, 3, 8, dtype=torch.float64), degree=degree
+    )
+    torch.testing.assert_close(roughness(layer), expected)
+
+
+@pytest.mark.parametrize("degree", [2, 3])
+def test_is_the_integral_of_the_squared_second_derivative_on_any_cells(degree: int) -> None:
+    grid_size = 400
+    breakpoints = torch.linspace(0, 1, grid_size + 1).double().square().unsqueeze(0)
+    integral = roughness(on(breakpoints, degree, lambda z: torch.sin(4 * z))) * grid_size**3
+    expected = 256 * (0.5 - torch.tensor(8.0, dtype=torch.float64).sin() / 16)
+    torch.testing.assert_close(integral, expected, rtol=2e-2, atol=0)
+
+
+def test_other_bases_are_judged_by_their_functions() -> None:
+    layer = KANLayer(1, 1, basis=ChebyshevBasis(6), base_activation=None).double()
+    with torch.no_grad():
+        layer.coefficients.copy_(torch.tensor([3.0, -2.0, 0, 0, 0, 0]).view(1, -1, 1))
+    assert roughness(layer) < 1e-28
+    with torch.no_grad():
+        layer.coefficients[0, 2] = 1.0
+    # 2 u^2 - 1 at six points: four differences of 4 (2/5)^2.
+    assert roughness(layer).item() == pytest.approx(4 * 0.64**2)
 
 
 def test_is_quadratic() -> None:
