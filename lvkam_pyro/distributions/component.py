@@ -4,7 +4,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from lvkam_pyro.distributions.univariate import Table, UnivariateDensity
+from lvkam_pyro.distributions.table import Table
+from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 
 class ComponentDensity(UnivariateDensity):
@@ -34,7 +35,7 @@ class ComponentDensity(UnivariateDensity):
         shape = torch.broadcast_shapes(index.shape, components.batch_shape[:-1])
         self.index = index.expand(shape)
         super().__init__(
-            components.panels,
+            components.panels.component(),
             components.reference,
             shape,
             dtype=components.dtype,
@@ -58,12 +59,13 @@ class ComponentDensity(UnivariateDensity):
 
     def _tabulate(self) -> Table:
         """The rows of the components' table: no quadrature of its own."""
-        table = self.components._table
-        return Table(
-            choose(table.log_normalizer, self.index, 0),
-            choose(table.cdf, self.index, 1),
-            choose(table.log_probabilities, self.index, 2),
-        )
+        table, own = self.components._table, self.components._parameter_shape
+        panels = table.panels.component()
+        if table.panels.edges.ndim > 1:
+            rows = (table.panels.edges, table.panels.section)
+            edges, section = (choose(each.expand(*own, -1), self.index, 1) for each in rows)
+            panels = panels.moved(edges, section)
+        return Table(panels, choose(table.potentials, self.index, 2))
 
 
 def choose(table: Tensor, index: Tensor, num_own: int) -> Tensor:

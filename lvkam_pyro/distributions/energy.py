@@ -26,8 +26,9 @@ class EnergyDistribution(UnivariateDensity):
         energy: The function `f`. Takes points of shape `(..., *batch)`, where each entry of the
             batch has its own function, and returns their energies in the same shape.
         reference: One univariate torch distribution :math:`\pi_0`; uniform on [0, 1] by default.
-        breakpoints: Where `f` may be rough: increasing points of shape `(G + 1,)`, a number of
-            equal cells, or ready :class:`Panels`. Default: 32 equal cells over the support, or
+        breakpoints: Where `f` may be rough: increasing points of shape `(G + 1,)`, or `(*b, G + 1)`
+            where `b` broadcasts to the batch and all rows share their ends; a number of equal
+            cells, or ready :class:`Panels`. Default: 32 equal cells over the support, or
             over all but 1e-12 of the mass on each side where the support is unbounded.
         batch_shape: Shape of the batch of functions. Default: the shape of the energy of a scalar.
         validate_args: Whether to check values against the support.
@@ -57,13 +58,14 @@ class EnergyDistribution(UnivariateDensity):
         reference = Uniform(0.0, 1.0, validate_args=False) if reference is None else reference
         panels = build_panels(breakpoints, reference)
         self.energy = energy
-        point = panels.breakpoints[0]
+        point = panels.breakpoints.flatten()[0]
         shape = energy(point).shape if batch_shape is None else Size(batch_shape)
         super().__init__(panels, reference, shape, dtype=point.dtype, validate_args=validate_args)
         self._check_energy()
 
     def _log_potential(self, z: Tensor) -> Tensor:
-        energy = self.energy(z.clamp(self.breakpoints[0], self.breakpoints[-1]))
+        low, high = self.breakpoints.flatten()[[0, -1]]
+        energy = self.energy(z.clamp(low, high))
         return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
 
     def _check_energy(self) -> None:
@@ -71,8 +73,7 @@ class EnergyDistribution(UnivariateDensity):
         if not self._validate_args:
             return
         with torch.no_grad():
-            points = self.breakpoints.view(-1, *[1] * len(self._parameter_shape))
-            points = points.expand(-1, *self._parameter_shape)
+            points = self.breakpoints.expand(*self._parameter_shape, -1).movedim(-1, 0)
             energies = self.energy(points)
         if energies.shape != points.shape:
             raise ValueError(
@@ -120,14 +121,25 @@ def _equal_cells(count: int, reference: Distribution) -> Tensor:
 
 
 def _check_breakpoints(breakpoints: Tensor, bounds: tuple[float, float]) -> None:
-    increasing = breakpoints.ndim == 1 and len(breakpoints) > 1 and (breakpoints.diff() > 0).all()
+    many = breakpoints.ndim > 0 and breakpoints.shape[-1] > 1 and breakpoints.numel() > 0
+    increasing = many and bool((breakpoints.diff() > 0).all())
     if not (increasing and breakpoints.isfinite().all() and breakpoints.is_floating_point()):
         raise ValueError(
-            "Expected at least two finite, increasing breakpoints of shape (G + 1,), got "
-            f"{breakpoints}. A domain is given from its low to its high end."
+            "Expected at least two finite, increasing breakpoints of shape (G + 1,) or "
+            f"(*b, G + 1), got {breakpoints}. A domain is given from its low to its high end."
         )
+    ends = breakpoints[..., [0, -1]].reshape(-1, 2)
+    if not (ends == ends[0]).all():
+        raise ValueError(
+            "Expected rows of breakpoints that share their ends, for the densities of one batch "
+            f"have one support, got ends {ends.tolist()}. Move interior breakpoints only."
+        )
+    _check_ends(ends[0].tolist(), bounds)
+
+
+def _check_ends(ends: list[float], bounds: tuple[float, float]) -> None:
+    first, last = ends
     low, high = bounds
-    first, last = float(breakpoints[0]), float(breakpoints[-1])
     if first < low or last > high:
         raise ValueError(
             f"Expected breakpoints inside the support [{low:g}, {high:g}] of the reference "
@@ -140,3 +152,10 @@ def _check_breakpoints(breakpoints: Tensor, bounds: tuple[float, float]) -> None
             f"Expected breakpoints that reach the finite ends of the support [{low:g}, {high:g}], "
             f"got [{first:g}, {last:g}]. Use the support's own ends as first and last breakpoint."
         )
+
+
+def fits(breakpoints: Size, batch: Size) -> bool:
+    """Whether rows of breakpoints `(*b, G + 1)` broadcast to the batch without enlarging it."""
+    rows = breakpoints[:-1]
+    pairs = zip(rows[::-1], batch[::-1], strict=False)
+    return len(rows) <= len(batch) and all(own in (1, size) for own, size in pairs)

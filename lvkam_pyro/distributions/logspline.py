@@ -1,13 +1,13 @@
 """The log-spline density: an energy that is a polynomial in each cell."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
-from lvkam_pyro.distributions.energy import build_panels, check_finite_energy
-from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.energy import build_panels, check_finite_energy, fits
+from lvkam_pyro.distributions.panels import Panels, locate, row_index
 from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat, version_of
 
 
@@ -23,7 +23,8 @@ class LogSpline(UnivariateDensity):
 
     Arguments:
         coefficients: Local coefficients `a`, of shape `(*batch, G, d + 1)`.
-        breakpoints: Increasing ends of the cells, of shape `(G + 1,)`, or ready :class:`Panels`.
+        breakpoints: Increasing ends of the cells, of shape `(G + 1,)`, or `(*b, G + 1)` where `b`
+            broadcasts to the batch and all rows share their ends; or ready :class:`Panels`.
         reference: One univariate torch distribution :math:`\pi_0`. Default: uniform between the
             first and the last breakpoint.
         validate_args: Whether to check coefficients and values.
@@ -51,9 +52,10 @@ class LogSpline(UnivariateDensity):
     ) -> None:
         if reference is None:
             points = breakpoints.breakpoints if isinstance(breakpoints, Panels) else breakpoints
-            reference = Uniform(points[0], points[-1], validate_args=False)
+            low, high = points.flatten()[[0, -1]]
+            reference = Uniform(low, high, validate_args=False)
         panels = build_panels(breakpoints, reference)
-        _check_coefficients(coefficients, len(panels.breakpoints) - 1)
+        _check_coefficients(coefficients, panels.breakpoints.shape)
         self.coefficients = coefficients
         super().__init__(
             panels,
@@ -73,71 +75,61 @@ class LogSpline(UnivariateDensity):
 
     def _log_potential(self, z: Tensor) -> Tensor:
         index, t = self._local(z)
-        rows = self.coefficients.reshape(-1, self.coefficients.shape[-1])
-        local = rows.index_select(0, index.reshape(-1)).view(*index.shape, rows.shape[-1])
-        return self._with_reference(horner(local, t), z)
+        return self._with_reference(horner(take_cells(self.coefficients, index), t), z)
 
-    def _node_potentials(self) -> Tensor:
-        cells = self.coefficients.double()[..., self.panels.cell, None, :]
-        return self._with_reference(horner(cells, self.panels.place), self.panels.nodes)
-
-    def _density_in(self, panel: Tensor) -> Callable[[Tensor], Tensor]:
-        return self._density_of(self._row_index(), panel)
-
-    def _density_of(self, row: Tensor, panel: Tensor) -> Callable[[Tensor], Tensor]:
-        """Log density of the functions `row` in the given panels; gathers coefficients once."""
-        breakpoints = self.breakpoints.double()
-        cell = self.panels.cell[panel]
-        index = row * (len(breakpoints) - 1) + cell
-        rows = self.coefficients.double().reshape(-1, self.coefficients.shape[-1])
-        local = rows.index_select(0, index.reshape(-1)).view(*index.shape, rows.shape[-1])
-        low, width = breakpoints[cell], breakpoints.diff()[cell]
-        log_normalizer = self._table.log_normalizer.reshape(-1)[row]
-
-        def log_density(z: Tensor) -> Tensor:
-            t = ((z - low) / width).clamp(0, 1)
-            return self._with_reference(horner(local, t), z) - log_normalizer
-
-        return log_density
-
-    def _row_index(self) -> Tensor:
-        count = self._parameter_shape.numel()
-        return torch.arange(count, device=self.coefficients.device).view(self._parameter_shape)
+    def _node_potentials(self, panels: Panels) -> Tensor:
+        coefficients = self.coefficients.double()
+        cell = panels.cell.expand(*self._parameter_shape, -1).unsqueeze(-1)
+        local = coefficients.gather(-2, cell.expand(*cell.shape[:-1], coefficients.shape[-1]))
+        energy = horner(local.unsqueeze(-2).unbind(-1), panels.place)
+        return self._with_reference(energy, panels.nodes)
 
     def _local(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Row of each point in the flat table of cells, and its place `t` in the cell."""
-        cell, t = locate_cell(z, self.breakpoints)
-        return self._row_index() * (len(self.breakpoints) - 1) + cell, t
+        """Number of the cell of each point among the cells of all rows, and its place in it."""
+        cell, t = locate_cell(z, self.breakpoints, self._parameter_shape)
+        num_cells = self.breakpoints.shape[-1] - 1
+        return num_cells * row_index(self._parameter_shape, z) + cell, t
 
     def _with_reference(self, energy: Tensor, z: Tensor) -> Tensor:
         return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
 
 
-def locate_cell(z: Tensor, breakpoints: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the cell of each `z`, and its place in it from 0 to 1; the end cells outside."""
-    cell = torch.searchsorted(breakpoints[1:-1], z.detach().contiguous(), right=True)
-    t = (z - breakpoints[cell]) / breakpoints.diff()[cell]
-    return cell, t.clamp(0, 1)
+def locate_cell(z: Tensor, breakpoints: Tensor, batch: Size) -> tuple[Tensor, Tensor]:
+    """Cell of each point of shape `(..., *batch)`, an end cell outside, and its place in it."""
+    cell = locate(breakpoints, z, batch)
+    row = 0 if breakpoints.ndim == 1 else row_index(batch, z) * (breakpoints.shape[-1] - 1)
+    index = (row + cell).reshape(-1)
+    low, width = (
+        part.expand(*(batch if part.ndim > 1 else ()), -1).reshape(-1).index_select(0, index)
+        for part in (breakpoints[..., :-1], breakpoints.diff())
+    )
+    return cell, ((z - low.view(z.shape)) / width.view(z.shape)).clamp(0, 1)
 
 
-def horner(coefficients: Tensor, t: Tensor) -> Tensor:
-    """Polynomial `sum_j a_j t^j` for coefficients of shape `(..., d + 1)` and `t` of `(...)`."""
-    terms = coefficients.unbind(-1)
+def take_cells(coefficients: Tensor, index: Tensor) -> list[Tensor]:
+    """The coefficients of each power, in the cells `index` among those of all rows.
+
+    One contiguous column each: gathers of single columns are the fastest.
+    """
+    columns = coefficients.movedim(-1, 0).flatten(1).contiguous()
+    return [c.index_select(0, index.reshape(-1)).view(index.shape) for c in columns]
+
+
+def horner(terms: Sequence[Tensor], t: Tensor) -> Tensor:
+    """Polynomial `sum_j a_j t^j` with the coefficients `a_j` as a sequence."""
     value = terms[-1]
     for term in terms[-2::-1]:
         value = torch.addcmul(term, value, t)
-    return value
+    return value.expand(torch.broadcast_shapes(value.shape, t.shape))
 
 
-def _check_coefficients(coefficients: Tensor, num_cells: int) -> None:
-    if coefficients.ndim < 2 or coefficients.shape[-2] != num_cells:
+def _check_coefficients(coefficients: Tensor, breakpoints: Size) -> None:
+    num_cells = breakpoints[-1] - 1
+    own = coefficients.shape[:-2]
+    if coefficients.ndim < 2 or coefficients.shape[-2] != num_cells or not fits(breakpoints, own):
         raise ValueError(
             f"Expected coefficients of shape (*batch, G, degree + 1) with G = {num_cells} cells "
-            f"between {num_cells + 1} breakpoints, got shape {tuple(coefficients.shape)}. "
-            "BSplineBasis.to_polynomials returns them in this form."
-        )
-    if coefficients.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"Expected coefficients in float32 or float64, got {coefficients.dtype}: an energy "
-            "of 10 in half precision is off by 0.4 per cent in density. Cast with .float()."
+            f"between {num_cells + 1} breakpoints, and breakpoints that broadcast to "
+            f"(*batch, G + 1), got shape {tuple(coefficients.shape)} and breakpoints "
+            f"{tuple(breakpoints)}. BSplineBasis.to_polynomials returns them in this form."
         )

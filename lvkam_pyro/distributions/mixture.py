@@ -1,14 +1,14 @@
 """Mixtures of energy densities, themselves one-dimensional densities."""
 
-from collections.abc import Callable
-
 import torch
 from pyro.distributions import Categorical
 from torch import Size, Tensor
 from torch.distributions import constraints
 
 from lvkam_pyro.distributions.component import ComponentDensity, check_index
-from lvkam_pyro.distributions.univariate import Table, UnivariateDensity, version_of
+from lvkam_pyro.distributions.inversion import PanelInverse
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.univariate import UnivariateDensity, version_of
 
 
 class EnergyMixture(UnivariateDensity):
@@ -52,10 +52,11 @@ class EnergyMixture(UnivariateDensity):
                 shape, dtype=components.dtype, device=components.panels.edges.device
             )
         _check_components(shape, logits.shape)
+        _check_shared(components.breakpoints)
         self.components = components._spread()
         self.logits = logits.expand(shape)
         super().__init__(
-            components.panels,
+            components.panels.component(),
             components.reference,
             shape[:-1],
             dtype=components.dtype,
@@ -123,20 +124,16 @@ class EnergyMixture(UnivariateDensity):
         # The components are normalised already.
         return self._log_potential(z)
 
-    def _density_in(self, panel: Tensor) -> Callable[[Tensor], Tensor]:
-        panels = panel.unsqueeze(-1).expand(*panel.shape, self.logits.shape[-1])
-        component = self.components._density_in(panels)
-        log_weights = self.log_weights.double()
-        return lambda z: (log_weights + component(z.unsqueeze(-1))).logsumexp(-1)
+    def _node_potentials(self, panels: Panels) -> Tensor:
+        components = self.components._node_potentials(panels.components())
+        offset = self.log_weights.double() - self.components._table.log_normalizer
+        return (components + offset[..., None, None]).logsumexp(-3)
 
-    def _tabulate(self) -> Table:
-        """The components' tables, averaged by their weights: no quadrature of its own."""
+    def _slots(self) -> tuple[Tensor, PanelInverse]:
+        # One search draws component and panel together.
         table = self.components._table
-        log_weights = self.log_weights.double()[..., None, None]
-        log_probabilities = (log_weights + table.log_probabilities).logsumexp(-3)
-        cdf = (log_weights[..., 0].exp() * table.cdf).sum(-2)
-        zero = torch.zeros(self._parameter_shape, dtype=cdf.dtype, device=cdf.device)
-        return Table(zero, cdf, log_probabilities)
+        masses = table.cdf.diff() * self.log_weights.double().exp().unsqueeze(-1)
+        return masses.reshape(self._parameter_shape.numel(), -1), table.inverse(self.dtype)
 
 
 def _check_components(shape: Size, logits_shape: Size) -> None:
@@ -148,4 +145,12 @@ def _check_components(shape: Size, logits_shape: Size) -> None:
             "Expected components of batch shape (*batch, P) and logits that broadcast to it, got "
             f"components {tuple(shape)} and logits {tuple(logits_shape)}. The last batch "
             "dimension of the components is the component of the mixture."
+        )
+
+
+def _check_shared(breakpoints: Tensor) -> None:
+    if breakpoints.ndim > 1 and breakpoints.shape[-2] != 1:
+        raise ValueError(
+            "Expected components that share their breakpoints, of shape (*batch, 1, G + 1), got "
+            f"{tuple(breakpoints.shape)}. Give all components of a latent the union of their knots."
         )

@@ -80,6 +80,30 @@ def spline_component(theta: Tensor) -> UnivariateDensity:
     return spline_mixture(theta).component(torch.tensor(2))
 
 
+def own_knots(theta: Tensor, num_dims: int) -> Tensor:
+    """Eight cells between -1 and 1, others for each row of a batch of so many dimensions."""
+    powers = torch.linspace(0.4, 2.5, len(theta), dtype=theta.dtype)
+    places = cells(0, 1, 8, theta) ** powers.view(-1, *[1] * num_dims)
+    return torch.cat([-1 + 2 * places[..., :-1], torch.ones_like(places[..., -1:])], -1)
+
+
+def spline_of_own_knots(theta: Tensor) -> LogSpline:
+    return LogSpline(spline_table(theta), own_knots(theta, theta.ndim - 1), Normal(0.0, 1.0))
+
+
+def spline_mixture_of_own_knots(theta: Tensor) -> LogSplineMixture:
+    components = LogSpline(spline_table(theta), own_knots(theta, theta.ndim - 1))
+    return LogSplineMixture(components, weights(theta.shape[-2], theta))
+
+
+def mixture_of_own_knots(theta: Tensor) -> EnergyMixture:
+    knots = own_knots(theta, theta.ndim)
+    components = EnergyDistribution(
+        lambda z: 3 * theta * (z - knots[..., 3]).abs(), Uniform(-1.0, 1.0), breakpoints=knots
+    )
+    return EnergyMixture(components, weights(theta.shape[-1], theta))
+
+
 DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
     "tilted uniform": (tilted_uniform, (3,)),
     "wave on normal": (wave_on_normal, (3,)),
@@ -92,6 +116,9 @@ DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
     "spline mixture on normal": (spline_mixture_on_normal, (3, 4, 11)),
     "component": (component, (3, 4)),
     "component of splines": (spline_component, (3, 4, 11)),
+    "spline of own knots": (spline_of_own_knots, (3, 2, 11)),
+    "spline mixture of own knots": (spline_mixture_of_own_knots, (3, 4, 11)),
+    "mixture of own knots": (mixture_of_own_knots, (3, 4)),
 }
 """Name to a constructor from parameters, and the shape of these parameters."""
 
@@ -111,5 +138,5 @@ def parameters(name: str, *, dtype: torch.dtype = torch.float64, seed: int = 0) 
 def integration_bounds(density: UnivariateDensity) -> tuple[float, float]:
     """An interval that holds all but a negligible part of the mass."""
     if isinstance(density.reference, Uniform):
-        return 0.0, 1.0
+        return float(density.breakpoints.min()), float(density.breakpoints.max())
     return (0.0, 30.0) if isinstance(density.reference, LogNormal) else (-9.0, 9.0)

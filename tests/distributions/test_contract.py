@@ -26,7 +26,7 @@ def integrate(
     density: UnivariateDensity, integrand: Callable[[Tensor], Tensor], low: float, high: float
 ) -> Tensor:
     """Simpson's rule, 2048 intervals in each smooth piece: the oracle for every batch entry."""
-    inside = [p for p in density.breakpoints.tolist() if low < p < high]
+    inside = [p for p in density.breakpoints.unique().tolist() if low < p < high]
     total = torch.zeros(density.batch_shape, dtype=torch.float64)
     for a, b in pairwise([low, *inside, high]):
         # Just inside the piece, so that its ends belong to it.

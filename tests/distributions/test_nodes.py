@@ -71,7 +71,7 @@ def test_nodes_carry_the_density(name: str) -> None:
     torch.testing.assert_close(nodes.probs.sum(-1), torch.ones(density.batch_shape).double())
     torch.testing.assert_close(nodes.mean, density.mean)
     torch.testing.assert_close(nodes.variance, density.variance)
-    assert nodes.support.check(nodes.nodes).all()
+    assert nodes.support.check(nodes.enumerate_support()).all()
     torch.testing.assert_close(
         nodes.log_prob(nodes.enumerate_support()).movedim(0, -1),
         nodes.logits.expand(*nodes.batch_shape, -1),
@@ -82,7 +82,7 @@ def test_nodes_carry_the_density(name: str) -> None:
 def test_twice_as_many_nodes_agree(name: str) -> None:
     density = make(name)
     coarse, fine = (density.on_nodes(num_nodes) for num_nodes in (128, 256))
-    assert 256 <= fine.nodes.shape[-1] < 256 + len(density.panels.edges)
+    assert 256 <= fine.nodes.shape[-1] < 256 + density.panels.edges.shape[-1]
 
     def expectation(nodes: QuadratureNodes, function: Callable[[Tensor], Tensor]) -> Tensor:
         return (nodes.probs * function(nodes.nodes)).sum(-1)
@@ -101,7 +101,11 @@ def test_shapes_in_plates(name: str, dtype: torch.dtype) -> None:
     nodes = density.on_nodes(64).expand(batch)
     count = nodes.nodes.shape[-1]
     shared = nodes.enumerate_support(expand=False)
-    assert shared.shape == (count, *[1] * len(batch))
+    assert shared.shape == (
+        count,
+        *[1] * (len(batch) - nodes.nodes.ndim + 1),
+        *nodes.nodes.shape[:-1],
+    )
     assert shared.dtype == nodes.logits.dtype == dtype
     assert nodes.enumerate_support().shape == (count, *batch)
     assert nodes.log_prob(shared).shape == (count, *batch)

@@ -1,0 +1,207 @@
+"""Where quadrature panels must go for a density that equal panels do not resolve."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvkam_pyro.distributions.panels import (
+    NODES_PER_PANEL,
+    Panels,
+    search_rows,
+    take_rows,
+    unit_nodes,
+)
+
+_FREE_PANELS = 64
+_MOVES = (1, 1.5, 2, 2, 3, 3)
+_TEMPERATURES = (4.0, 12.0)
+_SPREAD = 1e-2
+_HIGHEST_HUMP = 1.5
+_STEEPEST_GAP = 12.0
+_NEGLECTED = 36.0
+_NEGLECTED_BELOW = 22.0
+# The integral of the ninth Legendre polynomial from an end of a panel of width 1 is below this.
+_SHARE = 0.03
+
+
+def _legendre_rows() -> Tensor:
+    """Rows that take values at the nodes to their Legendre coefficients, `(n, n)`."""
+    nodes, weights = np.polynomial.legendre.leggauss(NODES_PER_PANEL)
+    degrees = np.arange(NODES_PER_PANEL)
+    values = np.polynomial.legendre.legvander(nodes, NODES_PER_PANEL - 1)
+    return torch.from_numpy(values * weights[:, None] * (degrees + 0.5))
+
+
+_LEGENDRE = _legendre_rows()
+
+
+def resolve(
+    panels: Panels, evaluate: Callable[[Panels], Tensor], tolerance: float
+) -> tuple[Panels, Tensor]:
+    """Panels that resolve every density, and its log potential at their nodes.
+
+    Arguments:
+        panels: Panels to start from, which most densities keep.
+        evaluate: Takes panels and returns the log potential at their nodes, `(*batch, M, n)`.
+        tolerance: Admitted error of the distribution function.
+    """
+    potentials = evaluate(panels)
+    num_sections = panels.sections.shape[-1] - 1
+    free = max(_FREE_PANELS, 4 * num_sections, panels.section.shape[-1] - num_sections)
+    for factor in _MOVES:
+        resolved = is_resolved(panels, potentials.detach(), tolerance)
+        # The one place that waits for an accelerator.
+        if bool(resolved.all()):
+            break
+        panels = follow(panels, potentials.detach(), free=int(factor * free), keep=resolved)
+        potentials = evaluate(panels)
+    return panels, potentials
+
+
+def is_resolved(panels: Panels, potentials: Tensor, tolerance: float) -> Tensor:
+    r"""Whether the polynomials through the nodes of each panel are the density, `(*batch)`.
+
+    The first Legendre coefficients of :math:`e^\phi` that a panel's polynomial lacks,
+    extrapolated from its last four, must stay below the tolerance as a share of all mass. To
+    believe this, no hump between nodes may be higher than them by 1.5 nats, and no two nodes,
+    the higher of which matters, may differ by 12.
+
+    Arguments:
+        panels: Panels of shape `(*b, M)`.
+        potentials: Log potential :math:`\phi` at the nodes, of shape `(*batch, M, n)`.
+        tolerance: Admitted error of the distribution function.
+    """
+    height = potentials - potentials.amax((-2, -1), keepdim=True)
+    error = _errors(panels, height).amax(-1)
+    flat = height.flatten(-2)
+    cliff = flat.diff().abs() > _STEEPEST_GAP
+    cliff &= torch.maximum(flat[..., 1:], flat[..., :-1]) > -_NEGLECTED_BELOW
+    seen = (_hump(height) == 0).flatten(-2).all(-1) & ~cliff.any(-1)
+    return seen & (error < tolerance)
+
+
+def follow(panels: Panels, potentials: Tensor, *, free: int, keep: Tensor) -> Panels:
+    r"""Panels that crowd where the log density changes and has mass.
+
+    Panel edges go to equal steps of the variation of :math:`p^{1/5}` and of its integral; of a
+    smaller power while the nodes are too far apart to see where the peak is. Each section has
+    one panel and its share of the free ones.
+
+    Arguments:
+        panels: The panels so far.
+        potentials: Log potential :math:`\phi` at their nodes, of shape `(*batch, M, n)`.
+        free: Number of panels beyond one for each section.
+        keep: Which densities keep their panels, of shape `(*batch)`.
+
+    Returns:
+        Panels with a row of edges for each density.
+    """
+    monitor = _monitor(panels, potentials)
+    batch = monitor.shape[:-2]
+    num_sections = panels.sections.shape[-1] - 1
+    section = panels.section.expand(*batch, -1)
+    share = monitor.new_zeros(*batch, num_sections).scatter_add(-1, section, monitor.sum(-1))
+    before = torch.nn.functional.pad(share.cumsum(-1), (1, 0))
+    number, own = _allocate(before, free)
+    # The place of each panel in its section, in the measure that all panels share equally.
+    first = take_rows(number, own)
+    count = (take_rows(number, own + 1) - first).clamp(min=1)
+    index = torch.arange(own.shape[-1], device=own.device)
+    target = take_rows(before, own) + take_rows(share, own) * (index - first) / count
+    edges = _invert(panels, monitor, target)
+    low, high = take_rows(panels.sections, own), take_rows(panels.sections, own + 1)
+    edges = torch.where(index == first, low, edges.clamp(low, high))
+    edges = torch.cat([edges, panels.sections[..., -1:].expand(*batch, 1)], -1)
+    kept, kept_section = _lengthen(panels, own.shape[-1])
+    keep = keep.unsqueeze(-1)
+    return panels.moved(torch.where(keep, kept, edges), torch.where(keep, kept_section, own))
+
+
+def _lengthen(panels: Panels, num_panels: int) -> tuple[Tensor, Tensor]:
+    """Edges and sections of panels whose last one is cut until there are `num_panels`."""
+    missing = num_panels - panels.section.shape[-1]
+    steps = torch.arange(1, missing + 2, device=panels.edges.device) / (missing + 1)
+    start, end = panels.edges[..., -2:-1], panels.edges[..., -1:]
+    edges = torch.cat([panels.edges[..., :-1], start + (end - start) * steps.to(start)], -1)
+    last = panels.section[..., -1:].expand(*panels.section.shape[:-1], missing)
+    return edges, torch.cat([panels.section, last], -1)
+
+
+def _errors(panels: Panels, height: Tensor) -> Tensor:
+    """Estimated error of the distribution function in each panel, `(*batch, M)`."""
+    density = height.exp()
+    total = (density * panels.log_weights.exp()).sum((-2, -1)).unsqueeze(-1)
+    coefficients = (density @ _LEGENDRE.to(density)).abs()
+    # The better of the even and the odd, for one of them may vanish by symmetry.
+    earlier, last = coefficients[..., -4:].unflatten(-1, (2, 2)).amax(-1).unbind(-1)
+    missing = last.square() / torch.maximum(earlier, last).clamp(min=torch.finfo(last.dtype).tiny)
+    return _SHARE * missing * panels.edges.diff() / total
+
+
+def _hump(height: Tensor) -> Tensor:
+    """How much higher than a node, which is a peak so far, the potential may be next to it.
+
+    Zero for less than 1.5 nats, or where it stays far below the height 0.
+    """
+    slope = torch.nn.functional.pad(height.flatten(-2).diff(), (1, 1))
+    is_top = (slope[..., :-1] >= 0) & (slope[..., 1:] <= 0)
+    # Across panels the potential may jump without a hump.
+    step = height.diff().abs()
+    change = torch.maximum(*(torch.nn.functional.pad(step, side) for side in ((1, 0), (0, 1))))
+    matters = (change > _HIGHEST_HUMP) & (height + change > -_NEGLECTED)
+    return change * (is_top.view_as(change) & matters)
+
+
+def _monitor(panels: Panels, potentials: Tensor) -> Tensor:
+    """How many panels each node calls for, up to a factor: `(*batch, M, n)`."""
+    height = potentials - potentials.amax((-2, -1), keepdim=True)
+    root = torch.stack([(height / temperature).exp() for temperature in _TEMPERATURES]).sum(0)
+    step = torch.nn.functional.pad(root.flatten(-2).diff().abs(), (1, 1))
+    variation = 0.5 * (step[..., 1:] + step[..., :-1]).view_as(root)
+    _, weights = unit_nodes(height)
+    # A panel in k pieces has errors k^9 times smaller: equal ones if it gets error^(1/9) pieces.
+    errors = _errors(panels, height) ** (1 / (NODES_PER_PANEL + 1))
+    parts = (variation, errors.unsqueeze(-1) * weights, _around_humps(height))
+    spread = _SPREAD * _shares(weights.expand_as(height))
+    return torch.stack([*map(_shares, parts), spread]).sum(0)
+
+
+def _around_humps(height: Tensor) -> Tensor:
+    """The nodes next to those that may hide a hump, the more the higher it may be."""
+    hump = _hump(height)
+    rise = torch.where(hump > 0, height + hump, -torch.inf)
+    scale = 0.25 * hump.amax((-2, -1), keepdim=True) + 1
+    # Nothing is lost where there is no hump, where all heights are minus infinity.
+    weight = ((rise - rise.amax((-2, -1), keepdim=True)) / scale).exp().nan_to_num(0.0)
+    around = torch.nn.functional.pad(weight.flatten(-2), (1, 1))
+    return (around[..., 2:] + around[..., 1:-1] + around[..., :-2]).view_as(height)
+
+
+def _shares(parts: Tensor) -> Tensor:
+    total = parts.sum((-2, -1), keepdim=True)
+    return parts / total.clamp(min=torch.finfo(parts.dtype).tiny)
+
+
+def _allocate(before: Tensor, free: int) -> tuple[Tensor, Tensor]:
+    """Number of panels below each section's ends, and the section of each panel."""
+    num_sections = before.shape[-1] - 1
+    shares = (free * before / before[..., -1:]).round().long()
+    number = shares + torch.arange(num_sections + 1, device=before.device)
+    index = torch.arange(free + num_sections, device=before.device)
+    own = search_rows(number[..., 1:], index.expand(*number.shape[:-1], -1))
+    return number, own
+
+
+def _invert(panels: Panels, monitor: Tensor, target: Tensor) -> Tensor:
+    """Points below which the pieces around the nodes, as wide as their weights, hold `target`."""
+    pieces = monitor.flatten(-2)
+    above = pieces.cumsum(-1)
+    piece = search_rows(above[..., :-1], target)
+    panel, node = piece // NODES_PER_PANEL, piece % NODES_PER_PANEL
+    below = take_rows(above, piece) - take_rows(pieces, piece)
+    fraction = ((target - below) / take_rows(pieces, piece)).clamp(0, 1)
+    _, weights = unit_nodes(monitor)
+    place = (weights.cumsum(0) - weights)[node] + fraction * weights[node]
+    return take_rows(panels.edges, panel) + place * take_rows(panels.edges.diff(), panel)

@@ -1,0 +1,114 @@
+"""The integrals of a batch of densities, from which everything else is read."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvkam_pyro.distributions.inversion import PanelInverse
+from lvkam_pyro.distributions.panels import (
+    NODES_PER_PANEL,
+    Panels,
+    locate,
+    row_index,
+    unit_nodes,
+)
+
+
+def _integrals_of_lagrange() -> Tensor:
+    """From the masses of the nodes to the coefficients of `t`, `t^2`, ... in the mass below `t`."""
+    nodes, weights = (rule.numpy() for rule in unit_nodes(torch.ones((), dtype=torch.float64)))
+    powers = np.linalg.inv(np.vander(nodes, NODES_PER_PANEL, increasing=True))
+    return torch.from_numpy(powers.T / np.arange(1, NODES_PER_PANEL + 1) / weights[:, None])
+
+
+_INTEGRALS = _integrals_of_lagrange()
+
+
+class Table:
+    r"""The integrals of one batch of densities, in float64.
+
+    In each panel the density is the polynomial through its values at the Gauss-Legendre nodes, so
+    the distribution function is a polynomial of degree 8, exact at the panel's ends.
+
+    Arguments:
+        panels: The panels of each density.
+        potentials: Log potential at the nodes, of shape `(*batch, M, n)`.
+
+    Attributes:
+        panels: The panels of each density.
+        potentials: Log potential at the nodes, of shape `(*batch, M, n)`.
+        log_normalizer: :math:`\log Z`, of shape `(*batch)`.
+        probabilities: Probability carried by each node, of shape `(*batch, M, n)`.
+        cdf: Distribution function at the panel edges, from 0 to 1, of shape `(*batch, M + 1)`.
+    """
+
+    def __init__(self, panels: Panels, potentials: Tensor) -> None:
+        self.panels = panels
+        self._inverses: dict[torch.dtype, PanelInverse] = {}
+        self.potentials = potentials
+        log_masses = potentials + panels.log_weights
+        peak = log_masses.detach().amax((-2, -1), keepdim=True)
+        masses = (log_masses - peak).exp()
+        total = masses.sum((-2, -1), keepdim=True)
+        self.log_normalizer = (peak + total.log())[..., 0, 0]
+        self.probabilities = masses / total
+        self.cdf = torch.nn.functional.pad(self.probabilities.sum(-1).cumsum(-1), (1, 0))
+
+    @property
+    def log_density(self) -> Tensor:
+        """Normalised log density at the nodes, of shape `(*batch, M, n)`."""
+        return self.potentials - self.log_normalizer[..., None, None]
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """Log probability carried by each node, of shape `(*batch, M, n)`."""
+        return self.log_density + self.panels.log_weights
+
+    @cached_property
+    def coefficients(self) -> Tensor:
+        """Coefficients of `t`, `t^2`, ... in the probability below place `t` of each panel."""
+        return self.probabilities @ _INTEGRALS.to(self.probabilities)
+
+    def points(self, convert: Callable[[Tensor], Tensor]) -> Tensor:
+        """The nodes as points of shape `(M n, *batch)`, converted to another dtype."""
+        nodes = convert(self.panels.nodes).expand(self.probabilities.shape)
+        return nodes.flatten(-2).movedim(-1, 0)
+
+    def on_panels(self, values: Tensor) -> Tensor:
+        """Values at the points `(M n, *batch)` as `(*batch, M, n)`, in float64."""
+        return values.double().movedim(0, -1).unflatten(-1, self.probabilities.shape[-2:])
+
+    def inverse(self, dtype: torch.dtype) -> PanelInverse:
+        """The inverse of the panels of all rows, one after the other."""
+        if dtype not in self._inverses:
+            rows = self.cdf.shape[:-1]
+            low = self.panels.edges[..., :-1].expand(*rows, -1).reshape(-1)
+            width = self.panels.edges.diff().expand(*rows, -1).reshape(-1)
+            coefficients = self.coefficients.reshape(-1, NODES_PER_PANEL)
+            self._inverses[dtype] = PanelInverse(low, width, coefficients, dtype=dtype)
+        return self._inverses[dtype]
+
+    def below(self, z: Tensor) -> Tensor:
+        """Distribution function at points of shape `(..., *batch)`."""
+        index = self._panel(z).reshape(-1)
+        rows = self.cdf.shape[:-1]
+        low, width = (
+            part.expand(*rows, -1).reshape(-1).index_select(0, index)
+            for part in (self.panels.edges[..., :-1], self.panels.edges.diff())
+        )
+        t = ((z.reshape(-1) - low) / width).clamp(0, 1)
+        columns = [self.cdf[..., :-1], *self.coefficients.unbind(-1)]
+        first, *powers = (column.reshape(-1).index_select(0, index) for column in columns)
+        level = powers[-1]
+        for power in (*powers[-2::-1], first):
+            level = torch.addcmul(power, level, t)
+        return level.view(z.shape).clamp(0, 1)
+
+    def _panel(self, z: Tensor) -> Tensor:
+        """Number of the panel that holds each `z`, among the panels of all rows."""
+        rows = self.cdf.shape[:-1]
+        panel = locate(self.panels.edges, z, rows)
+        return panel + (self.cdf.shape[-1] - 1) * row_index(rows, z)
