@@ -8,7 +8,8 @@ from torch.distributions import Distribution, Uniform, constraints
 
 from lvkam_pyro.distributions.energy import build_panels, check_finite_energy, fits
 from lvkam_pyro.distributions.panels import Panels, locate, row_index
-from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat, version_of
+from lvkam_pyro.distributions.tabulated import version_of
+from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
 
 
 class LogSpline(UnivariateDensity):

@@ -8,7 +8,8 @@ from torch.distributions import constraints
 from lvkam_pyro.distributions.component import ComponentDensity, check_index
 from lvkam_pyro.distributions.inversion import PanelInverse
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.distributions.univariate import UnivariateDensity, version_of
+from lvkam_pyro.distributions.tabulated import version_of
+from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 
 class EnergyMixture(UnivariateDensity):

@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -16,12 +16,13 @@ from lvkam_pyro.distributions.inversion import PanelInverse, quantiles
 from lvkam_pyro.distributions.nodes import QuadratureNodes, spread_nodes
 from lvkam_pyro.distributions.panels import Panels, support_bounds
 from lvkam_pyro.distributions.table import Table
+from lvkam_pyro.distributions.tabulated import Tabulated
 
 # Admitted error of the distribution function, as it is estimated.
 _TOLERANCE = {torch.float32: 1e-7, torch.float64: 1e-10}
 
 
-class UnivariateDensity(TorchDistribution):
+class UnivariateDensity(Tabulated, TorchDistribution):
     r"""An exact one-dimensional density :math:`p(z) = e^{\phi(z)} / Z` known by quadrature.
 
     The abstract base of the densities of this library. To write one, inherit from it, call
@@ -59,7 +60,7 @@ class UnivariateDensity(TorchDistribution):
         self.dtype = dtype
         # The shape of the parameters: expand() grows batch_shape around it and shares the table.
         self._parameter_shape = batch_shape
-        self._tables: dict[object, Any] = {}
+        self._tables = {}
         self._sampler: Sampler | None = None
         super().__init__(batch_shape, validate_args=validate_args)
 
@@ -101,26 +102,6 @@ class UnivariateDensity(TorchDistribution):
 
     def _expand_parameters(self, shape: Size) -> None:
         """Bring tensor parameters to a batch of another shape, for subclasses that hold some."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tables carry the autograd graph, which neither pickle nor deepcopy can follow.
-        return {**self.__dict__, "_tables": {}}
-
-    def _version(self) -> object:
-        """What changes when the parameters do, also in place; None where that is unknown."""
-        return None
-
-    def _refresh(self) -> None:
-        """Forget tables of other parameters, and those whose graph a backward pass may have freed.
-
-        Called first by every public method: a distribution that outlives an optimiser's step, or
-        is used in two backward passes, then behaves as torch's own do.
-        """
-        version = self._version()
-        if version is None or self._tables.get("version") != version:
-            self._tables.clear()
-            self._tables["version"] = version
-        self._tables.pop(True, None)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Normalised log density of `value`; minus infinity outside the support."""
@@ -281,15 +262,6 @@ class UnivariateDensity(TorchDistribution):
         expectation = (self._table.probabilities * values).sum((-2, -1))
         return expectation.to(self.dtype).expand(self._batch_shape)
 
-    @property
-    def _table(self) -> Table:
-        """The integrals; built anew where gradients are wanted and the stored one has none."""
-        grad = torch.is_grad_enabled()
-        if grad not in self._tables:
-            self._tables[grad] = self._tabulate()
-        table: Table = self._tables[grad]
-        return table
-
     def _tabulate(self) -> Table:
         """The integrals, on panels that are moved until they resolve every density."""
         tolerance = _TOLERANCE[self.dtype]
@@ -375,11 +347,6 @@ class UnivariateDensity(TorchDistribution):
 
 Sampler = Callable[[UnivariateDensity, Size], Tensor]
 """A method of drawing from densities: takes a density and the shape of its draws."""
-
-
-def version_of(tensor: Tensor) -> int | None:
-    """The number of in-place changes of a tensor; None in inference mode, which keeps no count."""
-    return None if tensor.is_inference() else tensor._version
 
 
 def _unvalidated(reference: Distribution) -> Distribution:

@@ -16,7 +16,7 @@ from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.rejection import RejectionSampler, evaluate_rows
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.modules.prior import MixturePrior
+from lvkam_pyro.modules.mixture_prior import MixturePrior
 from tests.distributions.densities import spline_table
 from tests.statistics import TEST_FAILURE_RATE, assert_p_value, assert_within_standard_errors
 
