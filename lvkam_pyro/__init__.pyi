@@ -56,7 +56,10 @@ from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.modules.reference import LogNormalReference, NormalReference, ReferenceMeasure
 from lvkam_pyro.modules.summary import PriorSummary
 from lvkam_pyro.plots.densities import plot_prior_densities
+from lvkam_pyro.plots.function_grid import plot_function_grid
+from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss
+from lvkam_pyro.plots.network import plot_network
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
 from lvkam_pyro.training.loop import fit
@@ -140,7 +143,10 @@ __all__ = [
     "fit_symbolic",
     "fit_symbolic_layer",
     "importance",
+    "plot_function_grid",
+    "plot_functions",
     "plot_loss",
+    "plot_network",
     "plot_prior_densities",
     "plot_samples",
     "plot_thermodynamic_curve",

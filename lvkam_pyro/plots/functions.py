@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.plots.densities import HasDensities
 from lvkam_pyro.plots.samples import Values, as_array, mosaic
 from lvkam_pyro.plots.style import (
@@ -44,8 +45,9 @@ def plot_functions(
     r"""The functions :math:`\Phi_{oq}` of a layer, one panel an input.
 
     Every output's function is a quiet line; those of the largest range stand out and say which
-    output they add to. Where the outputs are the pixels of an image, each panel is a strip instead:
-    what :math:`\Phi_q(z)` adds to the image as :math:`z` grows.
+    output they add to, and which form they have if they are formulas. Where the outputs are the
+    pixels of an image, each panel is a strip instead: what :math:`\Phi_q(z)` adds to the image as
+    :math:`z` grows.
 
     A learned prior leaves much of the domain empty, and there the functions mean nothing. With the
     prior given, strips go from its 5 % to its 95 % quantile; lines have that part shaded, and
@@ -82,7 +84,8 @@ def plot_functions(
     all_axes = panels(layer.in_features, axes, share=True, size=(2.5, 1.8))
     for latent, one in enumerate(all_axes):
         highlighted = np.argsort(-ranges[latent])[:num_highlighted]
-        _draw_lines(one, as_array(z), values[:, latent], highlighted)
+        labels = {output: _label(layer, latent, output) for output in highlighted.tolist()}
+        _draw_lines(one, as_array(z), values[:, latent], labels)
         if central is not None:
             one.axvspan(*central[[0, -1], latent].tolist(), color=MODEL, alpha=0.08, linewidth=0)
         one.set_title(f"latent {latent + 1}")
@@ -120,10 +123,17 @@ def _evaluate(layer: KANLayer, z: Tensor) -> Values:
     return as_array(values - values.mean(0))
 
 
-def _draw_lines(axes: Axes, z: Values, values: Values, highlighted: NDArray[np.intp]) -> None:
+def _label(layer: KANLayer, latent: int, output: int) -> str:
+    """What the legend calls a function: its output, and its formula's form."""
+    if isinstance(layer, SymbolicLayer) and (latent, output) in layer.formulas:
+        return f"{output + 1}: {layer.formulas[latent, output].form}"
+    return f"{output + 1}"
+
+
+def _draw_lines(axes: Axes, z: Values, values: Values, labels: dict[int, str]) -> None:
     axes.plot(z, values, color=QUIET, alpha=0.35, linewidth=0.6)
-    for output in highlighted:
-        axes.plot(z, values[:, output], linewidth=1.4, label=f"{output + 1}")
+    for output, label in labels.items():
+        axes.plot(z, values[:, output], linewidth=1.4, label=label)
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "borderpad": 0}
     axes.legend(title="output", title_fontsize=7, fontsize=7, handlelength=0.8, **beside)
 

@@ -20,12 +20,18 @@ from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
+from lvkam_pyro.kan.symbolic.layer_fit import fit_symbolic_layer
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.plots.densities import plot_prior_densities
+from lvkam_pyro.plots.function_grid import plot_function_grid
 from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss
+from lvkam_pyro.plots.network import plot_network
 from lvkam_pyro.plots.samples import mosaic, plot_samples
 from lvkam_pyro.plots.style import panels, quote
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
@@ -58,6 +64,15 @@ def sample_importance() -> Evidence:
 
 def draws(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def formulas(num_inputs: int, num_outputs: int) -> SymbolicLayer:
+    """A layer with a spline left in it."""
+    layer = SymbolicLayer(KANLayer(num_inputs, num_outputs))
+    fit = fit_symbolic_layer(layer, forms=[FORMS["gaussian"], FORMS["0"]])
+    layer.replace(fit, min_r_squared=0.0)
+    layer.restore_spline(0, 1)
+    return layer
 
 
 CASES = {
@@ -117,6 +132,15 @@ CASES = {
         3,
         "",
         "latent",
+    ),
+    "function grid": Case(lambda **kw: plot_function_grid(KANLayer(2, 3), **kw), 6, "z1", "to x0"),
+    "function grid of formulas": Case(
+        lambda **kw: plot_function_grid(formulas(2, 2), samples=draws(50, 2), **kw), 4, "z", "to x"
+    ),
+    "network": Case(lambda **kw: plot_network(KAN([2, 3, 1]), **kw), 1, "", ""),
+    "network of formulas": Case(lambda **kw: plot_network(formulas(3, 3), **kw), 1, "", ""),
+    "large network": Case(
+        lambda **kw: plot_network(KANGenerator(4, 99), samples=draws(50, 4), **kw), 1, "", ""
     ),
     "thermodynamic curve": Case(
         lambda **kw: plot_thermodynamic_curve(climb_ladder(), **kw), 2, "temperature t", "nats"
@@ -240,6 +264,12 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plot_loss([{"epoch": 1}]), ValueError, "'loss_per_datum'"),
     (lambda: plot_functions(torch.nn.Linear(1, 1)), TypeError, "got Linear"),  # type: ignore[arg-type]
     (lambda: plot_functions(KANLayer(1, 9), image_shape=(2, 4)), ValueError, "9 outputs"),
+    (lambda: plot_function_grid(KANLayer(8, 9)), ValueError, "8 x 9"),
+    (lambda: plot_function_grid(KAN([1, 1])), TypeError, "got KAN"),  # type: ignore[arg-type]
+    (lambda: plot_network(torch.nn.Linear(1, 1)), TypeError, "got Linear"),  # type: ignore[arg-type]
+    (lambda: plot_network(KAN([2, 1]), input_names=["u"]), ValueError, "2 inputs, got 1: u"),
+    (lambda: plot_network(KAN([2, 3]), output_names="ab"), ValueError, "3 outputs, got 2"),
+    (lambda: plot_network(KAN([2, 1]), samples=draws(5, 3)), ValueError, "(..., 2)"),
     (lambda: plot_thermodynamic_curve(climb_ladder(), datum=9), IndexError, "9"),
     (lambda: plot_thermodynamic_curve(sample_importance()), ValueError, "that of Importance"),
     (lambda: panels(1, [None]), TypeError, "None"),

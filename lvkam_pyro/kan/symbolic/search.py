@@ -11,6 +11,7 @@ from lvkam_pyro.kan.symbolic.form import SymbolicForm
 MAX_POINTS = 128
 NUM_STARTS = 4
 _MIN_RELATIVE_VARIANCE = 1e-10
+_MIN_RANGE = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,18 @@ def find_starts(family: Family, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(form: SymbolicForm, x: Tensor) -> Tensor:
-    """The form at points `(..., M)`; NaN throughout where one of them is outside its domain."""
+    """The form at points `(..., M)`; NaN throughout where it is not what should be fitted.
+
+    That is where a point is outside its domain, or where its argument hardly moves: any form is a
+    line or a parabola there, as the difference of two large numbers.
+    """
     ends = torch.stack(x.detach().aminmax(dim=-1), -1)
     low, high = form.domain
     # At an end of the domain a root is finite, a logarithm is not.
     is_inside = (ends[..., 0] >= low) & (ends[..., 1] <= high)
     is_inside &= form.function(ends).isfinite().all(-1)
+    if form.has_scale:
+        is_inside &= ends[..., 1] - ends[..., 0] >= _MIN_RANGE
     return torch.where(is_inside.unsqueeze(-1), form(x), torch.nan)
 
 
@@ -109,7 +116,7 @@ def thin(points: Tensor, count: int) -> Tensor:
 
 
 # Units of one over the half interval: from nearly straight to ten periods of a wave.
-_SCALES = torch.tensor([2.0 ** (k / 2) for k in range(-8, 5)] + [float(k) for k in range(5, 31)])
+_SCALES = torch.tensor([2.0 ** (k / 2) for k in range(-6, 5)] + [float(k) for k in range(5, 31)])
 # Where the argument is 0, from the middle in half intervals: dense inside and just outside.
 _OUTSIDE = [1 + 10.0 ** (k / 2) for k in range(-6, 3)]
 _ZEROS = torch.tensor([k / 16 for k in range(-16, 17)] + [s * x for x in _OUTSIDE for s in (1, -1)])
