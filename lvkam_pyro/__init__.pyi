@@ -63,6 +63,7 @@ from lvkam_pyro.plots.network import plot_network
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
 from lvkam_pyro.training.loop import fit
+from lvkam_pyro.training.newton import MStep, NewtonMStep
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.pca import PCAStart
 from lvkam_pyro.training.recipe import Recipe
@@ -104,8 +105,10 @@ __all__ = [
     "LogNormalReference",
     "LogSpline",
     "LogSplineMixture",
+    "MStep",
     "MixturePrior",
     "MorletBasis",
+    "NewtonMStep",
     "NonUniformBSplineBasis",
     "NormalLikelihood",
     "NormalReference",
