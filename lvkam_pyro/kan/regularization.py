@@ -51,7 +51,7 @@ def roughness(layer: KANLayer) -> Tensor:
         >>> roughness(layer).item()
         0.0
     """
-    return _second_differences(layer.basis, layer.spline_coefficients).square().sum()
+    return second_differences(layer.basis, layer.spline_coefficients).square().sum()
 
 
 def edge_magnitudes(layer: KANLayer, samples: Tensor | None = None) -> Tensor:
@@ -159,8 +159,20 @@ def _entropy(magnitudes: Tensor) -> Tensor:
     return torch.special.entr(share.where(share > 0, 1.0)).sum()
 
 
-def _second_differences(basis: Basis, coefficients: Tensor) -> Tensor:
-    """Second differences of functions with coefficients (O, I, K), as `roughness` adds them up."""
+def second_differences(basis: Basis, coefficients: Tensor) -> Tensor:
+    """The second differences of functions, whose squares `roughness` adds up.
+
+    Args:
+        basis: The basis.
+        coefficients: The coefficients of the functions, ``(O, I, K)``.
+
+    Returns:
+        ``(O, I, K-2)``, linear in the coefficients.
+
+    Example:
+        >>> second_differences(BSplineBasis(grid_size=2), torch.eye(5)[:, None])[2, 0]
+        tensor([ 1., -2.,  1.])
+    """
     if isinstance(basis, NonUniformBSplineBasis):
         return _divided_differences(basis, coefficients)
     if not isinstance(basis, BSplineBasis):

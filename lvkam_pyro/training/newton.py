@@ -9,9 +9,11 @@ from torch import Size, Tensor, nn
 from lvkam_pyro.distributions.maximum_likelihood import (
     LinearFamily,
     Maximum,
-    difference_penalty,
     maximize_likelihood,
 )
+from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.regularization import second_differences
+from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
 
@@ -44,7 +46,7 @@ class NewtonMStep:
     r"""The maximum-likelihood prior of given posterior draws, by Newton's method.
 
     .. math:: \max_{c, \alpha} \; \sum_n \sum_s \bar w_{sn} \log p(z_{sn}; c, \alpha)
-              - \lambda \sum_{q,p,k} (\Delta^2 c_{qpk})^2
+              - \lambda \, \text{roughness}(f)
 
     Empirical Bayes alternates draws from the posterior and this step (Monte Carlo EM; Wei and
     Tanner 1990, https://doi.org/10.1080/01621459.1990.10474930). The functions of a prior are
@@ -61,8 +63,8 @@ class NewtonMStep:
 
     Arguments:
         num_rounds: EM rounds. One is the exact maximum unless the prior is a mixture.
-        smoothness: The factor :math:`\lambda` of the penalty on neighbouring coefficients, in
-            nats, as in :class:`~lvkam_pyro.training.smoothness.Smoothness`.
+        smoothness: The factor :math:`\lambda` of :func:`~lvkam_pyro.kan.regularization.roughness`,
+            the squared second differences of coefficients, in nats.
         max_steps: Largest number of Newton steps in a round.
         tolerance: A round ends where less than this is missing, in nats per datum.
 
@@ -111,11 +113,13 @@ class NewtonMStep:
             The objective and how it was reached.
 
         Raises:
+            TypeError: If the prior's functions are networks, hence not linear in coefficients.
             ValueError: If shapes do not fit the prior, a weight is negative or none is positive,
                 or a draw or weight is not finite.
         """
+        layer = _layer_of(prior)
         with torch.no_grad():
-            problem = _Problem(prior, _Draws(prior, z, weights), self.smoothness)
+            problem = _Problem(prior, layer, _Draws(prior, z, weights), self.smoothness)
             objective, rounds = [problem.collect()], []
             for _ in range(self.num_rounds):
                 rounds.append(self._maximize(problem))
@@ -162,35 +166,35 @@ class _Problem:
 
     Attributes:
         family: The densities of the functions, of batch shape `(Q, P)`.
-        penalty: Second derivative of the penalty in the coefficients of a function, `(K, K)`.
+        penalty: Second derivatives of the penalty, of shape `(Q, 1, K, K)`.
         mass: Sums of weights times responsibilities, of shape `(Q, P)`.
         features: Sums of the same times the basis functions, of shape `(Q, P, K)`.
     """
 
-    def __init__(self, prior: EnergyPrior, draws: _Draws, smoothness: float) -> None:
-        self.prior, self.draws = prior, draws
+    def __init__(
+        self, prior: EnergyPrior, layer: KANLayer, draws: _Draws, smoothness: float
+    ) -> None:
+        self.prior, self.layer, self.draws = prior, layer, draws
         self.density = prior.components()
         nodes = self.density.panels.nodes.flatten(-2)
         log_masses = self.density.panels.log_weights.flatten(-2) + self._log_reference(nodes)
         # One row of nodes for all functions, or one for each latent.
         rows = nodes.expand(*self.density.batch_shape, -1)[:, :1].movedim(-1, 0)
         self.family = LinearFamily(self._features(rows).movedim(0, 2), log_masses)
-        count = prior.functions.basis.num_functions
-        # The base activation's coefficient, the last one, is free.
-        self.penalty = nodes.new_zeros([prior.functions.coefficients.shape[1]] * 2)
-        self.penalty[:count, :count] = 2 * smoothness * difference_penalty(count, 2, like=nodes)
+        self.penalty = 2 * smoothness * _roughness_matrix(layer).double().unsqueeze(1)
 
     @property
     def coefficients(self) -> Tensor:
         """The prior's coefficients, of shape `(Q, P, K)`, float64."""
-        return self.prior.functions.coefficients.detach().double().transpose(1, 2)
+        return self.layer.coefficients.detach().double().transpose(1, 2)
 
     def collect(self) -> Tensor:
         """Sums up the draws under the present parameters; returns the objective per datum."""
         log_normalizer = self.family.log_normalizer(self.coefficients)
         self.mass = torch.zeros_like(log_normalizer)
         self.features = torch.zeros_like(self.coefficients)
-        total = -0.5 * (self.coefficients @ self.penalty * self.coefficients).sum()
+        rough = self.coefficients @ self.penalty.squeeze(1) * self.coefficients
+        total = -0.5 * rough.sum()
         for points, weights in self.draws.blocks():
             features = self._features(points)
             energies = torch.einsum("nqpk,qpk->nqp", features, self.coefficients)
@@ -204,11 +208,10 @@ class _Problem:
 
     def update(self, coefficients: Tensor) -> None:
         """Writes new coefficients and weights into the prior."""
-        layer = self.prior.functions
         # A component without data, or a function that is switched off, stays as it is.
-        moved = ((self.mass > _NO_MASS) & (layer.mask > 0)).unsqueeze(-1)
+        moved = ((self.mass > _NO_MASS) & (self.layer.mask > 0)).unsqueeze(-1)
         new = torch.where(moved, coefficients, self.coefficients)
-        layer.coefficients.copy_(new.transpose(1, 2))
+        self.layer.coefficients.copy_(new.transpose(1, 2))
         if isinstance(self.prior, MixturePrior) and isinstance(self.prior.logits, nn.Parameter):
             self.prior.logits.copy_(self.mass.clamp(min=_NO_MASS).log().log_softmax(-1))
 
@@ -216,10 +219,32 @@ class _Problem:
         """The features at points `(n, Q, R)`, of shape `(n, Q, R, K)`; constant outside."""
         ends = self.density.breakpoints.detach().double().flatten()[[0, -1]]
         inside = points.clamp(*ends)
-        return self.prior.functions.features(inside.transpose(1, 2)).transpose(1, 2).double()
+        return self.layer.features(inside.transpose(1, 2)).transpose(1, 2).double()
 
     def _log_reference(self, points: Tensor) -> Tensor:
         return self.density.reference.log_prob(points).detach().double()
+
+
+def _layer_of(prior: EnergyPrior) -> KANLayer:
+    """The prior's functions, if they are linear in their coefficients."""
+    if not isinstance(prior.functions, KANLayer) or isinstance(prior.functions, SymbolicLayer):
+        raise TypeError(
+            "Expected a prior whose functions are one layer, linear in its coefficients, got "
+            f"{type(prior.functions).__name__}. Train a prior with hidden layers by gradients, or "
+            "build it without hidden=."
+        )
+    return prior.functions
+
+
+def _roughness_matrix(layer: KANLayer) -> Tensor:
+    """The matrices of the quadratic form `roughness`, of shape `(Q, K, K)`."""
+    count = layer.basis.num_functions
+    unit = torch.eye(count, dtype=layer.coefficients.dtype, device=layer.coefficients.device)
+    differences = second_differences(layer.basis, unit.unsqueeze(1))
+    matrix = torch.einsum("kim,lim->ikl", differences, differences)
+    # The base activation's coefficient, the last one, is free.
+    free = layer.coefficients.shape[1] - count
+    return torch.nn.functional.pad(matrix, (0, free, 0, free))
 
 
 def _shares(prior: EnergyPrior, log_prob: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,16 +8,21 @@ from torch import Tensor
 from torch.distributions import Beta, Normal
 
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.fourier import FourierBasis
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.regularization import roughness
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.training.newton import NewtonMStep
 
+KNOTS = torch.tensor([0.0, 0.1, 0.2, 0.6, 1.0])
 PRIORS: dict[str, Callable[[], EnergyPrior]] = {
     "one component": lambda: MixturePrior(3),
     "mixture": lambda: MixturePrior(3, num_components=2),
     "equal weights": lambda: MixturePrior(3, num_components=2, learn_weights=False),
+    "own knots": lambda: MixturePrior(3, basis=NonUniformBSplineBasis(KNOTS)),
+    "waves": lambda: MixturePrior(3, basis=FourierBasis(5)),
     "product": lambda: ProductPrior(3, num_components=2),
     "base activation": lambda: MixturePrior(3, base_activation=torch.sin),
     "tails": lambda: MixturePrior(3, reference=Normal(0.5, 1.0), base_activation=torch.sin),
@@ -182,6 +187,11 @@ def test_wrong_draws(case: str) -> None:
     z, weights, message = WRONG[case]
     with pytest.raises(ValueError, match=message):
         NewtonMStep()(MixturePrior(3), z, weights)
+
+
+def test_a_prior_of_networks_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"linear in its coefficients, got ParallelKAN"):
+        NewtonMStep()(MixturePrior(3, hidden=(2,)), Z)
 
 
 @pytest.mark.parametrize(
