@@ -34,6 +34,13 @@ class MStep:
         missing: Estimate of what the coefficients lack to the maximum of the last round, in nats
             per datum.
         num_steps: Newton steps taken in each round.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> prior = lv.MixturePrior(2, num_components=2)
+        >>> step = NewtonMStep(num_rounds=3, smoothness=0.5)(prior, torch.rand(1, 100, 2))
+        >>> step.objective.shape, len(step.num_steps)
+        (torch.Size([4]), 3)
     """
 
     objective: Tensor
