@@ -1,6 +1,7 @@
 """B-splines on a uniform grid, evaluated by the polynomials of one cell."""
 
 import math
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ class BSplineBasis(Basis):
     def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The numbers and values, both ``(..., degree+1)``, of the functions that are not 0."""
         cell, values = self.local(z)
-        return cell.unsqueeze(-1) + torch.arange(self.degree + 1, device=z.device), values
+        return number_functions(cell, self.degree), values
 
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         """The derivatives of the first and the last ``degree+1`` functions: ``(2, degree+1)``."""
@@ -104,13 +105,14 @@ class BSplineBasis(Basis):
         return cell, self._evaluate_in_cell(position - cell.to(position.dtype))
 
     def _evaluate_in_cell(self, t: Tensor) -> Tensor:
-        """Horner's rule for the polynomials of a cell: (...) to (..., degree+1)."""
-        # The functions come first until the end: rows as long as t, and its gradient's, are fast.
-        powers = self._polynomials(t.dtype).T.unflatten(1, (-1, *[1] * t.dim())).unbind()
-        values = powers[-1] + 0 * t if self.degree == 0 else powers[-1]
-        for coefficient in reversed(powers[:-1]):
-            values = torch.addcmul(coefficient, values, t)
-        return torch.stack(values.unbind(), -1)
+        """The polynomials of a cell at t of shape (...): (..., degree+1)."""
+        if self.degree == 0:
+            return (1 + 0 * t).unsqueeze(-1)
+        powers = torch.stack(list(accumulate([t.flatten()] * self.degree, torch.mul)))
+        constants, others = self._polynomials(t.dtype).split([1, self.degree], -1)
+        # One product for all functions, which come first: rows as long as t, and its gradient's.
+        values = torch.addmm(constants, others, powers)
+        return values.reshape(self.degree + 1, *t.shape).movedim(0, -1)
 
     def to_polynomials(self, coefficients: Tensor) -> Tensor:
         r"""The polynomial of each cell of the splines :math:`\sum_k c_k \phi_k`.
@@ -146,6 +148,12 @@ class BSplineBasis(Basis):
     def extra_repr(self) -> str:
         """The arguments that make this basis."""
         return f"grid_size={self.grid_size}, degree={self.degree}, {self._describe_domain()}"
+
+
+def number_functions(cell: Tensor, degree: int) -> Tensor:
+    """The numbers of the functions that differ from 0 in cells ``(...)``: ``(..., degree+1)``."""
+    steps = torch.arange(degree + 1, device=cell.device).view(-1, *[1] * cell.dim())
+    return (cell + steps).movedim(0, -1)
 
 
 def scaled_cell_polynomials(degree: int) -> list[list[int]]:

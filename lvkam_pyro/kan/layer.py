@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.features import Features, compute_features
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
 from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 
@@ -98,7 +99,9 @@ class KANLayer(nn.Module):
     @property
     def is_piecewise_polynomial(self) -> bool:
         """Whether every function is: B-splines alone, of which ``to_polynomials`` has a table."""
-        return self.base_activation is None and isinstance(self.basis, BSplineBasis)
+        return self.base_activation is None and isinstance(
+            self.basis, BSplineBasis | NonUniformBSplineBasis
+        )
 
     @property
     def spline_coefficients(self) -> Tensor:
@@ -118,7 +121,7 @@ class KANLayer(nn.Module):
             ValueError: If the last dimension of ``z`` is not ``I``.
         """
         self._check_inputs(z)
-        return self.features(z).flatten(-2) @ self._masked_coefficients().flatten(0, 1)
+        return self._compute_features(z).summed(self._masked_coefficients())
 
     def unsummed(self, z: Tensor) -> Tensor:
         r"""Every function :math:`f_{oi}(z_i)` by itself.
@@ -133,7 +136,7 @@ class KANLayer(nn.Module):
             ValueError: If the last dimension of ``z`` is not ``I``.
         """
         self._check_inputs(z)
-        return torch.einsum("...ik,iko->...io", self.features(z), self._masked_coefficients())
+        return self._compute_features(z).unsummed(self._masked_coefficients())
 
     def selected(self, z: Tensor, index: Tensor) -> Tensor:
         r"""One function for each input, :math:`f_{oi}(z_i)` with :math:`o = \text{index}_i`.
@@ -150,17 +153,12 @@ class KANLayer(nn.Module):
         Raises:
             ValueError: If the shapes of ``z`` and ``index`` are wrong.
             TypeError: If ``index`` does not hold int64.
+            IndexError: If a chosen output does not exist.
         """
         self._check_inputs(z)
         _check_index(index, z)
-        columns, values = self._nonzero_features(z)
-        stride = self.coefficients[0].numel()
-        first = torch.arange(0, self.in_features * stride, stride, device=z.device) + index
-        flat = torch.add(first.unsqueeze(-1), columns, alpha=self.out_features).flatten()
-        chosen = self.coefficients.flatten().index_select(0, flat).view_as(values)
-        # Reading the mask also refuses an index that is out of range.
-        mask = self.mask.expand(*z.shape, self.out_features).gather(-1, index.unsqueeze(-1))
-        return (chosen * values).sum(-1) * mask.squeeze(-1)
+        mask = self._read_mask(index)
+        return self._compute_features(z).selected(self.coefficients, index) * mask
 
     def to_polynomials(self) -> Tensor:
         r"""The polynomial of every function in every cell of the grid.
@@ -208,22 +206,23 @@ class KANLayer(nn.Module):
         """The arguments that are not modules."""
         return f"{self.in_features}, {self.out_features}, base_activation={self.base_activation}"
 
-    def _nonzero_features(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The columns of the features that may differ from 0, and their values: (..., I, L)."""
-        columns, values = self.basis.nonzero(z)
-        if self.base_activation is None:
-            return columns, values
-        base = self.base_activation(z).unsqueeze(-1)
-        last = columns.new_full((1,), self.basis.num_functions).expand_as(base)
-        return torch.cat([columns, last], -1), torch.cat([values, base], -1)
-
     def features(self, z: Tensor) -> Tensor:
         """The basis functions and the base activation at z: (..., I, K+1)."""
-        columns, values = self._nonzero_features(z)
-        num_columns = self.coefficients.shape[1]
-        if values.shape[-1] == num_columns:
-            return values
-        return values.new_zeros(*z.shape, num_columns).scatter(-1, columns, values)
+        return self._compute_features(z).dense()
+
+    def _compute_features(self, z: Tensor) -> Features:
+        return compute_features(self.basis, self.base_activation, z)
+
+    def _read_mask(self, index: Tensor) -> Tensor:
+        """The mask at chosen outputs; reading it finds an index that is out of range."""
+        mask = self.mask.expand(*index.shape, self.out_features)
+        try:
+            return mask.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+        except (IndexError, RuntimeError) as error:
+            raise IndexError(
+                f"Expected an index of outputs from 0 to {self.out_features - 1}, got values from "
+                f"{index.min()} to {index.max()}."
+            ) from error
 
     def _masked_coefficients(self) -> Tensor:
         # A Python flag, not a look at the mask: that would synchronise with the accelerator.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import MAX_DEGREE
+from lvkam_pyro.kan.bspline import MAX_DEGREE, number_functions
 from lvkam_pyro.kan.extrapolation import CONSTANT, Extrapolation
 
 
@@ -83,7 +83,7 @@ class NonUniformBSplineBasis(Basis):
     def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The numbers and values, both ``(..., degree+1)``, of the functions that are not 0."""
         cell, values = self.local(z)
-        return cell.unsqueeze(-1) + torch.arange(self.degree + 1, device=z.device), values
+        return number_functions(cell, self.degree), values
 
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         """The derivatives of the first and the last ``degree+1`` functions: ``(2, [I,] d+1)``."""
