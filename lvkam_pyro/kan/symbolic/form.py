@@ -21,7 +21,7 @@ class SymbolicForm:
     rounding error inside them, so that a logarithm or a square root met in training gives neither
     NaN nor an infinite gradient.
 
-    It should vary over about one unit of its argument: scales are searched from there.
+    It should vary over about one unit of its argument: scales are searched around that.
 
     Three facts spare the search for constants that change nothing; what they say of a form of your
     own may be left at its default, which is always right.

@@ -79,7 +79,8 @@ def project(candidates: Candidates, z: Tensor, y: Tensor) -> Projection:
         https://doi.org/10.1088/0266-5611/19/2/201
     """
     values, slopes = candidates.evaluate(z)
-    centred, variance = centre(values)
+    least = [family.min_variance for family in candidates.families]
+    centred, variance = centre(values, values.new_tensor(least).unsqueeze(-1))
     c = (centred * y).sum(-1) / variance
     residual = y - c.unsqueeze(-1) * centred
     loss = residual.square().sum(-1).nan_to_num(nan=torch.inf)

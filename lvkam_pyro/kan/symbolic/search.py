@@ -10,8 +10,14 @@ from lvkam_pyro.kan.symbolic.form import SymbolicForm
 
 MAX_POINTS = 128
 NUM_STARTS = 4
-_MIN_RELATIVE_VARIANCE = 1e-10
-_MIN_RANGE = 0.2
+MAX_VALUE = 1e30
+"""The largest value of a form, so that it is finite in float32 too."""
+
+MIN_RANGE = 0.2
+MIN_VARIANCE = 1e-4
+"""The least range of a scaled argument, and the least variance of a form with free constants as a
+share of its mean square: with less, any form is a line or a parabola by the difference of two large
+numbers."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,11 @@ class Family:
     form: SymbolicForm
     has_scale: bool
     has_shift: bool
+
+    @property
+    def min_variance(self) -> float:
+        """The least variance that makes a formula, as a share of its mean square."""
+        return MIN_VARIANCE if self.has_scale or self.form.has_shift else 0.0
 
     @property
     def complexity(self) -> float:
@@ -74,7 +85,8 @@ def find_starts(family: Family, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     thinned = thin(z, MAX_POINTS)
     z, y = z[thinned], y[:, thinned]
     a, b = family.grid(z)
-    values, variance = centre(evaluate(family.form, a.unsqueeze(-1) * z + b.unsqueeze(-1)))
+    values = evaluate(family.form, a.unsqueeze(-1) * z + b.unsqueeze(-1))
+    values, variance = centre(values, family.min_variance)
     explained = (values @ y.T).square() / variance.unsqueeze(-1)
     best, column = explained.nan_to_num(nan=-1.0, posinf=-1.0).max(1)
     row = best.topk(min(NUM_STARTS, len(a)), 0).indices
@@ -85,28 +97,27 @@ def find_starts(family: Family, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def evaluate(form: SymbolicForm, x: Tensor) -> Tensor:
     """The form at points `(..., M)`; NaN throughout where it is not what should be fitted.
 
-    That is where a point is outside its domain, or where its argument hardly moves: any form is a
-    line or a parabola there, as the difference of two large numbers.
+    That is where a point is outside its domain, or where a scaled argument hardly moves.
     """
     ends = torch.stack(x.detach().aminmax(dim=-1), -1)
     low, high = form.domain
     # At an end of the domain a root is finite, a logarithm is not.
     is_inside = (ends[..., 0] >= low) & (ends[..., 1] <= high)
-    is_inside &= form.function(ends).isfinite().all(-1)
+    is_inside &= (form.function(ends).abs() < MAX_VALUE).all(-1)
     if form.has_scale:
-        is_inside &= ends[..., 1] - ends[..., 0] >= _MIN_RANGE
+        is_inside &= ends[..., 1] - ends[..., 0] >= MIN_RANGE
     return torch.where(is_inside.unsqueeze(-1), form(x), torch.nan)
 
 
-def centre(values: Tensor) -> tuple[Tensor, Tensor]:
+def centre(values: Tensor, min_variance: Tensor | float) -> tuple[Tensor, Tensor]:
     """Values `(..., M)` less their mean, and the sum of their squares `(...)`.
 
-    That sum is infinite, as if they explained nothing, for values that are constant up to rounding.
+    That sum is infinite, as if they explained nothing, for values that vary too little.
     """
     centred = values - values.mean(-1, keepdim=True)
     variance = centred.square().sum(-1)
-    is_constant = variance <= _MIN_RELATIVE_VARIANCE * values.square().sum(-1)
-    return centred, variance.masked_fill(is_constant, torch.inf)
+    varies_too_little = variance <= min_variance * values.square().sum(-1)
+    return centred, variance.masked_fill(varies_too_little, torch.inf)
 
 
 def thin(points: Tensor, count: int) -> Tensor:
