@@ -27,6 +27,7 @@ _HOME = {
     "FourierBasis": "kan.fourier",
     "GridSchedule": "kan.grid_schedule",
     "GridUpdate": "kan.grid",
+    "GridUpdates": "training.grid_updates",
     "Hermite": "evidence.rules",
     "ImportanceEvidence": "evidence.importance",
     "KAN": "kan.network",

@@ -62,6 +62,7 @@ from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.network import plot_network
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
+from lvkam_pyro.training.grid_updates import GridUpdates
 from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.newton import MStep, NewtonMStep
 from lvkam_pyro.training.objective import EmpiricalBayes
@@ -95,6 +96,7 @@ __all__ = [
     "FourierBasis",
     "GridSchedule",
     "GridUpdate",
+    "GridUpdates",
     "Hermite",
     "ImportanceEvidence",
     "KANGenerator",

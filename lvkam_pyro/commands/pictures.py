@@ -5,7 +5,6 @@ from torch import Tensor
 
 from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.setup import Setup
-from lvkam_pyro.diagnostics.draws import resample
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.guides.particles import draw_particles
 from lvkam_pyro.guides.seeding import seeded_rng
@@ -111,5 +110,5 @@ def _draw_posterior(fit: Fit, x: Tensor, seed: int) -> Tensor:
     """Equally weighted draws of an LVKAM's latents `(D, N, ...)`, of some of the data."""
     with torch.no_grad(), seeded_rng(seed, x):
         particles = draw_particles(fit.model, fit.guide, x[:_NUM_POSTERIORS], _NUM_PARTICLES)
-        (latents,) = resample(particles, _NUM_DRAWS).values()
+        (latents,) = particles.resample(_NUM_DRAWS).values()
     return latents

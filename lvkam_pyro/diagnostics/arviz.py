@@ -20,7 +20,7 @@ from lvkam_pyro.diagnostics.datasets import (
     posterior_groups,
     prior_groups,
 )
-from lvkam_pyro.diagnostics.draws import Draws, complete_draws, draw_prior, resample
+from lvkam_pyro.diagnostics.draws import Draws, complete_draws, draw_prior
 from lvkam_pyro.diagnostics.layout import DataLayout
 from lvkam_pyro.diagnostics.marginal import bootstrap_importance, draw_estimate
 from lvkam_pyro.diagnostics.proposal import proposal_groups
@@ -187,7 +187,7 @@ def _posterior(
 ) -> list[Draws]:
     """Draws from the posterior, chain by chain."""
     if ladder is None:
-        latents = [resample(chain, num_draws) for chain in particles]
+        latents = [chain.resample(num_draws) for chain in particles]
     else:
         latents = [
             {name: values[:, chain] for name, values in ladder.latents.items()}

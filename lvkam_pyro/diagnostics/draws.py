@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 
 import pyro
-import torch
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.layout import DataLayout, arrange
-from lvkam_pyro.distributions.resampling import resample_systematic
 from lvkam_pyro.guides.densities import sum_log_probs
-from lvkam_pyro.guides.particles import Particles
 from lvkam_pyro.guides.sites import SiteRecorder
 from lvkam_pyro.guides.structure import Model
 from lvkam_pyro.guides.unconditioned import Unconditioned
@@ -71,24 +68,6 @@ def complete_draws(
     sites = {site.name: site for site in layout.structure.latents}
     values = {name: layout.structure.to_pyro(value, sites[name]) for name, value in latents.items()}
     return _complete(model, x, len(next(iter(latents.values()))), layout, values)
-
-
-def resample(particles: Particles, num_draws: int) -> dict[str, Tensor]:
-    """Equally weighted latents from weighted particles, resampled for each datum by itself.
-
-    Args:
-        particles: S weighted particles, per datum or shared.
-        num_draws: Number of draws D.
-
-    Returns:
-        Site name to draws `(D, N, *inner plates, *event)`.
-    """
-    index = resample_systematic(particles.log_weights, num_draws)
-    data = torch.arange(particles.num_data, device=index.device)
-    return {
-        name: value[index, data if value.shape[1] > 1 else 0]
-        for name, value in particles.latents.items()
-    }
 
 
 def _complete(

@@ -9,6 +9,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from lvkam_pyro.distributions.resampling import resample_systematic
 from lvkam_pyro.guides.densities import data_scale, sum_log_probs
 from lvkam_pyro.guides.parameters import check_parameters
 from lvkam_pyro.guides.prior import PriorGuide
@@ -72,6 +73,31 @@ class Particles:
     def log_evidence(self) -> Tensor:
         """The importance-sampling estimate of log p(x), of shape `(N,)`."""
         return self.log_weights.logsumexp(0) - math.log(self.num_particles)
+
+    def resample(self, num_draws: int) -> dict[str, Tensor]:
+        """Equally weighted latents, resampled for each datum by itself and in random order.
+
+        Args:
+            num_draws: Number of draws D.
+
+        Returns:
+            Site name to draws `(D, N, *inner plates, *event)`.
+
+        Raises:
+            ValueError: If a datum has no particle with a positive, finite weight.
+
+        Example:
+            >>> zeros = torch.zeros(4, 2)
+            >>> draws = Particles({"z": torch.randn(4, 2, 3)}, zeros, zeros, zeros).resample(8)
+            >>> draws["z"].shape
+            torch.Size([8, 2, 3])
+        """
+        index = resample_systematic(self.log_weights, num_draws)
+        data = torch.arange(self.num_data, device=index.device)
+        return {
+            name: value[index, data if value.shape[1] > 1 else 0]
+            for name, value in self.latents.items()
+        }
 
 
 def draw_particles(

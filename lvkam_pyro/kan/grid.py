@@ -97,7 +97,8 @@ def update_grid(
     """
     rows = check_samples(network, samples)
     check_ratio(ratio)
-    _check_layers(network, optimizer)
+    check_splines(network)
+    check_trains(optimizer, [layer.coefficients for layer in layers_of(network)])
     with torch.no_grad():
         steps = [
             (_change(layer, _follow(layer, inputs, ratio), optimizer), _outside(layer, inputs))
@@ -152,8 +153,9 @@ def refine_grid(
         >>> torch.allclose(layer(z), before, atol=1e-5)
         True
     """
-    _check_layers(network, optimizer)
+    check_splines(network)
     layers = layers_of(network)
+    check_trains(optimizer, [layer.coefficients for layer in layers])
     _check_finer(layers, grid_size)
     with torch.no_grad():
         errors = tuple(_change(layer, _refine(layer, grid_size), optimizer) for layer in layers)
@@ -182,8 +184,10 @@ def _refine(layer: KANLayer, grid_size: int) -> SplineBasis:
 
 
 def _on(breakpoints: Tensor, layer: KANLayer) -> NonUniformBSplineBasis:
-    """The layer's splines with other breakpoints."""
+    """The layer's splines with other breakpoints, in float64, and the same domain."""
     basis = _splines(layer)
+    # What was kept in the layer's precision has lost the last digits of the ends.
+    breakpoints[..., 0], breakpoints[..., -1] = basis.domain
     return NonUniformBSplineBasis(
         breakpoints, degree=basis.degree, extrapolation=basis.extrapolation
     ).to(layer.coefficients)
@@ -234,11 +238,17 @@ def _splines(layer: KANLayer) -> SplineBasis:
     )
 
 
-def _check_layers(network: KAN | KANLayer, optimizer: Optimizer | None) -> None:
-    layers = layers_of(network)
-    for layer in layers:
+def check_splines(network: KAN | KANLayer) -> None:
+    """Refuses a network whose grids cannot be moved.
+
+    Raises:
+        ValueError: If a layer's basis is of another family than B-splines.
+
+    Example:
+        >>> check_splines(KAN([3, 2]))
+    """
+    for layer in layers_of(network):
         _splines(layer)
-    check_trains(optimizer, [layer.coefficients for layer in layers])
 
 
 def _check_finer(layers: list[KANLayer], grid_size: int) -> None:

@@ -1,13 +1,15 @@
 """The KAN layer: one learned univariate function for each input and output."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.basis_state import restore_basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.features import Features, compute_features
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
@@ -232,6 +234,8 @@ class KANLayer(nn.Module):
         self._is_masked = not bool(self.mask.all())
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        state, prefix, *_ = args
+        self.basis = restore_basis(self.basis, cast("Mapping[str, Tensor]", state), str(prefix))
         super()._load_from_state_dict(*args, **kwargs)
         self._remember_mask()
 

@@ -72,7 +72,7 @@ class NonUniformBSplineBasis(Basis):
         self.degree = degree
         self.grid_size = rows.shape[-1] - 1
         self.num_functions = self.grid_size + degree
-        self.register_buffer("_breakpoints", rows, persistent=False)
+        self.register_buffer("_breakpoints", rows)
         self.register_buffer("_table", self._tabulate(), persistent=False)
 
     @property
@@ -194,6 +194,10 @@ class NonUniformBSplineBasis(Basis):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._table = self._tabulate()
         return self
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._table = self._tabulate()
 
     def extra_repr(self) -> str:
         """The sizes of this basis."""

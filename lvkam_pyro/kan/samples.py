@@ -14,9 +14,10 @@ def check_samples(network: KAN | KANLayer, samples: Tensor) -> Tensor:
         samples: Inputs of shape ``(..., I)``.
 
     Returns:
-        The same, of shape ``(S, I)``.
+        The same, of shape ``(S, I)``, in the precision and on the device of the network.
 
     Raises:
+        TypeError: If the samples are no tensor.
         ValueError: If the last dimension is not I, or there is no sample, or one is not a number.
 
     Example:
@@ -24,7 +25,10 @@ def check_samples(network: KAN | KANLayer, samples: Tensor) -> Tensor:
         >>> check_samples(KANLayer(3, 2), torch.rand(4, 5, 3)).shape
         torch.Size([20, 3])
     """
-    in_features = layers_of(network)[0].in_features
+    if not isinstance(samples, Tensor):
+        raise TypeError(f"Expected samples as a torch.Tensor, got {type(samples).__name__}.")
+    first = layers_of(network)[0]
+    in_features = first.in_features
     if samples.dim() < 2 or samples.shape[-1] != in_features:
         raise ValueError(
             f"Expected samples of the {in_features} inputs, of shape (..., {in_features}) with at "
@@ -38,4 +42,4 @@ def check_samples(network: KAN | KANLayer, samples: Tensor) -> Tensor:
             f"Expected samples that are numbers, got {num_missing} rows of "
             f"{samples[..., 0].numel()} with a NaN. Leave these rows out."
         )
-    return samples.flatten(0, -2)
+    return samples.flatten(0, -2).to(first.coefficients)

@@ -71,6 +71,30 @@ def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict
     return {"held_out_loss_per_datum": math.fsum(losses) / len(x)}
 
 
+def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
+    """Moves the grids if they are due after this epoch, in evaluation mode.
+
+    Args:
+        training: The model and the guide; its metrics do not hold this epoch yet.
+        recipe: The schedule and the size of a batch.
+        x: Data (N, ...).
+
+    Returns:
+        `{"grid_error": ...}`: the largest relative change of an input's functions, 0 where no grid
+        was moved; nothing if the recipe moves none.
+    """
+    updates = recipe.grid_updates
+    if updates is None:
+        return {}
+    if not updates.schedule(training.epoch + 1):
+        return {"grid_error": 0.0}
+    training.module.eval()
+    batches = list(x.split(recipe.batch_size))
+    moved = updates.move(training.model, training.guide, batches, optimizer=training.optimizer)
+    training.module.train()
+    return {"grid_error": max(update.worst for update in moved)}
+
+
 def _gradient(
     training: TrainingState, recipe: Recipe, batch: Tensor, num_data: int
 ) -> tuple[Tensor, Tensor]:

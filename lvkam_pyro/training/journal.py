@@ -2,6 +2,7 @@
 
 import platform
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pyro
@@ -106,6 +107,7 @@ def training_identity(recipe: Recipe, x: Tensor, *, seed: int) -> dict[str, obje
         "learning_rate": recipe.learning_rate,
         "guide_learning_rate": recipe.guide_learning_rate,
         "max_gradient_norm": recipe.max_gradient_norm,
+        "grid_updates": None if recipe.grid_updates is None else asdict(recipe.grid_updates),
         "num_data": len(x),
         "data_hash": hash_data(x),
         "seed": seed,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.training.epoch import held_out_metrics, train_epoch
+from lvkam_pyro.training.epoch import grid_metrics, held_out_metrics, train_epoch
 from lvkam_pyro.training.journal import Journal, training_identity
 from lvkam_pyro.training.preparation import isolated, prepare_training
 from lvkam_pyro.training.recipe import Model, Recipe
@@ -33,7 +33,8 @@ class Fit:
         recipe: The recipe.
         metrics: A row an epoch: `epoch`, `loss_per_datum` (nats, the mean over the epoch's
             updates), `held_out_loss_per_datum` (with `x_test`), `learning_rate` (at the epoch's
-            first update), `gradient_norm` (mean, before clipping) and `seconds`.
+            first update), `gradient_norm` (mean, before clipping), `grid_error` (where the recipe
+            moves grids: the largest relative change of functions by it) and `seconds`.
         seed: The seed.
     """
 
@@ -167,7 +168,7 @@ def _check(
 
 
 def _epoch(training: TrainingState, recipe: Recipe, x: Tensor, held_out: Tensor | None) -> float:
-    row = train_epoch(training, recipe, x)
+    row = train_epoch(training, recipe, x) | grid_metrics(training, recipe, x)
     if held_out is not None:
         row |= held_out_metrics(training, recipe, held_out)
     training.metrics.append(row)

@@ -50,9 +50,11 @@ def prepare_training(
 
     Raises:
         ValueError: If a parameter would not be trained: of one name in model and guide, or a
-            `pyro.param` outside of any module.
+            `pyro.param` outside of any module; or if it has no grids for the recipe to move.
         CheckpointError: If `saved` is of another model or guide.
     """
+    if recipe.grid_updates is not None:
+        recipe.grid_updates.check(model)
     if saved is None and recipe.start is not None:
         recipe.start(model, x)
     guide = recipe.build_guide(model, x)

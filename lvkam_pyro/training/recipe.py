@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.training.grid_updates import GridUpdates
 
 Model = Callable[[Tensor], object]
 """A Pyro program of one tensor, whose first dimension is the data plate."""
@@ -42,9 +43,11 @@ class Recipe:
         start: `start(model, x)` sets the model's first parameters before the guide is built.
         regularizer: `regularizer(model)`, a scalar in nats: minus a log prior density of the
             model's parameters, say. All N data share it.
+        grid_updates: When and how the grids of the model's KANs follow the posterior; None: never.
 
     Raises:
-        TypeError: If `objective` is no ELBO, an estimator is none, or a count is no integer.
+        TypeError: If `objective` is no ELBO, an estimator is none, `grid_updates` are no
+            GridUpdates, or a count is no integer.
         ValueError: If a number is out of its range; the message names it.
 
     Example:
@@ -69,6 +72,7 @@ class Recipe:
     max_gradient_norm: float | None = None
     start: Callable[[Model, Tensor], object] | None = None
     regularizer: Callable[[Model], Tensor] | None = None
+    grid_updates: GridUpdates | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, ELBO):
@@ -79,6 +83,11 @@ class Recipe:
         for estimator in self.estimators:
             if not isinstance(estimator, EvidenceEstimator):
                 raise TypeError(f"estimators must be EvidenceEstimators; got {estimator!r}.")
+        if not isinstance(self.grid_updates, GridUpdates | None):
+            raise TypeError(
+                "grid_updates must be GridUpdates(schedule=...) or None; got "
+                f"{self.grid_updates!r}."
+            )
         for name in ("num_epochs", "batch_size"):
             check_count(name, getattr(self, name))
         _check_positive("learning_rate", self.learning_rate)

@@ -263,6 +263,7 @@ Z = torch.rand(9, 3)
 WRONG: dict[str, tuple[Callable[[KAN], object], type[Exception], str]] = {
     "inputs": (lambda n: update_grid(n, Z[:, :2]), ValueError, r"shape \(\.\.\., 3\).*\(9, 2\)"),
     "one row": (lambda n: update_grid(n, Z[0]), ValueError, r"before the inputs.*\(3,\)"),
+    "array": (lambda n: update_grid(n, Z.numpy()), TypeError, "torch.Tensor, got ndarray"),
     "empty": (lambda n: update_grid(n, Z[:0]), ValueError, r"at least one sample.*\(0, 3\)"),
     "missing": (lambda n: update_grid(n, Z / 0 * 0), ValueError, "9 rows of 9 with a NaN"),
     "ratio": (lambda n: update_grid(n, Z, ratio=0.0), ValueError, r"ratio from 0\.001.*got 0\.0"),

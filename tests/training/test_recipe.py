@@ -12,6 +12,7 @@ WRONG = {
     "learning_rate": ({"learning_rate": 0.0}, ValueError, "learning_rate.*got 0.0"),
     "NaN rate": ({"guide_learning_rate": float("nan")}, ValueError, "guide_learning_rate.*nan"),
     "max_gradient_norm": ({"max_gradient_norm": -1.0}, ValueError, "max_gradient_norm.*-1.0"),
+    "grid_updates": ({"grid_updates": 5}, TypeError, "GridUpdates\\(schedule.*got 5"),
 }
 
 

@@ -1,0 +1,161 @@
+"""Grids of the generator that follow the posterior while it is learned."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from lvkam_pyro.guides.particles import draw_particles
+from lvkam_pyro.guides.sites import SiteRecorder
+from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.kan.grid import GridUpdate, check_splines, update_grid
+from lvkam_pyro.kan.grid_schedule import GridSchedule
+from lvkam_pyro.kan.knots import check_ratio
+from lvkam_pyro.kan.network import KAN, layers_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridUpdates:
+    """Moves the grids of every KAN of a model, such as its generator, at scheduled epochs.
+
+    The knots follow what the network sees at draws from the posterior of the training data: the
+    guide's particles, resampled by their weights. The functions are projected on the new grids,
+    see `update_grid`, and the optimiser forgets what it kept of their old coefficients. The prior
+    is left alone: its knots follow the posterior by its own method.
+
+    Arguments:
+        schedule: The epochs after which the grids are moved.
+        ratio: The share of the uniform grid, see `update_grid`.
+        num_particles: Particles per datum; all of them are drawn from the guide, and as many from
+            the posterior.
+
+    Raises:
+        ValueError: If the ratio is out of range or there is no particle.
+        TypeError: If `num_particles` is no integer, or the schedule no schedule.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> updates = GridUpdates(schedule=lv.GridSchedule(every=10, decay=0.5))
+        >>> [epoch for epoch in range(100) if updates.schedule(epoch)]
+        [10, 25, 48, 81]
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> x = torch.rand(20, 5)
+        >>> [update] = updates.move(model, lv.PriorGuide(model), [x])
+        >>> model.generator.layers[0].basis.breakpoints.shape
+        torch.Size([3, 9])
+    """
+
+    schedule: GridSchedule
+    ratio: float = 0.05
+    num_particles: int = 16
+
+    def __post_init__(self) -> None:
+        if not callable(self.schedule):
+            raise TypeError(f"Expected a schedule such as GridSchedule(), got {self.schedule!r}.")
+        check_ratio(self.ratio)
+        check_count("num_particles", self.num_particles)
+
+    def check(self, model: object) -> None:
+        """Refuses a model whose grids cannot be moved, before a training starts.
+
+        Raises:
+            ValueError: If it has no KAN, or one that is not of B-splines.
+        """
+        networks = networks_of(model)
+        if not networks:
+            raise ValueError(
+                "Expected a model with a KAN such as KANGenerator, whose grids can be moved, got "
+                f"{type(model).__name__} without one. Leave grid_updates=None."
+            )
+        for network in networks:
+            check_splines(network)
+
+    @torch.no_grad()
+    def move(
+        self,
+        model: Model,
+        guide: Model,
+        batches: list[Tensor],
+        *,
+        optimizer: Optimizer | None = None,
+    ) -> list[GridUpdate]:
+        """Moves the grids to where the posterior is now.
+
+        Args:
+            model: The model, changed in place.
+            guide: Its guide.
+            batches: The data (N, ...), in parts that fit into memory.
+            optimizer: The optimiser in use.
+
+        Returns:
+            What it did to every network.
+        """
+        structure = ModelStructure.of(model, batches[0])
+        draws = [self._posterior(model, guide, x, structure) for x in batches]
+        with record_inputs(networks_of(model)) as seen:
+            for x, latents in zip(batches, draws, strict=True):
+                with SiteRecorder(latents):
+                    model(x)
+        return [
+            update_grid(
+                network, torch.cat(inputs), ratio=self.ratio, optimizer=optimizer, tolerance=inf
+            )
+            for network, inputs in seen.items()
+        ]
+
+    def _posterior(
+        self, model: Model, guide: Model, x: Tensor, structure: ModelStructure
+    ) -> dict[str, Tensor]:
+        """Draws from the posterior, in Pyro's layout."""
+        particles = draw_particles(model, guide, x, self.num_particles, structure=structure)
+        draws = particles.resample(self.num_particles)
+        return {site.name: structure.to_pyro(draws[site.name], site) for site in structure.latents}
+
+
+@contextmanager
+def record_inputs(networks: list[KAN]) -> Iterator[dict[KAN, list[Tensor]]]:
+    """Records what networks are called with inside.
+
+    Args:
+        networks: The networks.
+
+    Yields:
+        The rows ``(S, I)`` of every call, for each network that was called.
+
+    Example:
+        >>> network = KAN([3, 2])
+        >>> with record_inputs([network]) as seen:
+        ...     _ = network(torch.rand(4, 5, 3))
+        >>> seen[network][0].shape
+        torch.Size([20, 3])
+    """
+    seen: dict[KAN, list[Tensor]] = {}
+    with ExitStack() as hooks:
+        for network in networks:
+            hooks.enter_context(_recording(network, seen))
+        yield seen
+
+
+def _recording(network: KAN, seen: dict[KAN, list[Tensor]]) -> RemovableHandle:
+    def record(_layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen.setdefault(network, []).append(arguments[0].detach().flatten(0, -2))
+
+    # The first layer sees what the network is called with, whatever the name of the argument.
+    return layers_of(network)[0].register_forward_pre_hook(record)
+
+
+def networks_of(model: object) -> list[KAN]:
+    """Every KAN of a model; none of a model that is no module.
+
+    Example:
+        >>> len(networks_of(nn.ModuleList([KAN([1, 2]), nn.Linear(1, 1), KAN([2, 1])])))
+        2
+    """
+    modules: Iterator[nn.Module] = model.modules() if isinstance(model, nn.Module) else iter(())
+    return [module for module in modules if isinstance(module, KAN)]

@@ -1,0 +1,199 @@
+"""Grids that follow the posterior: the right draws, at the right epochs, resumed bit for bit."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoNormal
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.guides.amortized import AmortizedGuide
+from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.grid_schedule import GridSchedule
+from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.rbf import RBFBasis
+from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.likelihood import NormalLikelihood
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.training.checkpoint import CheckpointError
+from lvkam_pyro.training.grid_updates import GridUpdates, record_inputs
+from lvkam_pyro.training.loop import Fit, fit, load_fit
+from lvkam_pyro.training.objective import EmpiricalBayes
+from lvkam_pyro.training.recipe import Recipe
+from tests.training.toy import assert_same_weights, stop_at, toy_data, toy_fit, toy_recipe
+
+EVERY_SECOND = GridUpdates(schedule=GridSchedule(every=2, decay=1.0), ratio=0.3, num_particles=4)
+
+
+def make_model(seed: int = 0, **options: object) -> LVKAM:
+    torch.manual_seed(seed)
+    generator = KANGenerator(2, 3, hidden=[4], basis=BSplineBasis(grid_size=5), **options)
+    return LVKAM(MixturePrior(2), generator, NormalLikelihood(3))
+
+
+def make_recipe(**changes: object) -> Recipe:
+    settings = {
+        "build_guide": lambda model, x: AmortizedGuide(model, x, hidden=(8,)),
+        "objective": EmpiricalBayes(num_particles=4),
+        "grid_updates": EVERY_SECOND,
+        "num_epochs": 5,
+    }
+    return toy_recipe(**{**settings, **changes})
+
+
+def train(model: LVKAM | None = None, **options: object) -> Fit:
+    recipe = options.pop("recipe", None) or make_recipe()
+    return fit(model or make_model(), toy_data(), recipe, progress=False, **options)
+
+
+def breakpoints(model: LVKAM) -> list[Tensor]:
+    return [layer.basis.breakpoints.clone() for layer in model.generator.layers]
+
+
+class OneLatent(PyroModule):
+    """x = z + noise with one latent on [0, 1] under a KAN, whose posterior is known."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self.network = KAN([1, 1], basis=BSplineBasis(grid_size=8), base_activation=None)
+        self.noise = noise
+        with torch.no_grad():
+            line = (torch.arange(11.0) - 1) / 8
+            self.network.layers[0].coefficients.copy_(line.view(1, -1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(x.new_zeros(1), x.new_ones(1)).to_event(1))
+            loc = self.network(z)
+            return pyro.sample("x", dist.Normal(loc, self.noise).to_event(1), obs=x)
+
+
+def test_grids_follow_the_posterior_and_not_the_guide() -> None:
+    model = OneLatent(noise=0.02)
+    x = 0.3 + 0.1 * torch.rand(200, 1)
+    updates = GridUpdates(schedule=GridSchedule(every=1), ratio=0.1, num_particles=4000)
+    updates.move(model, PriorGuide(model), list(x.split(50)))
+    inner = model.network.layers[0].basis.breakpoints[0, 1:-1].double()
+    levels = torch.arange(1, 8).double() / 8
+    # Each posterior is Normal(x, 0.02), cut nowhere near: their mixture's quantiles.
+    points = torch.linspace(0, 1, 4001).double()
+    cdf = dist.Normal(x.double(), 0.02).cdf(points).mean(0)
+    quantiles = points[torch.searchsorted(cdf, levels)]
+    # The data of a batch share 4000 draws of the prior, of which 0.14 matter: with the density 8
+    # of the mixture, sd sqrt(1/4 / 2240) / 8 = 0.0013, times 5.
+    torch.testing.assert_close(inner, 0.1 * levels + 0.9 * quantiles, rtol=0, atol=6.6e-3)
+
+
+def test_scheduled_epochs_alone_move_grids() -> None:
+    seen: list[list[Tensor]] = []
+
+    def watch(model: LVKAM) -> Tensor:
+        seen.append(breakpoints(model))
+        return torch.zeros(())
+
+    result = train(recipe=make_recipe(regularizer=watch))
+    after = [seen[3 * epoch] for epoch in range(5)] + [breakpoints(result.model)]
+    changed = [
+        not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(*pair, strict=True))
+        for pair in pairwise(after)
+    ]
+    assert changed == [False, True, False, True, False]
+    errors = [row["grid_error"] for row in result.metrics]
+    assert [error > 0 for error in errors] == changed
+    assert max(errors) < 0.5
+
+
+def test_every_layer_moves_and_the_prior_stays() -> None:
+    model = make_model()
+    before = model.prior.functions.basis
+    train(model)
+    assert all(isinstance(layer.basis, NonUniformBSplineBasis) for layer in model.generator.layers)
+    assert model.prior.functions.basis is before
+
+
+@pytest.mark.parametrize("stopped", [2, 3, 4])
+def test_resumed_training_ends_bit_for_bit_as_an_unbroken_one(tmp_path: Path, stopped: int) -> None:
+    unbroken = train()
+    recipe = make_recipe(regularizer=stop_at(stopped, KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe=recipe, folder=tmp_path)
+    resumed = train(make_model(9), folder=tmp_path, resume=True)
+    assert_same_weights(unbroken, resumed)
+    assert all(map(torch.equal, breakpoints(unbroken.model), breakpoints(resumed.model)))
+    read = load_fit(make_model(8), toy_data(), make_recipe(), tmp_path)
+    assert_same_weights(unbroken, read)
+    x = toy_data()
+    values = [
+        ImportanceEvidence(64).estimate(f.model, x, guide=f.guide, seed=1).log_evidence
+        for f in (unbroken, read)
+    ]
+    assert torch.equal(*values)
+
+
+def test_resume_refuses_another_schedule(tmp_path: Path) -> None:
+    train(folder=tmp_path)
+    with pytest.raises(CheckpointError, match=r"grid_updates was .*'every': 2.* and is None"):
+        train(recipe=make_recipe(grid_updates=None), folder=tmp_path, resume=True)
+
+
+def test_loss_goes_on_falling() -> None:
+    recipe = make_recipe(num_epochs=15, learning_rate=0.02)
+    losses = [row["loss_per_datum"] for row in train(recipe=recipe).metrics]
+    assert losses[-1] < losses[1]
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_metrics_without_grid_updates_are_as_before() -> None:
+    result = train(recipe=make_recipe(grid_updates=None, num_epochs=1))
+    assert "grid_error" not in result.metrics[0]
+
+
+def test_network_that_the_model_does_not_call_is_left_alone() -> None:
+    model = OneLatent(noise=0.1)
+    model.spare = KAN([2, 1])
+    [update] = EVERY_SECOND.move(model, AutoNormal(model), [torch.rand(10, 1)])
+    assert len(update.relative_errors) == 1
+    assert isinstance(model.spare.layers[0].basis, BSplineBasis)
+
+
+def test_recording_ends_with_its_block() -> None:
+    network = KAN([2, 3, 1])
+    with record_inputs([network]) as seen:
+        network(torch.rand(4, 2))
+        network(torch.rand(5, 6, 2))
+    network(torch.rand(7, 2))
+    assert [rows.shape for rows in seen[network]] == [(4, 2), (30, 2)]
+
+
+WRONG = {
+    "ratio": ({"ratio": 0.0}, ValueError, "ratio from 0.001"),
+    "particles": ({"num_particles": 0}, ValueError, "num_particles >= 1.*got 0"),
+    "no integer": ({"num_particles": 2.5}, TypeError, "num_particles to be an integer"),
+    "schedule": ({"schedule": 5}, TypeError, "schedule.*got 5"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error", "match"), WRONG.values(), ids=WRONG)
+def test_wrong_settings_are_refused(
+    changes: dict[str, object], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        GridUpdates(**{"schedule": GridSchedule(every=2), **changes})
+
+
+def test_models_without_grids_are_refused_before_the_first_update() -> None:
+    with pytest.raises(ValueError, match=r"FactorModel without one\. Leave grid_updates=None"):
+        toy_fit(recipe=toy_recipe(grid_updates=EVERY_SECOND))
+    model = make_model()
+    model.generator = KANGenerator(2, 3, basis=RBFBasis(5))
+    with pytest.raises(ValueError, match="layer of B-splines, got RBFBasis"):
+        train(model)
