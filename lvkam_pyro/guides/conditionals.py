@@ -24,6 +24,7 @@ def conditional_logits(
         Logits `(..., G)`.
 
     Example:
+        >>> import torch
         >>> conditional_logits(torch.zeros(2), torch.tensor([[0.0], [2.0]]), torch.tensor([1.5]))
         tensor([0., 1.])
     """
