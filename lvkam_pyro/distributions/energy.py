@@ -7,6 +7,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
 from lvkam_pyro.distributions.panels import Panels, support_bounds
+from lvkam_pyro.distributions.tails import far_quantile
 from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
 
 _DEFAULT_CELLS = 32
@@ -111,13 +112,11 @@ def build_panels(breakpoints: Tensor | Panels | int, reference: Distribution) ->
 
 def _equal_cells(count: int, reference: Distribution) -> Tensor:
     low, high = support_bounds(reference)
-    outer = torch.tensor([_OUTER_MASS, 1 - _OUTER_MASS], dtype=torch.float64)
-    quantiles = reference.icdf(outer)
-    ends = [
-        bound if abs(bound) < torch.inf else float(q)
-        for bound, q in zip((low, high), quantiles, strict=True)
-    ]
-    return torch.linspace(ends[0], ends[1], max(count, 0) + 1)
+    if low == -torch.inf:
+        low = far_quantile(reference, _OUTER_MASS)
+    if high == torch.inf:
+        high = far_quantile(reference, 1 - _OUTER_MASS)
+    return torch.linspace(low, high, max(count, 0) + 1)
 
 
 def _check_breakpoints(breakpoints: Tensor, bounds: tuple[float, float]) -> None:

@@ -114,7 +114,7 @@ class EnergyMixture(UnivariateDensity):
 
     def _expand_parameters(self, shape: Size) -> None:
         full = Size([*shape, self.logits.shape[-1]])
-        self.components = self.components.expand(full)
+        self.components = self.components.expand(full)._spread()
         self.logits = self.logits.expand(full)
 
     def _log_potential(self, z: Tensor) -> Tensor:

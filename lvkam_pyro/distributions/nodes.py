@@ -133,7 +133,10 @@ class QuadratureNodes(TorchDistribution):
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draws of nodes by their masses, of shape `sample_shape + batch_shape`."""
-        nodes = self.nodes
+        nodes, shape = self.nodes, self._extended_shape(Size(sample_shape))
+        # torch draws at least one.
+        if shape.numel() == 0:
+            return nodes.new_empty(shape)
         masses = Categorical(logits=self.logits.detach(), validate_args=False)
         return _take(nodes, masses.expand(self.batch_shape).sample(Size(sample_shape)))
 

@@ -1,5 +1,7 @@
 """Panels beyond the breakpoints, where the density is a constant times the reference measure."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Normal
@@ -92,22 +94,30 @@ def _unstretch(stretched: Tensor) -> Tensor:
 
 
 def _below(low: Tensor, reference: Distribution) -> Tensor:
-    return _quantiles(reference, _falling_odds(reference.cdf(low)).sigmoid().flip(0))
+    odds = _falling_odds(_asked(reference, reference.cdf, low))
+    return _asked(reference, reference.icdf, odds.sigmoid().flip(0))
 
 
 def _above(high: Tensor, reference: Distribution) -> Tensor:
     # From the upper side, 1 - p, which keeps its digits where p is next to 1.
-    return _quantiles(reference, 1 - _falling_odds(1 - reference.cdf(high)).sigmoid())
+    odds = _falling_odds(1 - _asked(reference, reference.cdf, high))
+    return _asked(reference, reference.icdf, 1 - odds.sigmoid())
 
 
-def _quantiles(reference: Distribution, levels: Tensor) -> Tensor:
+def far_quantile(reference: Distribution, level: float) -> float:
+    """A quantile of the reference, for where its breakpoints may end."""
+    return float(_asked(reference, reference.icdf, torch.tensor(level, dtype=torch.float64)))
+
+
+def _asked(reference: Distribution, function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    """The reference's own cdf or icdf at a value, which some distributions do not have."""
     try:
-        return reference.icdf(levels).detach()
+        return function(value).detach()
     except NotImplementedError as error:
         raise ValueError(
-            "Expected a reference measure with icdf, or one that ends with the breakpoints, got "
-            f"{reference}, whose tail beyond them is not known. Cut it at the breakpoints, or pass "
-            "another such as torch.distributions.LogNormal."
+            "Expected a reference measure with cdf and icdf, or one that ends with the "
+            f"breakpoints, got {reference}, whose tail beyond them is not known. Cut it at the "
+            "breakpoints, or pass another such as torch.distributions.LogNormal."
         ) from error
 
 

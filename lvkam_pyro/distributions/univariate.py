@@ -353,6 +353,9 @@ def _unvalidated(reference: Distribution) -> Distribution:
     """The reference without its own checks: values are checked once, by the density."""
     reference = copy.copy(reference)
     reference._validate_args = False
+    # A Beta asks its Dirichlet, a lognormal its normal.
+    parts = {k: v for k, v in vars(reference).items() if isinstance(v, Distribution)}
+    vars(reference).update({name: _unvalidated(part) for name, part in parts.items()})
     return reference
 
 
@@ -374,15 +377,15 @@ def _kl_univariate(p: UnivariateDensity, q: UnivariateDensity) -> Tensor:
     """Kullback-Leibler divergence by the quadrature of `p`: no Monte Carlo."""
     p._refresh()
     q._refresh()
+    shape = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
     if q.breakpoints.ndim > 1:
-        p = p.expand(torch.broadcast_shapes(p.batch_shape, q.batch_shape))._spread()
+        p = p.expand(shape)._spread()
     # The quotient is rough at the breakpoints of either.
     panels = p._table.panels.cut(q.breakpoints.detach())
     log_p = p._node_potentials(panels) - p._table.log_normalizer[..., None, None]
     table = Table(panels, log_p)
     points = table.points(p._open)
-    missing = len(p.batch_shape) - points.ndim + 1
-    points = points.view(len(points), *[1] * missing, *points.shape[1:])
+    points = points.view(len(points), *[1] * (len(shape) + 1 - points.ndim), *points.shape[1:])
     log_q = table.on_panels(q._score(points))
     divergence = (table.probabilities * (log_p - log_q)).sum((-2, -1)).to(p.dtype)
-    return divergence.expand(torch.broadcast_shapes(p.batch_shape, q.batch_shape))
+    return divergence.expand(shape)

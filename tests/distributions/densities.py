@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import LogNormal, Normal, Uniform
+from torch.distributions import (
+    Beta,
+    Distribution,
+    Exponential,
+    HalfNormal,
+    Laplace,
+    LogNormal,
+    Normal,
+    Pareto,
+    Uniform,
+)
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.logspline import LogSpline
@@ -45,6 +55,20 @@ def wave_on_lognormal(theta: Tensor) -> EnergyDistribution:
     return EnergyDistribution(
         lambda z: theta * torch.sin(z), LogNormal(0.0, 0.5), breakpoints=cells(0, 6, 24, theta)
     )
+
+
+def wave_on(
+    reference: Distribution, low: float, high: float
+) -> Callable[[Tensor], EnergyDistribution]:
+    """A wave on any reference measure, between breakpoints that may leave it tails."""
+
+    def build(theta: Tensor) -> EnergyDistribution:
+        breakpoints = cells(low, high, 12, theta)
+        return EnergyDistribution(
+            lambda z: theta * torch.sin(2 * z), reference, breakpoints=breakpoints
+        )
+
+    return build
 
 
 def spline(theta: Tensor) -> LogSpline:
@@ -108,6 +132,11 @@ DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
     "tilted uniform": (tilted_uniform, (3,)),
     "wave on normal": (wave_on_normal, (3,)),
     "wave on lognormal": (wave_on_lognormal, ()),
+    "wave on half-normal": (wave_on(HalfNormal(1.0), 0, 3), ()),
+    "wave on exponential": (wave_on(Exponential(2.0), 0, 2), (2,)),
+    "wave on beta": (wave_on(Beta(2.0, 3.0), 0, 1), ()),
+    "wave on Laplace": (wave_on(Laplace(0.0, 0.5), -2, 2), ()),
+    "wave above one": (wave_on(Pareto(1.0, 14.0), 1, 3), ()),
     "spline": (spline, (2, 3, 11)),
     "steep spline": (steep_spline, (3, 11)),
     "spline on normal": (spline_on_normal, (3, 11)),
@@ -139,4 +168,15 @@ def integration_bounds(density: UnivariateDensity) -> tuple[float, float]:
     """An interval that holds all but a negligible part of the mass."""
     if isinstance(density.reference, Uniform):
         return float(density.breakpoints.min()), float(density.breakpoints.max())
-    return (0.0, 30.0) if isinstance(density.reference, LogNormal) else (-9.0, 9.0)
+    return _BOUNDS[type(density.reference)]
+
+
+_BOUNDS: dict[type[Distribution], tuple[float, float]] = {
+    Normal: (-9.0, 9.0),
+    LogNormal: (0.0, 30.0),
+    HalfNormal: (0.0, 9.0),
+    Exponential: (0.0, 18.0),
+    Beta: (0.0, 1.0),
+    Laplace: (-16.0, 16.0),
+    Pareto: (1.0, 9.0),
+}

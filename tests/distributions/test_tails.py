@@ -7,13 +7,16 @@ import torch
 from scipy import stats
 from torch import Tensor
 from torch.distributions import (
+    Beta,
     Cauchy,
     Distribution,
     Exponential,
+    Gamma,
     Gumbel,
     Laplace,
     LogNormal,
     Normal,
+    StudentT,
 )
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
@@ -85,3 +88,17 @@ def test_tails_carry_no_gradient() -> None:
     for reference in (Normal(loc, 1.0), LogNormal(loc, 1.0), Laplace(loc, 1.0)):
         assert not upper_tail(start, reference).requires_grad
         assert not lower_tail(start, reference).requires_grad
+
+
+@pytest.mark.parametrize("breakpoints", [8, torch.linspace(0, 3, 9)])
+@pytest.mark.parametrize("reference", [Gamma(2.0, 1.0), StudentT(3.0)])
+def test_a_tail_without_cdf_or_icdf_is_refused(
+    reference: Distribution, breakpoints: Tensor | int
+) -> None:
+    with pytest.raises(ValueError, match="with cdf and icdf"):
+        EnergyDistribution(lambda z: 0 * z, reference, breakpoints=breakpoints)
+
+
+def test_a_bounded_reference_needs_neither() -> None:
+    density = EnergyDistribution(lambda z: 0 * z, Beta(2.0, 3.0), breakpoints=8)
+    torch.testing.assert_close(density.mean, torch.tensor(0.4))
