@@ -115,7 +115,7 @@ def _asked(reference: Distribution, function: Callable[[Tensor], Tensor], value:
         return function(value).detach()
     except NotImplementedError as error:
         raise ValueError(
-            "Expected a reference measure with cdf and icdf, or one that ends with the "
+            "Expected a reference measure with icdf and cdf, or one that ends with the "
             f"breakpoints, got {reference}, whose tail beyond them is not known. Cut it at the "
             "breakpoints, or pass another such as torch.distributions.LogNormal."
         ) from error

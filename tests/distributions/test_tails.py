@@ -95,7 +95,7 @@ def test_tails_carry_no_gradient() -> None:
 def test_a_tail_without_cdf_or_icdf_is_refused(
     reference: Distribution, breakpoints: Tensor | int
 ) -> None:
-    with pytest.raises(ValueError, match="with cdf and icdf"):
+    with pytest.raises(ValueError, match="with icdf and cdf"):
         EnergyDistribution(lambda z: 0 * z, reference, breakpoints=breakpoints)
 
 
