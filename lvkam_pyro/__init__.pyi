@@ -13,15 +13,11 @@ from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.evidence.rules import PCHIP, Corrected, Hermite, Trapezoid
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.guides.amortized import AmortizedGuide
-from lvkam_pyro.guides.grid_gibbs import GridGibbs
-from lvkam_pyro.guides.ladder import MALA
-from lvkam_pyro.guides.lookahead import LookaheadGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
@@ -54,6 +50,7 @@ from lvkam_pyro.kan.wavelet import MorletBasis
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.formulas import SymbolicEnergy
 from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.knots import KnotUpdate
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
@@ -79,7 +76,6 @@ __version__: str
 __all__ = [
     "KAN",
     "LVKAM",
-    "MALA",
     "PCHIP",
     "AmortizedGuide",
     "AnalyticExtrapolation",
@@ -99,7 +95,6 @@ __all__ = [
     "EvidenceEstimator",
     "Formula",
     "FourierBasis",
-    "GridGibbs",
     "GridSchedule",
     "GridUpdate",
     "GridUpdates",
@@ -107,14 +102,13 @@ __all__ = [
     "ImportanceEvidence",
     "KANGenerator",
     "KANLayer",
+    "KnotUpdate",
     "LayerFit",
     "LinearExtrapolation",
     "LogLinearEnvelope",
     "LogNormalReference",
     "LogSpline",
     "LogSplineMixture",
-    "LookaheadEvidence",
-    "LookaheadGuide",
     "MStep",
     "MixturePrior",
     "MorletBasis",

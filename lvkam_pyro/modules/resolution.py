@@ -15,7 +15,7 @@ TOLERANCE = 1e-6
 """Admitted change of a log normaliser when all cells are halved, in nats."""
 
 _EVERY = 100
-_MOST_PARTS = 8
+_MOST_PARTS = 4
 
 
 class Resolution:
@@ -23,7 +23,7 @@ class Resolution:
 
     On every hundredth use the log normalisers of all functions are compared, in float64, with
     those on cells half as wide. Where one differs by more than 1e-6, all cells are halved for good,
-    up to 8 parts a cell; if that is not enough, a warning says so.
+    up to 4 parts a cell; if that is not enough, a warning says so.
 
     Arguments:
         batch_shape: The shape `(Q, P)` of the functions.

@@ -17,7 +17,7 @@ from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from tests.statistics import assert_p_value
 
-ROUGHNESS = 1.0
+ROUGHNESS, VERY_ROUGH = 1.0, 30.0
 GRID = torch.linspace(0, 1, 100_001, dtype=torch.float64)
 
 
@@ -66,25 +66,32 @@ def test_tails_are_those_of_the_reference() -> None:
     torch.testing.assert_close(log_prob - log_prob[0], exact - exact[0])
 
 
+def roughen(prior: EnergyPrior, sd: float) -> int:
+    """Coefficients so large that hidden values jump; the number of cells used at once."""
+    torch.manual_seed(0)
+    for parameter in prior.functions.parameters():
+        torch.nn.init.normal_(parameter, 0.0, sd)
+    return len(prior.components().breakpoints) - 1
+
+
 def test_cells_are_cut_until_the_normaliser_stays() -> None:
-    smooth, rough = build(MixturePrior, sd=0.3), build(MixturePrior, sd=2.0)
-    counts = [len(prior.components().breakpoints) for prior in (smooth, rough)]
-    assert counts[0] == 65
-    assert counts[1] > counts[0]
+    """Slopes of 1e7 across the domain pass between 64 cells."""
+    assert roughen(MixturePrior(2, hidden=(4, 3)).double(), ROUGHNESS) == 64
+    assert roughen(MixturePrior(2, hidden=(4, 3)).double(), VERY_ROUGH) > 64
 
 
 def test_functions_too_rough_are_warned_about() -> None:
     with pytest.warns(UserWarning, match="too rough to integrate"):
-        build(MixturePrior, sd=30.0)()
+        roughen(MixturePrior(1, hidden=(4, 3)).double(), 1000.0)
 
 
 def test_resolution_is_looked_at_again_while_training() -> None:
-    prior = build(MixturePrior, sd=0.3)
-    prior()
-    for parameter in prior.functions.parameters():
-        torch.nn.init.normal_(parameter, 0.0, 2.0)
-    counts = {len(prior.components().breakpoints) for _ in range(100)}
-    assert len(counts) == 2
+    prior = MixturePrior(2, hidden=(4, 3)).double()
+    roughen(prior, ROUGHNESS)
+    counts = [roughen(prior, VERY_ROUGH)]
+    counts += [len(prior.components().breakpoints) - 1 for _ in range(99)]
+    assert counts[:99] == [64] * 99
+    assert counts[99] > 64
 
 
 def test_copies_and_restored_states_are_the_same_law() -> None:
