@@ -48,6 +48,7 @@ from lvkam_pyro.kan.symbolic.layer_fit import LayerFit, fit_symbolic_layer
 from lvkam_pyro.kan.symbolic.network import auto_symbolic, to_sympy
 from lvkam_pyro.kan.wavelet import MorletBasis
 from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.density_estimation import DensityFit, fit_density
 from lvkam_pyro.modules.formulas import SymbolicEnergy
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.knots import KnotUpdate
@@ -86,6 +87,7 @@ __all__ = [
     "ConstantExtrapolation",
     "Corrected",
     "CurvatureBound",
+    "DensityFit",
     "ELBOEvidence",
     "EmpiricalBayes",
     "EnergyDistribution",
@@ -147,6 +149,7 @@ __all__ = [
     "edge_entropy",
     "edge_l1",
     "fit",
+    "fit_density",
     "fit_symbolic",
     "fit_symbolic_layer",
     "importance",
