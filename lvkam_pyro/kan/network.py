@@ -21,12 +21,14 @@ class KAN(nn.Module):
     .. math:: h \mapsto \tfrac{a + b}{2} + \tfrac{b - a}{2} \tanh h,
 
     which keeps every function inside its grid and every gradient alive. The outputs are not
-    squashed.
+    squashed. With a layer norm, the hidden values of a point are standardised over the layer's
+    width before they are squashed, so that they use the whole grid whatever their size.
 
     Args:
         widths: The numbers of inputs, of hidden values of each kind, and of outputs: at least two.
         basis: The basis of every layer, by default ``BSplineBasis()``. Each layer keeps a copy.
         base_activation: The base activation of every layer, or None for none.
+        layer_norm: Whether hidden values are standardised, with a scale and a shift to learn.
 
     Raises:
         ValueError: If fewer than two widths are given, or one of them is below 1.
@@ -46,6 +48,7 @@ class KAN(nn.Module):
         *,
         basis: Basis | None = None,
         base_activation: Activation | None = F.silu,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) < 2:
@@ -56,6 +59,7 @@ class KAN(nn.Module):
             KANLayer(*pair, basis=basis, base_activation=base_activation)
             for pair in pairwise(widths)
         )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:-1] if layer_norm)
 
     def forward(self, z: Tensor) -> Tensor:
         """The outputs at inputs of shape ``(..., I)``: ``(..., O)``.
@@ -65,9 +69,23 @@ class KAN(nn.Module):
         """
         first, *others = cast("Iterable[KANLayer]", self.layers)
         values: Tensor = first(z)
-        for layer in others:
-            values = layer(squash(values, layer.domain))
+        for number, layer in enumerate(others):
+            values = layer(self.between(number, values))
         return values
+
+    def between(self, number: int, values: Tensor) -> Tensor:
+        """What the next layer gets of the outputs of one.
+
+        Args:
+            number: The number of the layer whose outputs these are, from 0.
+            values: Its outputs, of shape ``(..., O)``.
+
+        Returns:
+            Inputs of the next layer, inside its domain, of the same shape.
+        """
+        next_layer = cast("KANLayer", self.layers[number + 1])
+        values = self.norms[number](values) if len(self.norms) > 0 else values
+        return squash(values, next_layer.domain)
 
 
 def walk(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]]:
@@ -87,10 +105,10 @@ def walk(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]
         >>> [inputs.shape for _, inputs in walk(KAN([3, 5, 2]), torch.rand(10, 3))]
         [torch.Size([10, 3]), torch.Size([10, 5])]
     """
-    first, *others = layers_of(network)
-    yield first, z
-    for previous, layer in pairwise([first, *others]):
-        z = squash(previous(z), layer.domain)
+    layers = layers_of(network)
+    yield layers[0], z
+    for number, (previous, layer) in enumerate(pairwise(layers)):
+        z = cast("KAN", network).between(number, previous(z))
         yield layer, z
 
 

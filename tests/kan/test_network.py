@@ -24,6 +24,34 @@ def test_hidden_values_stay_inside_the_grid() -> None:
     assert seen[0].max() <= 3.0
 
 
+def test_layer_norm_standardises_hidden_values() -> None:
+    network = KAN([3, 4, 5, 2], layer_norm=True)
+    with torch.no_grad():
+        for norm in network.norms:
+            norm.weight.uniform_(0.5, 2.0)
+            norm.bias.normal_()
+    z = torch.rand(20, 3)
+    values = network.layers[0](z)
+    for norm, layer in zip(network.norms, network.layers[1:], strict=True):
+        centred = values - values.mean(-1, keepdim=True)
+        spread = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+        values = layer(squash(norm.weight * centred / spread + norm.bias, layer.domain))
+    torch.testing.assert_close(network(z), values)
+    *_, (last, inputs) = walk(network, z)
+    torch.testing.assert_close(last(inputs), values)
+
+
+def test_layer_norm_takes_the_size_out_of_hidden_values() -> None:
+    network = KAN([3, 4, 2], base_activation=None, layer_norm=True)
+    z = torch.rand(20, 3)
+    before = network(z)
+    with torch.no_grad():
+        network.layers[0].coefficients.mul_(50.0)
+    # The small number beside the variance weighs the less the larger this is.
+    torch.testing.assert_close(network(z), before, rtol=0, atol=0.02)
+    assert not KAN([3, 4, 2]).norms
+
+
 @pytest.mark.parametrize("domain", [(0.0, 1.0), (-2.0, 5.0)])
 def test_squash_is_increasing_and_onto(domain: tuple[float, float]) -> None:
     values = squash(torch.linspace(-3, 3, 50), domain)

@@ -5,7 +5,7 @@ from typing import cast
 
 import sympy
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
@@ -74,7 +74,8 @@ def to_sympy(
 ) -> tuple[sympy.Expr, ...]:
     r"""The outputs of a network in its inputs, where all its functions are formulas.
 
-    Between layers stands what ``KAN`` squashes hidden values with, a hyperbolic tangent.
+    Between layers stands what ``KAN`` squashes hidden values with, a hyperbolic tangent, of the
+    standardised values where the network has a layer norm.
 
     Args:
         network: A network or a layer, each of whose functions is a formula or masked.
@@ -102,8 +103,11 @@ def to_sympy(
     layers = layers_of(network)
     values = _symbols(layers[0].in_features, names)
     for number, layer in enumerate(layers):
-        squashed = [_squash(value, layer.domain) for value in values] if number else values
-        values = _apply(layer, squashed, number)
+        if number > 0:
+            norm = next(iter(cast("KAN", network).norms[number - 1 : number]), None)
+            hidden = values if norm is None else _standardise(values, cast("nn.LayerNorm", norm))
+            values = [_squash(value, layer.domain) for value in hidden]
+        values = _apply(layer, values, number)
     return tuple(values if digits is None else (round_constants(v, digits) for v in values))
 
 
@@ -112,6 +116,16 @@ def _symbols(count: int, names: Sequence[str] | None) -> list[sympy.Expr]:
     if len(names) != count:
         raise ValueError(f"Expected the names of {count} inputs, got {len(names)}: {names}.")
     return [sympy.Symbol(name) for name in names]
+
+
+def _standardise(values: list[sympy.Expr], norm: nn.LayerNorm) -> list[sympy.Expr]:
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / len(values)
+    scales, shifts = norm.weight.tolist(), norm.bias.tolist()
+    return [
+        scale * (value - mean) / sympy.sqrt(variance + norm.eps) + shift
+        for value, scale, shift in zip(values, scales, shifts, strict=True)
+    ]
 
 
 def _squash(value: sympy.Expr, domain: tuple[float, float]) -> sympy.Expr:

@@ -17,16 +17,19 @@ from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.network import auto_symbolic, to_sympy
 
 
-def make_symbolic(widths: list[int]) -> tuple[KAN, Tensor]:
-    network = KAN(widths, basis=BSplineBasis(domain=(-1.0, 2.0))).double()
+def make_symbolic(widths: list[int], *, layer_norm: bool = False) -> tuple[KAN, Tensor]:
+    basis = BSplineBasis(domain=(-1.0, 2.0))
+    network = KAN(widths, basis=basis, layer_norm=layer_norm).double()
     samples = torch.rand(300, widths[0], dtype=torch.float64) * 3 - 1
     auto_symbolic(network, samples, min_r_squared=0.0)
     return network, samples
 
 
-@pytest.mark.parametrize("widths", [[2, 3], [2, 3, 2]])
-def test_expressions_give_the_numbers_of_the_network(widths: list[int]) -> None:
-    network, samples = make_symbolic(widths)
+@pytest.mark.parametrize(
+    ("widths", "layer_norm"), [([2, 3], False), ([2, 3, 2], False), ([2, 2, 1], True)]
+)
+def test_expressions_give_the_numbers_of_the_network(widths: list[int], layer_norm: bool) -> None:
+    network, samples = make_symbolic(widths, layer_norm=layer_norm)
     expressions = to_sympy(network, names=["u", "v"])
     compiled = sympy.lambdify(sympy.symbols("u v"), expressions, "numpy")
     columns = samples[:50].T.numpy()
