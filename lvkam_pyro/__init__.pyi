@@ -13,11 +13,15 @@ from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.evidence.rules import PCHIP, Corrected, Hermite, Trapezoid
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.guides.amortized import AmortizedGuide
+from lvkam_pyro.guides.grid_gibbs import GridGibbs
+from lvkam_pyro.guides.ladder import MALA
+from lvkam_pyro.guides.lookahead import LookaheadGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
@@ -77,6 +81,7 @@ __version__: str
 __all__ = [
     "KAN",
     "LVKAM",
+    "MALA",
     "PCHIP",
     "AmortizedGuide",
     "AnalyticExtrapolation",
@@ -97,6 +102,7 @@ __all__ = [
     "EvidenceEstimator",
     "Formula",
     "FourierBasis",
+    "GridGibbs",
     "GridSchedule",
     "GridUpdate",
     "GridUpdates",
@@ -111,6 +117,8 @@ __all__ = [
     "LogNormalReference",
     "LogSpline",
     "LogSplineMixture",
+    "LookaheadEvidence",
+    "LookaheadGuide",
     "MStep",
     "MixturePrior",
     "MorletBasis",

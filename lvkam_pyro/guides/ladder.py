@@ -8,7 +8,9 @@ from torch import Tensor
 
 from lvkam_pyro.guides.adaptation import Adaptation
 from lvkam_pyro.guides.exchange import exchange
+from lvkam_pyro.guides.kernel import Kernel, LadderDraws, LadderPlan
 from lvkam_pyro.guides.mala import LadderState, acceptance_probability, propose
+from lvkam_pyro.guides.structure import Model, ModelStructure
 from lvkam_pyro.guides.tempering import evaluate_state, temper
 from lvkam_pyro.guides.unconstrained import UnconstrainedModel
 
@@ -17,22 +19,27 @@ MIN_DRAWS = 4
 
 
 @dataclass(frozen=True)
-class LadderDraws:
-    """What one run kept.
+class MALA(Kernel):
+    """The Metropolis-adjusted Langevin algorithm, preconditioned and adapted per temperature.
 
-    Attributes:
-        log_likelihood: `(draws, C, T, N)` in float64.
-        position: `(draws, C, N, D)`, the unconstrained latents at temperature 1.
-        acceptance: `(T, N)`.
-        swap_rate: `(T - 1, N)`.
-        step_size: `(T, N)`.
+    The kernel for any Pyro model with continuous latents: see `LadderRun`.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> lv.PowerPosterior().kernel
+        MALA()
     """
 
-    log_likelihood: Tensor
-    position: Tensor
-    acceptance: Tensor
-    swap_rate: Tensor
-    step_size: Tensor
+    def run(
+        self,
+        model: Model,
+        x: Tensor,
+        structure: ModelStructure,
+        plan: LadderPlan,
+        tick: Callable[[], object],
+    ) -> LadderDraws:
+        """Run the chains; see `Kernel.run`."""
+        return LadderRun(UnconstrainedModel(model, x, structure), plan).run(tick)
 
 
 class LadderRun:
@@ -44,11 +51,7 @@ class LadderRun:
 
     Args:
         target: The model, bound to its data.
-        temperatures: `(T,)` in float64, from 0 to 1.
-        num_chains: C.
-        num_warmup: Steps that adapt and are dropped.
-        num_samples: Kept draws.
-        thinning: Steps for each kept draw.
+        plan: What to run.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -59,28 +62,16 @@ class LadderRun:
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> x = torch.zeros(3)
         >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
-        >>> counts = {"num_chains": 8, "num_warmup": 5, "num_samples": 6, "thinning": 2}
-        >>> run = LadderRun(target, torch.linspace(0, 1, 4).double(), **counts)
+        >>> plan = LadderPlan(torch.linspace(0, 1, 4).double(), 8, 5, 6, 2)
+        >>> run = LadderRun(target, plan)
         >>> run.run(lambda: None).log_likelihood.shape
         torch.Size([6, 8, 4, 3])
     """
 
-    def __init__(
-        self,
-        target: UnconstrainedModel,
-        temperatures: Tensor,
-        *,
-        num_chains: int,
-        num_warmup: int,
-        num_samples: int,
-        thinning: int,
-    ) -> None:
+    def __init__(self, target: UnconstrainedModel, plan: LadderPlan) -> None:
         self.target = target
-        self.temperatures = temperatures
-        self.num_chains = num_chains
-        self.num_warmup = num_warmup
-        self.num_samples = num_samples
-        self.thinning = thinning
+        self.plan = plan
+        self.temperatures = temperatures = plan.temperatures
         shape = (len(temperatures), target.num_data)
         self._log_likelihood: list[Tensor] = []
         self._position: list[Tensor] = []
@@ -100,10 +91,10 @@ class LadderRun:
         Raises:
             KeyboardInterrupt: If interrupted earlier.
         """
-        start = temper(self.target, self.temperatures, self.num_chains)
+        start = temper(self.target, self.temperatures, self.plan.num_chains)
         state, dtype = start.state, start.state.position.dtype
-        adaptation = Adaptation(start.covariance, start.log_step, self.num_warmup, dtype=dtype)
-        for iteration in range(self.num_warmup):
+        adaptation = Adaptation(start.covariance, start.log_step, self.plan.num_warmup, dtype=dtype)
+        for iteration in range(self.plan.num_warmup):
             state, probability, _ = self._step(state, adaptation, iteration)
             adaptation.update(iteration, state, probability)
             tick()
@@ -115,25 +106,28 @@ class LadderRun:
         return self._draws(adaptation)
 
     def _keep(self, state: LadderState, adaptation: Adaptation, tick: Callable[[], object]) -> None:
-        for iteration in range(self.num_samples * self.thinning):
+        for iteration in range(self.plan.num_samples * self.plan.thinning):
             state, probability, swaps = self._step(state, adaptation, iteration)
             self._acceptance += probability.mean(1)
             pairs = slice(iteration % 2, iteration % 2 + 2 * len(swaps), 2)
             self._swaps[pairs] += swaps.mean(1)
             self._offers[pairs] += 1
-            if (iteration + 1) % self.thinning == 0:
+            if (iteration + 1) % self.plan.thinning == 0:
                 self._log_likelihood.append(state.log_likelihood.transpose(0, 1))
                 self._position.append(state.position[-1])
             tick()
 
     def _draws(self, adaptation: Adaptation) -> LadderDraws:
         num_draws = min(len(self._log_likelihood), len(self._position))
+        latents = [self.target.constrain(position) for position in self._position[:num_draws]]
         return LadderDraws(
             log_likelihood=torch.stack(self._log_likelihood[:num_draws]),
-            position=torch.stack(self._position[:num_draws]),
-            acceptance=self._acceptance / (num_draws * self.thinning),
+            latents={name: torch.stack([draw[name] for draw in latents]) for name in latents[0]},
+            acceptance=self._acceptance / (num_draws * self.plan.thinning),
             swap_rate=self._swaps / self._offers.clamp(min=1),
             step_size=adaptation.step,
+            num_likelihood_evaluations=self.target.num_evaluations,
+            data_scale=self.target.data_scale,
         )
 
     def _step(
@@ -143,7 +137,7 @@ class LadderRun:
         stacked = self.temperatures[:, None, None]
         metric, step = adaptation.metric, adaptation.step
         proposal = propose(state, stacked, metric, step)
-        fresh = self.target.draw_prior(self.num_chains)
+        fresh = self.target.draw_prior(self.plan.num_chains)
         finite = fresh.isfinite().all(-1)
         proposal.position[0] = torch.where(finite[..., None], fresh, state.position[0])
         proposed = evaluate_state(self.target, proposal.position)

@@ -9,12 +9,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lvkam_pyro.guides.convergence import chain_effective_sample_size, chain_rhat
-from lvkam_pyro.guides.ladder import MIN_DRAWS, LadderDraws, LadderRun
+from lvkam_pyro.guides.kernel import Kernel, LadderDraws, LadderPlan
+from lvkam_pyro.guides.ladder import MALA, MIN_DRAWS
 from lvkam_pyro.guides.parameters import own_parameters
 from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
 from lvkam_pyro.guides.validation import check_count, check_data, hash_data
 
 _MAX_ELEMENTS = 2**23
@@ -78,9 +78,10 @@ class PowerPosterior:
 
     .. math:: p_t(z|x_n) \propto p(x_n|z)^t \, p(z), \quad 0 = t_0 < \dots < t_{T-1} = 1
 
-    Chains at all temperatures move together: exact prior draws at t = 0, preconditioned MALA above,
-    exchange of neighbours after each step, per datum. The chains start from a short tempered
-    sequential Monte Carlo run. Equal ladders compare equal, so that estimators can share one run.
+    Chains at all temperatures move together: exact prior draws at t = 0, the kernel's steps above
+    (preconditioned MALA by default), exchange of neighbours after each step, per datum. The chains
+    start from a short tempered sequential Monte Carlo run (look-ahead draws, with `GridGibbs`).
+    Equal ladders compare equal, so that estimators can share one run.
 
     Args:
         num_temperatures: T.
@@ -89,6 +90,7 @@ class PowerPosterior:
         num_samples: D, the kept draws of each chain.
         thinning: Steps for each kept draw.
         schedule: Where the temperatures lie.
+        kernel: How the chains move: `MALA()` for any model, `GridGibbs()` for additive ones.
 
     Raises:
         TypeError: If a number is no integer.
@@ -112,6 +114,7 @@ class PowerPosterior:
     num_samples: int = 80
     thinning: int = 2
     schedule: Callable[[int], Tensor] = field(default_factory=PowerSchedule)
+    kernel: Kernel = field(default_factory=MALA)
 
     def __post_init__(self) -> None:
         for name, minimum in (
@@ -157,7 +160,7 @@ class PowerPosterior:
     def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
         if not structure.follows_data:
             return (x,)
-        width = x[0].numel() + sum(site.num_coordinates for site in structure.latents)
+        width = self.kernel.num_values(x, structure)
         rows = _MAX_ELEMENTS // (self.num_temperatures * self.num_chains * width)
         num_blocks = math.ceil(len(x) / max(1, rows))
         return x.tensor_split(num_blocks)
@@ -165,32 +168,23 @@ class PowerPosterior:
     def _sample_block(
         self, model: Model, x: Tensor, structure: ModelStructure, tick: Callable[[], object]
     ) -> PowerSamples:
-        target = UnconstrainedModel(model, x, structure)
-        run = LadderRun(
-            target,
-            self.schedule(self.num_temperatures).to(x.device),
+        plan = LadderPlan(
+            temperatures=self.schedule(self.num_temperatures).to(x.device),
             num_chains=self.num_chains,
             num_warmup=self.num_warmup,
             num_samples=self.num_samples,
             thinning=self.thinning,
         )
-        return _gather(run.run(tick), run.temperatures, target)
+        return _gather(self.kernel.run(model, x, structure, plan, tick), plan.temperatures)
 
 
-def _gather(draws: LadderDraws, temperatures: Tensor, target: UnconstrainedModel) -> PowerSamples:
+def _gather(draws: LadderDraws, temperatures: Tensor) -> PowerSamples:
     """The samples of one block of data, with their convergence."""
-    latents = [target.constrain(position) for position in draws.position]
     return PowerSamples(
         temperatures=temperatures,
-        log_likelihood=draws.log_likelihood,
-        latents={name: torch.stack([draw[name] for draw in latents]) for name in latents[0]},
-        acceptance=draws.acceptance,
-        swap_rate=draws.swap_rate,
-        step_size=draws.step_size,
+        **vars(draws),
         rhat=chain_rhat(draws.log_likelihood),
         ess=chain_effective_sample_size(draws.log_likelihood),
-        num_likelihood_evaluations=target.num_evaluations,
-        data_scale=target.data_scale,
         data_hash="",
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from lvkam_pyro.guides.exchange import exchange, exchange_probability
+from lvkam_pyro.guides.kernel import LadderPlan
 from lvkam_pyro.guides.ladder import LadderRun
 from lvkam_pyro.guides.mala import LadderState, Metric
 from lvkam_pyro.guides.power_posterior import PowerPosterior
@@ -214,14 +215,9 @@ class Interrupt:
 
 def interrupted_run(after: int) -> int:
     target = bind(models.two_sites, torch.zeros(2))
-    run = LadderRun(
-        target,
-        torch.linspace(0, 1, 3, dtype=torch.float64),
-        num_chains=4,
-        num_warmup=10,
-        num_samples=20,
-        thinning=1,
-    )
+    temperatures = torch.linspace(0, 1, 3, dtype=torch.float64)
+    plan = LadderPlan(temperatures, num_chains=4, num_warmup=10, num_samples=20, thinning=1)
+    run = LadderRun(target, plan)
     return len(run.run(Interrupt(after)).log_likelihood)
 
 
