@@ -27,6 +27,11 @@ def spline(coefficients: Tensor) -> LogSpline:
     return LogSpline(spline_table(coefficients, sd=1.0), POINTS)
 
 
+def own_breakpoints() -> Tensor:
+    """Cells of two rows, `(2, 1, 9)`, that share their ends."""
+    return torch.stack([POINTS.square(), POINTS.sqrt()]).unsqueeze(1)
+
+
 def wave(reference: Normal | None = None) -> EnergyDistribution:
     tilt = torch.tensor([-4.0, 1.0, 6.0])
     points = POINTS if reference is None else 3 * (2 * POINTS - 1)
@@ -58,6 +63,20 @@ LAWS: dict[str, tuple[Callable[[], UnivariateDensity], RejectionSampler]] = {
     "spline on lognormal": (
         lambda: LogSpline(spline_table(torch.randn(3, 11)), 4 * POINTS, LogNormal(0.0, 0.8)),
         RejectionSampler(ConstantEnvelope(8)),
+    ),
+    "own breakpoints": (
+        lambda: LogSpline(spline_table(torch.randn(2, 3, 11)), own_breakpoints()),
+        RejectionSampler(),
+    ),
+    "own breakpoints on normal": (
+        lambda: LogSpline(
+            spline_table(torch.randn(2, 3, 11)), 6 * own_breakpoints() - 3, Normal(0.2, 1.5)
+        ),
+        RejectionSampler(),
+    ),
+    "mixture of own breakpoints": (
+        lambda: LogSplineMixture(LogSpline(spline_table(torch.randn(2, 3, 11)), own_breakpoints())),
+        RejectionSampler(),
     ),
     "spline mixture": (
         lambda: LogSplineMixture(spline(3 * torch.randn(2, 4, 11)), torch.randn(2, 4)),

@@ -16,12 +16,17 @@ from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.training.newton import NewtonMStep
 
-KNOTS = torch.tensor([0.0, 0.1, 0.2, 0.6, 1.0])
+KNOTS = torch.tensor(
+    [[0.0, 0.1, 0.2, 0.6, 1.0], [0.0, 0.4, 0.6, 0.8, 1.0], [0.0, 0.2, 0.5, 0.6, 1.0]]
+)
 PRIORS: dict[str, Callable[[], EnergyPrior]] = {
     "one component": lambda: MixturePrior(3),
     "mixture": lambda: MixturePrior(3, num_components=2),
     "equal weights": lambda: MixturePrior(3, num_components=2, learn_weights=False),
     "own knots": lambda: MixturePrior(3, basis=NonUniformBSplineBasis(KNOTS)),
+    "product of own knots": lambda: ProductPrior(
+        3, num_components=2, basis=NonUniformBSplineBasis(KNOTS)
+    ),
     "waves": lambda: MixturePrior(3, basis=FourierBasis(5)),
     "product": lambda: ProductPrior(3, num_components=2),
     "base activation": lambda: MixturePrior(3, base_activation=torch.sin),
