@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,19 @@ class Basis(nn.Module, ABC):
         if values.shape[-1] == self.num_functions:
             return values
         return values.new_zeros(*z.shape, self.num_functions).scatter(-1, numbers, values)
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+        """Adds the domain, without which the functions are not known, in float64."""
+        super()._save_to_state_dict(destination, prefix, *args)
+        destination[f"{prefix}domain"] = torch.tensor(self.domain, dtype=torch.float64)
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+        """Takes the domain of a state that has one; states of old have none."""
+        domain = state.pop(f"{prefix}domain", None)
+        if domain is not None:
+            low, high = domain.tolist()
+            self.domain = low, high
+        super()._load_from_state_dict(state, prefix, *args)
 
     def _check_extrapolation(self, extrapolation: object) -> None:
         if not isinstance(extrapolation, Extrapolation):

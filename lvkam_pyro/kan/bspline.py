@@ -2,6 +2,7 @@
 
 import math
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -144,6 +145,21 @@ class BSplineBasis(Basis):
     def _polynomials(self, dtype: torch.dtype) -> Tensor:
         """The matrix M; what is kept is d! M, whose integers no change of precision rounds."""
         return self._scaled_polynomials.to(dtype) / math.factorial(self.degree)
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+        """Adds the number of cells, which the number of coefficients does not tell."""
+        super()._save_to_state_dict(destination, prefix, *args)
+        destination[f"{prefix}grid_size"] = torch.tensor(self.grid_size)
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+        """Refuses a state of another number of cells; states of old do not say theirs."""
+        grid_size = int(state.pop(f"{prefix}grid_size", self.grid_size))
+        if grid_size != self.grid_size:
+            args[-1].append(
+                f"Expected a state of B-splines on {self.grid_size} cells, got one of {grid_size}. "
+                f"Build the basis with grid_size={grid_size}, and with the degree that it had."
+            )
+        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         """The arguments that make this basis."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -195,8 +195,9 @@ class NonUniformBSplineBasis(Basis):
         self._table = self._tabulate()
         return self
 
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, *args: Any) -> None:  # noqa: ANN401
+        """Makes the table anew from the breakpoints of the state."""
+        super()._load_from_state_dict(*args)
         self._table = self._tabulate()
 
     def extra_repr(self) -> str:

@@ -50,7 +50,12 @@ class RadialBasis(DenseBasis):
     ) -> None:
         super().__init__(num_functions, domain, extrapolation=extrapolation)
         self.bandwidth = Bandwidth(bandwidth, trainable=trainable_bandwidth)
-        self.spacing = (self.domain[1] - self.domain[0]) / max(self.num_functions - 1, 1)
+
+    @property
+    def spacing(self) -> float:
+        """The distance of neighbouring centres."""
+        low, high = self.domain
+        return (high - low) / max(self.num_functions - 1, 1)
 
     @abstractmethod
     def profile(self, u: Tensor) -> Tensor:

@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.chebyshev import ChebyshevBasis
+from lvkam_pyro.kan.fourier import FourierBasis
 from lvkam_pyro.kan.grid import refine_grid
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of
@@ -103,6 +106,45 @@ def test_other_families_and_partial_states_are_left_alone() -> None:
     basis = grid.basis
     grid.load_state_dict({"mask": torch.zeros(3, 4)}, strict=False)
     assert grid.basis is basis
+
+
+@pytest.mark.parametrize(
+    "basis",
+    [
+        BSplineBasis(domain=(-0.1, 0.7)),
+        NonUniformBSplineBasis([-0.1, 0.2, 0.3, 0.4, 0.5, 0.7]),
+        NonUniformBSplineBasis([[-0.1, 0.2, 0.3, 0.4, 0.5, 0.7], [-0.1, 0.0, 0.1, 0.4, 0.6, 0.7]]),
+        RBFBasis(8, domain=(-0.1, 0.7)),
+        ChebyshevBasis(8, domain=(-0.1, 0.7)),
+        FourierBasis(8, domain=(-0.1, 0.7)),
+    ],
+    ids=lambda basis: type(basis).__name__,
+)
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_domain_comes_with_the_state(basis: Basis, precision: torch.dtype) -> None:
+    layer = KANLayer(2, 3, basis=basis).to(precision)
+    fresh = BSplineBasis() if hasattr(basis, "grid_size") else type(basis)(8)
+    other = KANLayer(2, 3, basis=fresh).to(precision)
+    z = torch.linspace(-0.2, 0.8, 20, dtype=precision).view(10, 2)
+    assert not torch.equal(other(z), layer(z))
+    other.load_state_dict(saved(layer))
+    assert torch.equal(other(z), layer(z))
+    assert other.domain == layer.domain
+
+
+def test_states_without_a_domain_are_of_the_domain_there_is() -> None:
+    layer, other = (KANLayer(2, 3, basis=BSplineBasis(domain=(-1.0, 2.0))) for _ in range(2))
+    old = {key: value for key, value in saved(layer).items() if not key.startswith("basis.")}
+    other.load_state_dict(old)
+    z = torch.rand(10, 2)
+    assert torch.equal(other(z), layer(z))
+
+
+def test_equally_many_functions_on_other_cells_are_refused() -> None:
+    layer = KANLayer(2, 3, basis=BSplineBasis(grid_size=6, degree=2))
+    other = KANLayer(2, 3, basis=BSplineBasis(grid_size=5, degree=3))
+    with pytest.raises(RuntimeError, match=r"on 5 cells, got one of 6.*grid_size=6"):
+        other.load_state_dict(saved(layer))
 
 
 def test_basis_by_itself_keeps_values_and_breakpoints_together() -> None:

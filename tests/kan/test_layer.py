@@ -180,7 +180,8 @@ def test_state_round_trip() -> None:
     layer.set_mask(torch.eye(IN, OUT))
     z = inputs(layer, 5)
     twin.load_state_dict(layer.state_dict())
-    assert set(layer.state_dict()) == {"coefficients", "mask"}
+    basis_state = {"basis.domain", "basis.grid_size"}
+    assert set(layer.state_dict()) == {"coefficients", "mask", *basis_state}
     assert torch.equal(twin(z), layer(z))
     twin.load_state_dict(make().state_dict())
     assert twin.mask.all()
