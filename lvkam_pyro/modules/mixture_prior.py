@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.distributions.univariate import Sampler
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.reference import ReferenceMeasure
@@ -33,6 +34,7 @@ class MixturePrior(EnergyPrior):
             :class:`ReferenceMeasure` that is learned; uniform on the domain by default.
         base_activation: Function added to each spline, none by default.
         hidden: Widths of the hidden layers of each function; none by default.
+        sampler: How draws are made, such as a :class:`RejectionSampler`; by inversion by default.
         learn_weights: Whether the weights are learned; equal weights otherwise.
 
     Raises:
@@ -53,6 +55,7 @@ class MixturePrior(EnergyPrior):
         reference: Distribution | ReferenceMeasure | None = None,
         base_activation: Callable[[Tensor], Tensor] | None = None,
         hidden: Sequence[int] = (),
+        sampler: Sampler | None = None,
         learn_weights: bool = True,
     ) -> None:
         super().__init__(
@@ -62,6 +65,7 @@ class MixturePrior(EnergyPrior):
             reference=reference,
             base_activation=base_activation,
             hidden=hidden,
+            sampler=sampler,
         )
         logits = torch.zeros(num_latents, num_components)
         if learn_weights and num_components > 1:
@@ -73,8 +77,8 @@ class MixturePrior(EnergyPrior):
         """The density of each latent, of batch shape `(Q,)`: what one plots."""
         components = self.components()
         if isinstance(components, LogSpline):
-            return LogSplineMixture(components, self.logits)
-        return EnergyMixture(components, self.logits)
+            return self._drawn(LogSplineMixture(components, self.logits))
+        return self._drawn(EnergyMixture(components, self.logits))
 
     def forward(self) -> TorchDistribution:
         """The prior of all latents, of event shape `(Q,)`."""

@@ -3,6 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch.optim import Optimizer
 from lvkam_pyro.distributions.energy import EnergyDistribution, build_panels
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.panels import Panels, support_bounds
-from lvkam_pyro.distributions.univariate import UnivariateDensity
+from lvkam_pyro.distributions.univariate import Sampler, UnivariateDensity
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.extrapolation import ConstantExtrapolation
@@ -30,6 +31,8 @@ from lvkam_pyro.modules.reference import FixedReference, ReferenceMeasure
 from lvkam_pyro.modules.resolution import Resolution
 from lvkam_pyro.modules.summary import PriorSummary, summarize
 from lvkam_pyro.plots.densities import plot_prior_densities
+
+Density = TypeVar("Density", bound=UnivariateDensity)
 
 
 class EnergyPrior(PyroModule):
@@ -50,6 +53,8 @@ class EnergyPrior(PyroModule):
             take the fast log-spline form.
         hidden: Widths of the hidden layers of each function, a network of one input and one output
             then; none by default.
+        sampler: How draws are made, such as a :class:`RejectionSampler`, which serves functions
+            that are splines. Default: by inversion.
 
     Raises:
         ValueError: If a count is below 1 or the reference does not fit the domain.
@@ -64,8 +69,10 @@ class EnergyPrior(PyroModule):
         reference: Distribution | ReferenceMeasure | None = None,
         base_activation: Callable[[Tensor], Tensor] | None = None,
         hidden: Sequence[int] = (),
+        sampler: Sampler | None = None,
     ) -> None:
         super().__init__()
+        self.sampler = sampler
         _check_count(num_latents, "num_latents")
         _check_count(num_components, "num_components")
         self.num_latents = num_latents
@@ -220,6 +227,9 @@ class EnergyPrior(PyroModule):
     def _frozen_densities(self) -> UnivariateDensity:
         """The densities in float64, of parameters of their own."""
         return copy.deepcopy(self).double().densities()
+
+    def _drawn(self, density: Density) -> Density:
+        return density if self.sampler is None else density.drawn_by(self.sampler)
 
     @property
     def _batch_shape(self) -> torch.Size:

@@ -24,6 +24,7 @@ class ProductPrior(EnergyPrior):
             :class:`ReferenceMeasure` that is learned; uniform on the domain by default.
         base_activation: Function added to each spline, none by default.
         hidden: Widths of the hidden layers of each function; none by default.
+        sampler: How draws are made, such as a :class:`RejectionSampler`; by inversion by default.
 
     Raises:
         ValueError: If a count is below 1 or the reference does not fit the domain.
@@ -36,7 +37,7 @@ class ProductPrior(EnergyPrior):
 
     def densities(self) -> UnivariateDensity:
         """The density of each inner latent, of batch shape `(Q, P)`: what one plots."""
-        return self.components()
+        return self._drawn(self.components())
 
     def forward(self) -> TorchDistribution:
         """The prior of all inner latents, of event shape `(Q, P)`."""

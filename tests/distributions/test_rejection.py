@@ -17,6 +17,8 @@ from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.rejection import RejectionSampler, evaluate_rows
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.prior import EnergyPrior
+from lvkam_pyro.modules.product_prior import ProductPrior
 from tests.distributions.densities import spline_table
 from tests.statistics import TEST_FAILURE_RATE, assert_p_value, assert_within_standard_errors
 
@@ -200,6 +202,21 @@ def test_a_site_of_a_pyro_model() -> None:
     torch.testing.assert_close(trace.trace.log_prob_sum(), density.log_prob(z).sum())
 
 
+@pytest.mark.parametrize("kind", [MixturePrior, ProductPrior])
+def test_a_prior_draws_by_its_sampler(kind: type[EnergyPrior]) -> None:
+    calls = []
+
+    def sampler(density: UnivariateDensity, shape: torch.Size) -> Tensor:
+        calls.append(shape)
+        return RejectionSampler()(density, shape)
+
+    prior = kind(3, num_components=2, sampler=sampler)
+    z = prior().rsample((5,))
+    assert calls == [z.shape]
+    z.sum().backward()
+    assert prior.functions.coefficients.grad.any()
+
+
 @pytest.mark.slow
 def test_same_law_after_training() -> None:
     prior = MixturePrior(2, num_components=3)
@@ -211,7 +228,8 @@ def test_same_law_after_training() -> None:
         optimizer.step()
     with torch.no_grad():
         density = prior.densities()
-        u = density.cdf(density.drawn_by(RejectionSampler()).sample((500_000,)))
+        z = density.drawn_by(RejectionSampler()).sample((500_000,))
+        u = density.cdf(z)
     for column in u.T:
         assert_p_value(kstest(column.numpy(), "uniform").pvalue)
 
