@@ -12,6 +12,7 @@ from lvkam_pyro.distributions.univariate import UnivariateDensity
 PROMINENCE = 0.01
 """How far a log density must fall, in nats, before it rises to something higher."""
 
+_NEGLIGIBLE = 1e-3
 _NUM_POINTS = 513
 _OUTER_MASS = 1e-6
 _NUM_REFINED, _NUM_REFINEMENTS = 33, 6
@@ -23,9 +24,9 @@ def find_modes(densities: UnivariateDensity) -> list[list[float]]:
 
     The grid has as many equally spaced points as quantiles, so that a narrow peak is seen if it
     holds a thousandth of the mass or is as wide as a thousandth of the range. A wiggle is no mode:
-    the log density falls by at least 0.01 nats on both sides, and a flat density has none. It may
-    be an end of the support. The places are exact to about the root of the precision of the
-    densities' dtype.
+    the log density falls by at least 0.01 nats on both sides, and a flat density has none. Nor is
+    a rise where the density is below a thousandth of its largest. An end of the support may be
+    one. The places are exact to about the root of the precision of the densities' dtype.
 
     Args:
         densities: Densities of batch shape `(*batch)`.
@@ -70,7 +71,8 @@ def _find_peaks(log_density: Tensor) -> list[int]:
     values = log_density.double().cpu()
     floor = values.min() - PROMINENCE / 2
     padded = torch.cat([floor[None], values, floor[None]])
-    peaks, _ = find_peaks(padded.numpy(), prominence=PROMINENCE)
+    lowest = float(values.max()) + math.log(_NEGLIGIBLE)
+    peaks, _ = find_peaks(padded.numpy(), height=lowest, prominence=PROMINENCE)
     return [int(peak) - 1 for peak in peaks]
 
 

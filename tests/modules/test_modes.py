@@ -32,6 +32,7 @@ CASES: dict[str, tuple[EnergyDistribution, list[float]]] = {
     "rising": (build(lambda z: 3 * z), [1.0]),
     "falling": (build(lambda z: -3 * z), [0.0]),
     "both ends": (build(lambda z: 40 * (z - 0.5) ** 2), [0.0, 1.0]),
+    "far below": (build(lambda z: 30 * (z - 0.2) ** 2), [1.0]),
     "wave": (build(lambda z: torch.sin(12 * z)), [math.pi / 24, 5 * math.pi / 24, 1.0]),
     "spike": (build(lambda z: -(((z - 0.31234) / 2e-3) ** 2)), [0.31234]),
     "normal": (build(NOTHING, Normal(0.25, 2.0), (-1.0, 1.0)), [0.25]),
