@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional as F
 
+from lvkam_pyro.kan.grid import refine_grid, update_grid
 from lvkam_pyro.kan.layer import Activation, KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.pruning import importance, prune
@@ -156,6 +157,18 @@ def test_pruning_knows_what_formulas_are_worth_and_leaves_them() -> None:
     assert layer.formulas == FORMULAS
     # The one spline left to output 1 stays, to hold the constants of those that went.
     assert layer.mask.sum(1).tolist() == [OUT - 1, 1, 0]
+
+
+def test_formulas_outlast_a_change_of_grid() -> None:
+    _, layer = make()
+    z = inputs(500) ** 2
+    before = layer.unsummed(z)
+    refine_grid(layer, 10)
+    torch.testing.assert_close(layer.unsummed(z), before)
+    update_grid(layer, z, tolerance=torch.inf)
+    assert layer.formulas == FORMULAS
+    for i, o in FORMULAS:
+        assert torch.equal(layer.unsummed(z)[:, i, o], before[:, i, o])
 
 
 def test_state_round_trip() -> None:
