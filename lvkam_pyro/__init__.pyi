@@ -22,6 +22,7 @@ from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.grid_gibbs import GridGibbs
 from lvkam_pyro.guides.ladder import MALA
 from lvkam_pyro.guides.lookahead import LookaheadGuide
+from lvkam_pyro.guides.mean_field import GridMeanFieldGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
@@ -103,6 +104,7 @@ __all__ = [
     "Formula",
     "FourierBasis",
     "GridGibbs",
+    "GridMeanFieldGuide",
     "GridSchedule",
     "GridUpdate",
     "GridUpdates",

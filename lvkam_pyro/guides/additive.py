@@ -41,7 +41,6 @@ class AdditiveModel:
         centre: The position around which the functions are measured, `(1, Q)`.
         loc: The mean there, `(O,)` in float64.
         noise: The noise's Cholesky factor L, `(O, O)`, or its diagonal, `(O,)`; in float64.
-        data_scale: The data plate's full size divided by its size.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -65,7 +64,6 @@ class AdditiveModel:
     centre: Tensor
     loc: Tensor
     noise: Tensor
-    data_scale: float
 
     @classmethod
     def of(cls, model: Model, x: Tensor, structure: ModelStructure) -> Self:
@@ -103,7 +101,6 @@ class AdditiveModel:
             centre=centre,
             loc=_rows(law.mean)[0],
             noise=_noise(law),
-            data_scale=data_scale(site, structure),
         )
 
     def functions(self, points: Tensor) -> Tensor:
@@ -136,6 +133,10 @@ class AdditiveModel:
         """What the model observes of the data: `(N, O)` in float64."""
         return _rows(record_once(self.model, x).sites[self.site]["value"])
 
+    def data_scale(self, x: Tensor) -> float:
+        """The data plate's full size divided by its size, for a batch `x`."""
+        return data_scale(record_once(self.model, x).sites[self.site], self.structure)
+
     def whiten(self, values: Tensor) -> Tensor:
         """Outputs `(..., O)` in units of the noise: :math:`L^{-1}` times them."""
         if self.noise.ndim == 1:
@@ -148,6 +149,37 @@ class AdditiveModel:
         """The log determinant of L, a scalar."""
         diagonal = self.noise if self.noise.ndim == 1 else self.noise.diagonal()
         return diagonal.log().sum()
+
+
+class AdditiveReader:
+    """Reads a model's additive form again and again, as its parameters move.
+
+    Args:
+        model: The Pyro model.
+
+    Raises:
+        ValueError: When called, if the model is not additive; it is checked at the first call.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+        >>> AdditiveReader(model)(torch.zeros(5)).coordinates.num_coordinates
+        1
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._structure: ModelStructure | None = None
+
+    def __call__(self, x: Tensor) -> AdditiveModel:
+        """The form at the present parameters, for data `x` of shape `(N, ...)`."""
+        if self._structure is not None:
+            return AdditiveModel.unchecked(self.model, x, self._structure)
+        self._structure = ModelStructure.of(self.model, x)
+        return AdditiveModel.of(self.model, x, self._structure)
 
 
 def _run(
@@ -227,14 +259,23 @@ def _check(additive: AdditiveModel, x: Tensor) -> None:
         ("prior", run.latents, log_prior),
         ("likelihood", run.observations, additive.log_likelihood(x, means)),
     ):
-        actual = sum_log_probs(sites, structure, shape).double()
-        error = ((actual - expected).abs() / (1 + expected.abs())).amax()
+        error = _relative_error(sites, structure, expected.expand(shape))
         if not error < _DENSITY_TOLERANCE:
             raise ValueError(
                 f"The model's log {name} differs from that of its additive form by {error:.2g} of "
-                "its size: it depends on the datum, or the noise on the latents, or a mask or "
-                "scale is around it. Use another estimator."
+                "its size: it depends on the datum or on other latents, or a mask or scale is "
+                "around it. Use another estimator."
             )
+
+
+def _relative_error(sites: dict[str, Site], structure: ModelStructure, expected: Tensor) -> float:
+    """How far the log density of recorded sites is from what it should be, beside its size."""
+    try:
+        actual = sum_log_probs(sites, structure, (len(expected), expected.shape[1]))
+    except ValueError:
+        # A draw lies outside of a support that other latents decide.
+        return math.inf
+    return float(((actual - expected).abs() / (1 + expected.abs())).amax())
 
 
 def _check_means(additive: AdditiveModel, means: Tensor, actual: Tensor) -> None:

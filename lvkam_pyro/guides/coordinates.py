@@ -63,6 +63,11 @@ class LatentCoordinates:
             ValueError: If a latent site's coordinates are not independent and univariate, or it
                 lies in a further plate, under a mask or a scale.
         """
+        if structure.num_plates != 1:
+            raise ValueError(
+                f"Expected the data plate '{structure.data_plate}' alone, got a model with further "
+                "plates beside it. Declare what is inside them as one event by .to_event(...)."
+            )
         recorded = record_once(model, x[:1]).latents
         priors = tuple(_univariate(recorded[site.name], site) for site in structure.latents)
         ranges = [_range(prior) for prior in priors]

@@ -83,6 +83,7 @@ class _GibbsRun:
         self.tables = tables
         self.plan = plan
         self.data, self.constant = tables.project(x)
+        self.data_scale = tables.additive.data_scale(x)
         self.nodes = torch.stack([self._start(float(t)) for t in plan.temperatures])
         self.residual = self.data - tables.at(tables.values, self.nodes).sum(-2)
         self._temperatures = plan.temperatures.to(self.data)[:, None, None, None]
@@ -175,5 +176,5 @@ class _GibbsRun:
             # A sweep evaluates every node of every latent; what a sampler by points would count
             # is one evaluation a sweep.
             num_likelihood_evaluations=start + steps,
-            data_scale=self.tables.additive.data_scale,
+            data_scale=self.data_scale,
         )

@@ -12,9 +12,9 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from lvkam_pyro.distributions.resampling import resample_systematic
-from lvkam_pyro.guides.additive import AdditiveModel
+from lvkam_pyro.guides.additive import AdditiveReader
 from lvkam_pyro.guides.lookahead_sampler import LookaheadSampler
-from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.guides.structure import Model
 from lvkam_pyro.guides.tables import AdditiveTables
 from lvkam_pyro.guides.validation import check_count
 
@@ -55,13 +55,13 @@ class LookaheadGuide:
         self.model = model
         self.num_particles = check_count("num_particles", num_particles)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
-        self._structure: ModelStructure | None = None
+        self._read = AdditiveReader(model)
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
         """Draw every latent site of the model for data `x` of shape `(N, ...)`."""
         # Hidden from whoever records the guide: these are runs of the model.
         with torch.no_grad(), pyro.poutine.block():
-            additive = self._additive(x)
+            additive = self._read(x)
             tables = AdditiveTables.of(additive, num_nodes=self.num_nodes)
             law = _PopulationLaw(tables, *tables.project(x), num_particles=self.num_particles)
         coordinates, structure = additive.coordinates, additive.structure
@@ -71,13 +71,6 @@ class LookaheadGuide:
                 name: pyro.sample(name, dist.Delta(value, event_dim=value.ndim - position.ndim + 1))
                 for name, value in coordinates.split(position).items()
             }
-
-    def _additive(self, x: Tensor) -> AdditiveModel:
-        """The model's form: checked at the first call, read anew at every other."""
-        if self._structure is None:
-            self._structure = ModelStructure.of(self.model, x)
-            return AdditiveModel.of(self.model, x, self._structure)
-        return AdditiveModel.unchecked(self.model, x, self._structure)
 
 
 class _PopulationLaw(TorchDistribution):
