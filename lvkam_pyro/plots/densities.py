@@ -23,6 +23,7 @@ from lvkam_pyro.plots.style import (
 NUM_POINTS = 400
 NUM_BINS = 30
 TAIL = 1e-3
+MAX_CONTRAST = 5.0
 
 
 class HasDensities(Protocol):
@@ -42,7 +43,8 @@ def plot_prior_densities(
     r"""The density of each latent, one a panel, against the reference measure :math:`\pi_0`.
 
     With posterior draws, their histogram over all data stands behind: where the prior has been
-    learned by maximum likelihood, it follows that histogram (the aggregate posterior).
+    learned by maximum likelihood, it follows that histogram (the aggregate posterior). All panels
+    have one scale, unless the highest density is five times as high as the lowest.
 
     Args:
         prior: A `MixturePrior`, a `ProductPrior` (whose `P` inner densities share a panel), or
@@ -69,7 +71,7 @@ def plot_prior_densities(
         curves = _evaluate(densities, z)
         reference = densities.reference.log_prob(z).exp()
     draws = _check_draws(posterior, densities.batch_shape)
-    all_axes = panels(len(curves), axes, share=True)
+    all_axes = panels(len(curves), axes, share=_have_one_scale(curves))
     for latent, one in enumerate(all_axes):
         if draws is not None:
             _draw_histograms(one, draws[:, latent])
@@ -78,12 +80,18 @@ def plot_prior_densities(
         for colour, curve in zip(_colours(len(curves[latent])), curves[latent][1:], strict=False):
             one.plot(as_array(z), curve, color=colour)
         one.set_title(f"latent {latent + 1}")
-    top = max(one.dataLim.y1 for one in all_axes)
-    for one in all_axes:
-        one.set_ylim(0, 1.05 * top)
+    tops = [one.dataLim.y1 for one in all_axes]
+    for one, top in zip(all_axes, tops, strict=True):
+        one.set_ylim(0, 1.05 * (max(tops) if _have_one_scale(curves) else top))
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="density")
     legend_above(all_axes, own_figure=axes is None)
     return all_axes
+
+
+def _have_one_scale(curves: Values) -> bool:
+    """Whether the densities are readable on one scale, on which they are compared at sight."""
+    tops = curves.max((1, 2))
+    return bool(tops.max() < MAX_CONTRAST * tops.min())
 
 
 def _grid(densities: UnivariateDensity) -> Tensor:

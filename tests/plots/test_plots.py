@@ -214,6 +214,18 @@ def test_densities_are_those_of_the_prior() -> None:
     assert np.allclose(reference.get_ydata(), 1)
 
 
+@pytest.mark.parametrize(("slope", "is_shared"), [(1.0, True), (20.0, False)])
+def test_densities_of_very_different_heights_have_scales_of_their_own(
+    slope: float, is_shared: bool
+) -> None:
+    prior = MixturePrior(num_latents=2)
+    with torch.no_grad():
+        prior.functions.coefficients.zero_()
+        prior.functions.coefficients[1, :, 0] = torch.linspace(0, slope, 11)
+    low, high = (axes.get_ylim()[1] for axes in plot_prior_densities(prior))
+    assert bool(low == high) == is_shared
+
+
 def test_functions_of_the_largest_range_stand_out() -> None:
     layer = KANLayer(1, 6)
     with torch.no_grad():
