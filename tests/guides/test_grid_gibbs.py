@@ -64,7 +64,7 @@ def test_draws_of_every_rung_have_the_power_posteriors_moments() -> None:
 
 
 def test_a_bimodal_conditional_is_crossed_at_once() -> None:
-    """x = z^2: chains of one datum stand in both modes equally often."""
+    """With x = z^2, the chains of one datum stand in both modes equally often."""
     positive = ladder(num_chains=32).sample(square, torch.ones(3)).latents["z"] > 0
     shares = positive.double().mean(0)
     assert_within_standard_errors(
