@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from lvkam_pyro.guides.validation import check_count
 from lvkam_pyro.kan.grid import GridUpdate, check_splines, update_grid
 from lvkam_pyro.kan.grid_schedule import GridSchedule
 from lvkam_pyro.kan.knots import check_ratio
+from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of
+from lvkam_pyro.lvkam import LVKAM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +29,15 @@ class GridUpdates:
 
     The knots follow what the network sees at draws from the posterior of the training data: the
     guide's particles, resampled by their weights. The functions are projected on the new grids,
-    see `update_grid`, and the optimiser forgets what it kept of their old coefficients. The prior
-    is left alone: its knots follow the posterior by its own method.
+    see `update_grid`, and the optimiser forgets what it kept of their old coefficients. On request
+    the knots of an LVKAM's prior follow the same draws, see `EnergyPrior.update_knots`.
 
     Arguments:
         schedule: The epochs after which the grids are moved.
         ratio: The share of the uniform grid, see `update_grid`.
         num_particles: Particles per datum; all of them are drawn from the guide, and as many from
             the posterior.
+        move_prior: Whether the prior's knots are moved too.
 
     Raises:
         ValueError: If the ratio is out of range or there is no particle.
@@ -54,6 +58,7 @@ class GridUpdates:
     schedule: GridSchedule
     ratio: float = 0.05
     num_particles: int = 16
+    move_prior: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.schedule):
@@ -67,7 +72,7 @@ class GridUpdates:
         Raises:
             ValueError: If it has no KAN, or one that is not of B-splines.
         """
-        networks = networks_of(model)
+        networks: list[KAN | KANLayer] = [*networks_of(model), *self._of_prior(model)]
         if not networks:
             raise ValueError(
                 "Expected a model with a KAN such as KANGenerator, whose grids can be moved, got "
@@ -75,6 +80,18 @@ class GridUpdates:
             )
         for network in networks:
             check_splines(network)
+
+    def _of_prior(self, model: object) -> list[KANLayer]:
+        """The prior's functions, if they are to be moved."""
+        if not self.move_prior:
+            return []
+        functions = model.prior.functions if isinstance(model, LVKAM) else None
+        if not isinstance(functions, KANLayer):
+            raise ValueError(
+                "Expected an LVKAM whose prior has one layer of functions, got "
+                f"{type(model).__name__}. Leave move_prior=False."
+            )
+        return [functions]
 
     @torch.no_grad()
     def move(
@@ -94,7 +111,7 @@ class GridUpdates:
             optimizer: The optimiser in use.
 
         Returns:
-            What it did to every network.
+            What it did to every network that the model called, and last to the prior.
         """
         structure = ModelStructure.of(model, batches[0])
         draws = [self._posterior(model, guide, x, structure) for x in batches]
@@ -102,12 +119,12 @@ class GridUpdates:
             for x, latents in zip(batches, draws, strict=True):
                 with SiteRecorder(latents):
                     model(x)
-        return [
-            update_grid(
-                network, torch.cat(inputs), ratio=self.ratio, optimizer=optimizer, tolerance=inf
-            )
-            for network, inputs in seen.items()
-        ]
+        options: dict[str, Any] = {"ratio": self.ratio, "optimizer": optimizer, "tolerance": inf}
+        moved = [update_grid(kan, torch.cat(inputs), **options) for kan, inputs in seen.items()]
+        if self.move_prior:
+            z = torch.cat([latents["z"].flatten(0, 1) for latents in draws])
+            moved.append(cast("LVKAM", model).prior.update_knots(z, **options).grid)
+        return moved
 
     def _posterior(
         self, model: Model, guide: Model, x: Tensor, structure: ModelStructure

@@ -1,6 +1,7 @@
 """Grids that follow the posterior: the right draws, at the right epochs, resumed bit for bit."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -120,16 +121,33 @@ def test_every_layer_moves_and_the_prior_stays() -> None:
     assert model.prior.functions.basis is before
 
 
+def test_priors_knots_follow_the_same_draws_on_request() -> None:
+    model = make_model()
+    updates = replace(EVERY_SECOND, move_prior=True)
+    *_, of_prior = updates.move(model, PriorGuide(model), [toy_data()])
+    assert isinstance(model.prior.functions.basis, NonUniformBSplineBasis)
+    assert of_prior.relative_errors[0].shape == (2,)
+    # The generator's first layer sees the latents themselves.
+    of_both = [f.basis.breakpoints for f in (model.prior.functions, model.generator.layers[0])]
+    assert of_both[0].shape == (2, 9)
+    middle = [points[:, points.shape[1] // 2] for points in of_both]
+    assert (middle[0] - middle[1]).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("move_prior", [False, True])
 @pytest.mark.parametrize("stopped", [2, 3, 4])
-def test_resumed_training_ends_bit_for_bit_as_an_unbroken_one(tmp_path: Path, stopped: int) -> None:
-    unbroken = train()
-    recipe = make_recipe(regularizer=stop_at(stopped, KeyboardInterrupt))
+def test_resumed_training_ends_bit_for_bit_as_an_unbroken_one(
+    tmp_path: Path, stopped: int, move_prior: bool
+) -> None:
+    recipe = make_recipe(grid_updates=replace(EVERY_SECOND, move_prior=move_prior))
+    unbroken = train(recipe=recipe)
+    broken = replace(recipe, regularizer=stop_at(stopped, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        train(recipe=recipe, folder=tmp_path)
-    resumed = train(make_model(9), folder=tmp_path, resume=True)
+        train(recipe=broken, folder=tmp_path)
+    resumed = train(make_model(9), recipe=recipe, folder=tmp_path, resume=True)
     assert_same_weights(unbroken, resumed)
     assert all(map(torch.equal, breakpoints(unbroken.model), breakpoints(resumed.model)))
-    read = load_fit(make_model(8), toy_data(), make_recipe(), tmp_path)
+    read = load_fit(make_model(8), toy_data(), recipe, tmp_path)
     assert_same_weights(unbroken, read)
     x = toy_data()
     values = [
@@ -197,3 +215,9 @@ def test_models_without_grids_are_refused_before_the_first_update() -> None:
     model.generator = KANGenerator(2, 3, basis=RBFBasis(5))
     with pytest.raises(ValueError, match="layer of B-splines, got RBFBasis"):
         train(model)
+    with pytest.raises(ValueError, match=r"LVKAM whose prior.*got OneLatent\. Leave move_prior"):
+        replace(EVERY_SECOND, move_prior=True).check(OneLatent(noise=0.1))
+    model = make_model()
+    model.prior = MixturePrior(2, basis=RBFBasis(5))
+    with pytest.raises(ValueError, match="layer of B-splines, got RBFBasis"):
+        replace(EVERY_SECOND, move_prior=True).check(model)
