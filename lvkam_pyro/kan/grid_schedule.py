@@ -48,9 +48,7 @@ class GridSchedule:
         """Whether the grid is to be moved after so many steps."""
         if step < 1 or (self.last is not None and step > self.last):
             return False
-        # The distances are at least 1, so only the numbers next to this one can round to the step.
-        nearest = round(self._number_at(step))
-        return any(self._time(n) == step for n in range(max(nearest - 1, 1), nearest + 2))
+        return self._time(round(self._number_at(step))) == step
 
     def _time(self, number: int) -> int:
         """The step of an update: t_n."""
@@ -60,7 +58,10 @@ class GridSchedule:
         return round(self.every * math.expm1(number * math.log1p(growth)) / growth)
 
     def _number_at(self, step: int) -> float:
-        """The real number n at which t_n, before rounding, is the step."""
+        """The real number n at which t_n, before rounding, is the step.
+
+        Rounding t_n moves it by less than a half, because the distances are at least 1.
+        """
         if self.decay == 1:
             return step / self.every
         growth = 1 - self.decay

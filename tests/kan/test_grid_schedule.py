@@ -40,6 +40,13 @@ def test_values() -> None:
     assert due(every=7, decay=0.0, last=21) == [7, 21]
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.03, 0.2, 0.5, 0.77, 0.9, 0.999, 1.0])
+def test_no_update_is_lost_to_rounding(decay: float) -> None:
+    for every in (1, 2, 3, 7):
+        schedule = GridSchedule(every=every, decay=decay)
+        assert all(schedule(schedule._time(number)) for number in range(1, 40))
+
+
 def test_late_steps_cost_no_more_than_early_ones() -> None:
     assert GridSchedule(every=10, decay=1.0)(10**15)
     assert GridSchedule(every=3, decay=0.0)(3 * (2**40 - 1))

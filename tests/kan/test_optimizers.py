@@ -110,6 +110,16 @@ def test_stale_gradient_and_state_are_dropped_only_for_what_moved() -> None:
     assert list(optimizer.state) == [other]
 
 
+def test_lbfgs_starts_anew_whatever_it_trains_besides() -> None:
+    network = make_network()
+    # It keeps its history under the first of its parameters, which is not the one that moves.
+    optimizer = LBFGS(list(network.parameters())[::-1], lr=0.5, max_iter=3)
+    train(network, optimizer, 1)
+    assert optimizer.state
+    update_grid(network.layers[0], samples(), tolerance=math.inf, optimizer=optimizer)
+    assert not optimizer.state
+
+
 def test_frozen_layer_stays_frozen() -> None:
     layer = make().requires_grad_(False)
     optimizer = SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)

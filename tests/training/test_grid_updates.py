@@ -17,6 +17,7 @@ from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.grid import GridUpdate
 from lvkam_pyro.kan.grid_schedule import GridSchedule
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
@@ -111,6 +112,23 @@ def test_scheduled_epochs_alone_move_grids() -> None:
     errors = [row["grid_error"] for row in result.metrics]
     assert [error > 0 for error in errors] == changed
     assert max(errors) < 0.5
+
+
+def test_draws_are_made_in_evaluation_mode_and_training_goes_on_in_its_own() -> None:
+    modes: list[bool] = []
+
+    class Watching(GridUpdates):
+        def move(self, model: LVKAM, *args: object, **options: object) -> list[GridUpdate]:
+            modes.append(model.training)
+            return super().move(model, *args, **options)
+
+    def watch(model: LVKAM) -> Tensor:
+        modes.append(model.training)
+        return torch.zeros(())
+
+    updates = Watching(schedule=GridSchedule(every=1, decay=1.0), num_particles=4)
+    train(recipe=make_recipe(grid_updates=updates, regularizer=watch, num_epochs=2))
+    assert modes == [True, True, True, False] * 2
 
 
 def test_every_layer_moves_and_the_prior_stays() -> None:
