@@ -14,6 +14,7 @@ from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.multistate import MultistateBAR, ThermodynamicCurve
 from lvkam_pyro.evidence.rules import PCHIP, Corrected, Hermite, Trapezoid
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
@@ -124,6 +125,7 @@ __all__ = [
     "MStep",
     "MixturePrior",
     "MorletBasis",
+    "MultistateBAR",
     "NewtonMStep",
     "NonUniformBSplineBasis",
     "NormalLikelihood",
@@ -150,6 +152,7 @@ __all__ = [
     "SymbolicFit",
     "SymbolicForm",
     "SymbolicLayer",
+    "ThermodynamicCurve",
     "ThermodynamicIntegration",
     "Trapezoid",
     "Verdict",

@@ -5,7 +5,7 @@ from torch import Tensor
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
-from lvkam_pyro.guides.power_posterior import PowerSamples
+from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 
 
 class SteppingStone(LadderEstimator):
@@ -14,13 +14,19 @@ class SteppingStone(LadderEstimator):
     .. math:: \log p(x) = \sum_k \log E_{p_{t_k}}[p(x|z)^{t_{k+1} - t_k}]
 
     each a log of a mean over all chains' draws (Xie, Lewis, Fan, Kuo and Chen 2011,
-    https://doi.org/10.1093/sysbio/syq085): no discretisation error. The reverse estimate, from the
-    upper temperature of each step, is a diagnostic: the two agree when neighbours overlap.
-    Diagnostics: `reverse`, `reverse_gap`, `chain_spread`, `(N,)` each, and the ladder's as in
-    `ThermodynamicIntegration`.
+    https://doi.org/10.1093/sysbio/syq085): no discretisation error. With `reverse`, each ratio
+    comes from its upper temperature,
+
+    .. math:: \log p(x) = -\sum_k \log E_{p_{t_{k+1}}}[p(x|z)^{t_k - t_{k+1}}]
+
+    The two agree when neighbours overlap. Forward errs low where they do not, reverse errs high,
+    and less surely: its terms have no bound where the prior is wider than the posterior.
+    Diagnostics: `forward`, `reverse`, `reverse_gap` (reverse minus forward), `chain_spread`,
+    `(N,)` each, and the ladder's as in `ThermodynamicIntegration`.
 
     Args:
         ladder: What to run; None is `PowerPosterior()`.
+        reverse: Whether the evidence is that of the upper temperatures.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -37,6 +43,12 @@ class SteppingStone(LadderEstimator):
 
     name = "SteppingStone"
 
+    def __init__(self, ladder: PowerPosterior | None = None, *, reverse: bool = False) -> None:
+        super().__init__(ladder)
+        self.reverse = reverse
+        if reverse:
+            self.name = "SteppingStone reverse"
+
     def estimate_from(self, samples: PowerSamples) -> Evidence:
         """The evidence from the draws of a ladder.
 
@@ -46,26 +58,39 @@ class SteppingStone(LadderEstimator):
         Returns:
             The evidence.
         """
-        steps = _log_steps(samples)
-        log_evidence = log_mean_exp(steps).sum(0)
-        reverse = _reverse_estimate(samples)
+        forward, reverse = chain_log_steps(samples), _chain_reverse_log_steps(samples)
+        estimates = log_mean_exp(forward).sum(0), -log_mean_exp(reverse).sum(0)
+        sign, steps = (-1, reverse) if self.reverse else (1, forward)
         return self.conclude(
             samples,
             Moments.of(samples.log_likelihood),
-            log_evidence,
-            leave_one_out_log_mean_exp(steps).sum(1),
-            chain_estimates=steps.sum(1),
-            diagnostics={"reverse": reverse, "reverse_gap": reverse - log_evidence},
+            estimates[self.reverse],
+            sign * leave_one_out_log_mean_exp(steps).sum(1),
+            chain_estimates=sign * steps.sum(1),
+            diagnostics={
+                "forward": estimates[0],
+                "reverse": estimates[1],
+                "reverse_gap": estimates[1] - estimates[0],
+            },
         )
 
 
-def _log_steps(samples: PowerSamples) -> Tensor:
-    """Each chain's log mean of exp(gap l) at the lower temperature of a step, `(C, T - 1, N)`."""
+def chain_log_steps(samples: PowerSamples) -> Tensor:
+    """Each chain's log mean of exp(gap l) at the lower temperature of a step, `(C, T - 1, N)`.
+
+    Example:
+        >>> import torch, lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
+        >>> counts = {"num_chains": 8, "num_warmup": 4, "num_samples": 4}
+        >>> ladder = lv.PowerPosterior(num_temperatures=4, **counts)
+        >>> chain_log_steps(ladder.sample(model, torch.rand(5, 3))).shape
+        torch.Size([8, 3, 5])
+    """
     gaps = samples.temperatures.diff()[:, None]
     return log_mean_exp(gaps * samples.log_likelihood[..., :-1, :])
 
 
-def _reverse_estimate(samples: PowerSamples) -> Tensor:
-    """Minus the sum of log means of exp(-gap l) at the upper temperatures, `(N,)`."""
+def _chain_reverse_log_steps(samples: PowerSamples) -> Tensor:
+    """Each chain's log mean of exp(-gap l) at the upper temperature of a step, `(C, T - 1, N)`."""
     gaps = samples.temperatures.diff()[:, None]
-    return -log_mean_exp(-gaps * samples.log_likelihood[..., 1:, :], (0, 1)).sum(0)
+    return log_mean_exp(-gaps * samples.log_likelihood[..., 1:, :])
