@@ -160,7 +160,8 @@ class KANLayer(nn.Module):
         self._check_inputs(z)
         _check_index(index, z)
         mask = self._read_mask(index)
-        return self._compute_features(z).selected(self.coefficients, index) * mask
+        values = self._compute_features(z).selected(self.coefficients, index)
+        return values * mask if self._is_masked else values
 
     def to_polynomials(self) -> Tensor:
         r"""The polynomial of every function in every cell of the grid.

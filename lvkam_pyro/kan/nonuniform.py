@@ -124,20 +124,21 @@ class NonUniformBSplineBasis(Basis):
         return (z >= inner).sum(0, dtype=torch.int16).long()
 
     def _evaluate(self, z: Tensor, cell: Tensor) -> Tensor:
-        """Horner's rule for the polynomials of each point's cell: (...) to (..., degree+1)."""
-        # One column a cell of every input; the first two rows take a point to its t.
-        column = cell + self._first_columns(z.device)
-        chosen = (
-            self._table.to(z.dtype)
-            .index_select(1, column.flatten())
-            .view(len(self._table), *z.shape)
-        )
-        t = (z - chosen[0]) * chosen[1]
-        *lower, values = chosen[2:].unflatten(0, (self.degree + 1, self.degree + 1)).unbind()
-        values = values if lower else values + 0 * t
-        for coefficient in reversed(lower):
-            values = torch.addcmul(coefficient, values, t)
-        return values.movedim(0, -1)
+        """The functions at each point's cell: (...) to (..., degree+1)."""
+        # One column a cell of every input. Few rows, since reading them is what takes time: the
+        # first function is a power of 1 - t, the last one of t, and the last but one what these
+        # and the others leave of 1.
+        columns = (cell + self._first_columns(z.device)).flatten()
+        table = self._table.to(z.dtype)
+        chosen = table.index_select(1, columns).view(len(table), *z.shape)
+        left, scale, at_left, at_right = chosen[:4].unbind()
+        t = (z - left) * scale
+        if self.degree < 2:
+            return torch.stack([1 - t, t] if self.degree == 1 else [1 + 0 * t], -1)
+        first, last = at_left * (1 - t) ** self.degree, at_right * t**self.degree
+        between = _horner(chosen[4:].unflatten(0, (self.degree + 1, self.degree - 2)).unbind(), t)
+        rest = 1 - first - last - between.sum(0)
+        return torch.stack([first, *between.unbind(), rest, last]).movedim(0, -1)
 
     def _first_columns(self, device: torch.device) -> Tensor:
         """The number of the first cell of each input in the table: (I,) or ()."""
@@ -178,16 +179,19 @@ class NonUniformBSplineBasis(Basis):
 
     def _polynomials(self, dtype: torch.dtype) -> Tensor:
         """The coefficients M of every cell: ([I,] G, degree+1 functions, degree+1 powers)."""
-        size = self.degree + 1
-        cells = *self._breakpoints.shape[:-1], self.grid_size
-        return self._table[2:].to(dtype).view(size, size, *cells).movedim((1, 0), (-2, -1))
+        return cell_polynomials(self._breakpoints.double(), self.degree).to(dtype)
 
     def _tabulate(self) -> Tensor:
-        """A column a cell of every input, in float64: its left end, 1 / its width, M by powers."""
+        """What evaluation reads, in float64: a column a cell of every input.
+
+        Its left end, 1 / its width, the first function there and the last one at its right end,
+        then by powers the coefficients of all functions but the first and the last two.
+        """
         edges = self._breakpoints.double()
         polynomials = cell_polynomials(edges, self.degree).movedim((-1, -2), (0, 1))
-        ends = torch.stack([edges[..., :-1], 1 / edges.diff(dim=-1)])
-        return torch.cat([ends, polynomials.flatten(0, 1)]).flatten(1)
+        ends = [edges[..., :-1], 1 / edges.diff(dim=-1), polynomials[0, 0], polynomials[-1, -1]]
+        others = polynomials[:, 1 : max(self.degree - 1, 1)].flatten(0, 1)
+        return torch.cat([torch.stack(ends), others]).flatten(1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Converts the breakpoints and makes the table anew from them, so that they agree."""
@@ -255,6 +259,14 @@ def extend(breakpoints: Tensor, degree: int) -> Tensor:
     widths = breakpoints.diff(dim=-1)
     below = breakpoints[..., :1] - steps.flip(-1) * widths[..., :1]
     return torch.cat([below, breakpoints, breakpoints[..., -1:] + steps * widths[..., -1:]], -1)
+
+
+def _horner(coefficients: Sequence[Tensor], t: Tensor) -> Tensor:
+    """The polynomial with coefficients of ascending powers."""
+    *lower, values = coefficients
+    for coefficient in reversed(lower):
+        values = torch.addcmul(coefficient, values, t)
+    return values
 
 
 def _times_line(polynomials: Tensor, constant: Tensor, slope: Tensor) -> Tensor:
