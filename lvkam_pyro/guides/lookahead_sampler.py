@@ -99,8 +99,7 @@ class LookaheadSampler:
         """
         population = _Population(residual.to(self.dtype), num_particles, num_islands, self._start)
         for stage in self._stages:
-            probabilities = population.weigh(stage)
-            population.choose(stage, population.resample(probabilities))
+            population.choose(stage, population.resample(population.weigh(stage)))
         nodes = torch.stack(population.nodes, -1)[..., self._places]
         log_masses = self._log_masses[torch.arange(len(self._places)), nodes].sum(-1)
         return LookaheadDraws(
@@ -165,16 +164,18 @@ class _Population:
         self._before = start
 
     def weigh(self, stage: _Stage) -> Tensor:
-        """Multiply the weights by a coordinate's look-ahead; returns its probabilities (.., G)."""
+        """Multiply the weights by a coordinate's look-ahead; returns its cumulated masses."""
         self._white = self.residual @ stage.rest.whiten
-        rows = self._white.flatten(0, 2)
-        logits = torch.addmm(stage.bias, rows, stage.white.T).view(*self._white.shape[:-1], -1)
-        total = logits.logsumexp(-1)
+        logits = torch.addmm(stage.bias, self._white.flatten(0, 2), stage.white.T)
+        largest = logits.amax(-1, keepdim=True)
+        # One pass of exponentials serves the sum and the draw.
+        cumulated = logits.sub_(largest).exp_().cumsum(-1)
+        total = (largest + cumulated[:, -1:].log()).view_as(self.log_weights)
         now = stage.rest.log_density(self._white) + total
         self.log_weights = self.log_weights + now - self._before
-        return (logits - total.unsqueeze(-1)).exp_()
+        return cumulated.view(*self._white.shape[:-1], -1)
 
-    def resample(self, probabilities: Tensor) -> Tensor:
+    def resample(self, cumulated: Tensor) -> Tensor:
         """Where few particles carry the weight, draw them anew in proportion to it."""
         num_particles = self.log_weights.shape[1]
         weights = self.log_weights.softmax(1)
@@ -182,7 +183,7 @@ class _Population:
         self.ess = torch.minimum(self.ess, size.sum(0))
         poor = size < _RESAMPLE_BELOW * num_particles
         if not poor.any():
-            return probabilities
+            return cumulated
         kept = torch.arange(num_particles, device=poor.device)[:, None]
         index = torch.where(poor.unsqueeze(1), _systematic(weights), kept)
         mean = self.log_weights.logsumexp(1, keepdim=True) - math.log(num_particles)
@@ -191,15 +192,14 @@ class _Population:
         )
         self.log_weights = self.log_weights.masked_fill(poor.unsqueeze(1), 0.0)
         self.nodes = [node.gather(1, index) for node in self.nodes]
-        self.residual, self._white, probabilities = (
+        self.residual, self._white, cumulated = (
             tensor.take_along_dim(index.unsqueeze(-1), 1)
-            for tensor in (self.residual, self._white, probabilities)
+            for tensor in (self.residual, self._white, cumulated)
         )
-        return probabilities
+        return cumulated
 
-    def choose(self, stage: _Stage, probabilities: Tensor) -> None:
+    def choose(self, stage: _Stage, cumulated: Tensor) -> None:
         """Draw a node for each particle and take its function off the residual."""
-        cumulated = probabilities.cumsum(-1)
         place = torch.rand_like(cumulated[..., :1]) * cumulated[..., -1:]
         node = torch.searchsorted(cumulated, place).squeeze(-1).clamp(max=cumulated.shape[-1] - 1)
         self.nodes.append(node)
