@@ -41,7 +41,8 @@ def rings(tmp_path: Path, text: str = RINGS) -> str:
 
 def test_bundled_programs_are_listed() -> None:
     assert program_names("model") == ["digits", "linear_gaussian", "two_moons"]
-    assert program_names("inference") == ["amortized", "elbo", "importance", "lookahead", "thermodynamic"]
+    recipes = ["amortized", "elbo", "importance", "lookahead", "thermodynamic"]
+    assert program_names("inference") == recipes
 
 
 @pytest.mark.parametrize("name", program_names("inference"))
