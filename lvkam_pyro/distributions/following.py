@@ -13,6 +13,7 @@ from lvkam_pyro.distributions.panels import (
     take_rows,
     unit_nodes,
 )
+from lvkam_pyro.distributions.table import Table
 
 _FREE_PANELS = 64
 _MOVES = (1, 1.5, 2, 2, 3, 3)
@@ -24,81 +25,84 @@ _NEGLECTED = 36.0
 _NEGLECTED_BELOW = 22.0
 # The integral of the ninth Legendre polynomial from an end of a panel of width 1 is below this.
 _SHARE = 0.03
+_TINY = 1e-300
 
 
-def _legendre_rows() -> Tensor:
-    """Rows that take values at the nodes to their Legendre coefficients, `(n, n)`."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES_PER_PANEL)
+def _last_legendre_coefficients() -> Tensor:
+    """From the masses of a panel's nodes to the last four coefficients of the density, `(n, 4)`."""
+    nodes, _ = np.polynomial.legendre.leggauss(NODES_PER_PANEL)
     degrees = np.arange(NODES_PER_PANEL)
-    values = np.polynomial.legendre.legvander(nodes, NODES_PER_PANEL - 1)
-    return torch.from_numpy(values * weights[:, None] * (degrees + 0.5))
+    values = np.polynomial.legendre.legvander(nodes, NODES_PER_PANEL - 1) * (2 * degrees + 1)
+    return torch.from_numpy(values[:, -4:].copy())
 
 
-_LEGENDRE = _legendre_rows()
+_LAST_COEFFICIENTS = _last_legendre_coefficients()
 
 
-def resolve(
-    panels: Panels, evaluate: Callable[[Panels], Tensor], tolerance: float
-) -> tuple[Panels, Tensor]:
-    """Panels that resolve every density, and its log potential at their nodes.
+def resolve(panels: Panels, evaluate: Callable[[Panels], Tensor], tolerance: float) -> Table:
+    """The table of densities, on panels that are moved until they resolve every one.
 
     Arguments:
         panels: Panels to start from, which most densities keep.
         evaluate: Takes panels and returns the log potential at their nodes, `(*batch, M, n)`.
         tolerance: Admitted error of the distribution function.
     """
-    potentials = evaluate(panels)
+    table = Table(panels, evaluate(panels))
     num_sections = panels.sections.shape[-1] - 1
     free = max(_FREE_PANELS, 4 * num_sections, panels.section.shape[-1] - num_sections)
     for factor in _MOVES:
-        resolved = is_resolved(panels, potentials.detach(), tolerance)
+        resolved = is_resolved(table, tolerance)
         # The one place that waits for an accelerator.
         if bool(resolved.all()):
             break
-        panels = follow(panels, potentials.detach(), free=int(factor * free), keep=resolved)
-        potentials = evaluate(panels)
-    return panels, potentials
+        panels = follow(table, free=int(factor * free), keep=resolved)
+        table = Table(panels, evaluate(panels))
+    return table
 
 
-def is_resolved(panels: Panels, potentials: Tensor, tolerance: float) -> Tensor:
+@torch.no_grad()
+def is_resolved(table: Table, tolerance: float) -> Tensor:
     r"""Whether the polynomials through the nodes of each panel are the density, `(*batch)`.
 
-    The first Legendre coefficients of :math:`e^\phi` that a panel's polynomial lacks,
-    extrapolated from its last four, must stay below the tolerance as a share of all mass. To
-    believe this, no hump between nodes may be higher than them by 1.5 nats, and no two nodes,
-    the higher of which matters, may differ by 12.
+    The first Legendre coefficients of the density that a panel's polynomial lacks, extrapolated
+    from its last four, must stay below the tolerance as a share of all mass. To believe this, no
+    hump between nodes may be higher than them by 1.5 nats, and no two nodes, the higher of which
+    matters, may differ by 12.
 
     Arguments:
-        panels: Panels of shape `(*b, M)`.
-        potentials: Log potential :math:`\phi` at the nodes, of shape `(*batch, M, n)`.
+        table: The table of the densities.
         tolerance: Admitted error of the distribution function.
     """
-    height = potentials - potentials.amax((-2, -1), keepdim=True)
-    error = _errors(panels, height).amax(-1)
+    resolved = _errors(table).amax(-1) < tolerance
+    # Most densities are calm in every panel: then there is nothing else to look at.
+    if bool(table.potentials.diff().abs().amax() < _HIGHEST_HUMP):
+        return resolved
+    height = table.potentials - table.potentials.amax((-2, -1), keepdim=True)
     flat = height.flatten(-2)
     cliff = flat.diff().abs() > _STEEPEST_GAP
     cliff &= torch.maximum(flat[..., 1:], flat[..., :-1]) > -_NEGLECTED_BELOW
-    seen = (_hump(height) == 0).flatten(-2).all(-1) & ~cliff.any(-1)
-    return seen & (error < tolerance)
+    return resolved & ~cliff.any(-1) & (_hump(height) == 0).flatten(-2).all(-1)
 
 
-def follow(panels: Panels, potentials: Tensor, *, free: int, keep: Tensor) -> Panels:
+@torch.no_grad()
+def follow(table: Table, *, free: int, keep: Tensor) -> Panels:
     r"""Panels that crowd where the log density changes and has mass.
 
-    Panel edges go to equal steps of the variation of :math:`p^{1/5}` and of its integral; of a
-    smaller power while the nodes are too far apart to see where the peak is. Each section has
-    one panel and its share of the free ones.
+    Their edges take equal steps of a sum of three measures: the variation of
+    :math:`p^{1/4} + p^{1/12}`, which is large where the density falls; the ninth root of the
+    errors so far, of which equal steps make equal errors; and one on the nodes that may hide a
+    hump. Each section has one panel and its share of the free ones.
 
     Arguments:
-        panels: The panels so far.
-        potentials: Log potential :math:`\phi` at their nodes, of shape `(*batch, M, n)`.
+        table: The table of the densities on the panels so far.
         free: Number of panels beyond one for each section.
         keep: Which densities keep their panels, of shape `(*batch)`.
 
     Returns:
         Panels with a row of edges for each density.
     """
-    monitor = _monitor(panels, potentials)
+    panels = table.panels
+    monitor = _monitor(table)
     batch = monitor.shape[:-2]
     num_sections = panels.sections.shape[-1] - 1
     section = panels.section.expand(*batch, -1)
@@ -129,15 +133,12 @@ def _lengthen(panels: Panels, num_panels: int) -> tuple[Tensor, Tensor]:
     return edges, torch.cat([panels.section, last], -1)
 
 
-def _errors(panels: Panels, height: Tensor) -> Tensor:
+def _errors(table: Table) -> Tensor:
     """Estimated error of the distribution function in each panel, `(*batch, M)`."""
-    density = height.exp()
-    total = (density * panels.log_weights.exp()).sum((-2, -1)).unsqueeze(-1)
-    coefficients = (density @ _LEGENDRE.to(density)).abs()
-    # The better of the even and the odd, for one of them may vanish by symmetry.
-    earlier, last = coefficients[..., -4:].unflatten(-1, (2, 2)).amax(-1).unbind(-1)
-    missing = last.square() / torch.maximum(earlier, last).clamp(min=torch.finfo(last.dtype).tiny)
-    return _SHARE * missing * panels.edges.diff() / total
+    coefficients = (table.probabilities @ _LAST_COEFFICIENTS.to(table.probabilities)).abs()
+    # The larger of the even and the odd, for one of them may vanish by symmetry.
+    earlier, last = coefficients.unflatten(-1, (2, 2)).amax(-1).unbind(-1)
+    return _SHARE * last.square() / torch.maximum(earlier, last).clamp(min=_TINY)
 
 
 def _hump(height: Tensor) -> Tensor:
@@ -154,15 +155,15 @@ def _hump(height: Tensor) -> Tensor:
     return change * (is_top.view_as(change) & matters)
 
 
-def _monitor(panels: Panels, potentials: Tensor) -> Tensor:
+def _monitor(table: Table) -> Tensor:
     """How many panels each node calls for, up to a factor: `(*batch, M, n)`."""
-    height = potentials - potentials.amax((-2, -1), keepdim=True)
+    height = table.potentials - table.potentials.amax((-2, -1), keepdim=True)
     root = torch.stack([(height / temperature).exp() for temperature in _TEMPERATURES]).sum(0)
     step = torch.nn.functional.pad(root.flatten(-2).diff().abs(), (1, 1))
     variation = 0.5 * (step[..., 1:] + step[..., :-1]).view_as(root)
     _, weights = unit_nodes(height)
     # A panel in k pieces has errors k^9 times smaller: equal ones if it gets error^(1/9) pieces.
-    errors = _errors(panels, height) ** (1 / (NODES_PER_PANEL + 1))
+    errors = _errors(table) ** (1 / (NODES_PER_PANEL + 1))
     parts = (variation, errors.unsqueeze(-1) * weights, _around_humps(height))
     spread = _SPREAD * _shares(weights.expand_as(height))
     return torch.stack([*map(_shares, parts), spread]).sum(0)
@@ -181,7 +182,7 @@ def _around_humps(height: Tensor) -> Tensor:
 
 def _shares(parts: Tensor) -> Tensor:
     total = parts.sum((-2, -1), keepdim=True)
-    return parts / total.clamp(min=torch.finfo(parts.dtype).tiny)
+    return parts / total.clamp(min=_TINY)
 
 
 def _allocate(before: Tensor, free: int) -> tuple[Tensor, Tensor]:

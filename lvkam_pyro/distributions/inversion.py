@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lvkam_pyro.distributions.blocks import in_blocks
+
 _STEPS = {torch.float32: 2, torch.float64: 3}
 _STEEPEST = 30.0
 _FLATTEST = 1e-4
@@ -39,6 +41,9 @@ class PanelInverse:
 
     def __call__(self, index: Tensor, share: Tensor) -> Tensor:
         """Points of the panels `index` below which they hold `share` of their mass, `(D)` each."""
+        return in_blocks(self._solve, index, share)
+
+    def _solve(self, index: Tensor, share: Tensor) -> Tensor:
         low, width, growth, scale, *shares = (c.index_select(0, index) for c in self._columns)
         t = torch.log1p(share * growth) * scale
         for _ in range(_STEPS[self.dtype]):

@@ -6,6 +6,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
+from lvkam_pyro.distributions.blocks import in_blocks
 from lvkam_pyro.distributions.energy import build_panels, check_finite_energy, fits
 from lvkam_pyro.distributions.panels import Panels, locate, row_index
 from lvkam_pyro.distributions.tabulated import version_of
@@ -75,8 +76,16 @@ class LogSpline(UnivariateDensity):
         self.coefficients = self.coefficients.expand(*shape, *self.coefficients.shape[-2:])
 
     def _log_potential(self, z: Tensor) -> Tensor:
-        index, t = self._local(z)
-        return self._with_reference(horner(take_cells(self.coefficients, index), t), z)
+        columns = to_columns(self.coefficients)
+        return in_blocks(
+            lambda block: self._score_block(columns, block), z, batch=self._parameter_shape
+        )
+
+    def _score_block(self, columns: list[Tensor], z: Tensor) -> Tensor:
+        batch = self._parameter_shape
+        cell, t = locate_cell(z, self.panels, batch)
+        index = row_index(batch, z) * (self.breakpoints.shape[-1] - 1) + cell
+        return self._with_reference(horner(take(columns, index), t), z)
 
     def _node_potentials(self, panels: Panels) -> Tensor:
         coefficients = self.coefficients.double()
@@ -85,35 +94,40 @@ class LogSpline(UnivariateDensity):
         energy = horner(local.unsqueeze(-2).unbind(-1), panels.place)
         return self._with_reference(energy, panels.nodes)
 
-    def _local(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Number of the cell of each point among the cells of all rows, and its place in it."""
-        cell, t = locate_cell(z, self.breakpoints, self._parameter_shape)
-        num_cells = self.breakpoints.shape[-1] - 1
-        return num_cells * row_index(self._parameter_shape, z) + cell, t
-
     def _with_reference(self, energy: Tensor, z: Tensor) -> Tensor:
         return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
 
 
-def locate_cell(z: Tensor, breakpoints: Tensor, batch: Size) -> tuple[Tensor, Tensor]:
+def locate_cell(z: Tensor, panels: Panels, batch: Size) -> tuple[Tensor, Tensor]:
     """Cell of each point of shape `(..., *batch)`, an end cell outside, and its place in it."""
+    breakpoints = panels.breakpoints
+    num_cells = breakpoints.shape[-1] - 1
+    if panels.has_equal_cells:
+        scale = num_cells / (breakpoints[-1] - breakpoints[0])
+        position = ((z - breakpoints[0]) * scale).clamp(0, num_cells)
+        # The integer is clamped too: the conversion of a NaN may give any number.
+        cell = position.detach().long().clamp(0, num_cells - 1)
+        return cell, position - cell.to(position.dtype)
     cell = locate(breakpoints, z, batch)
-    row = 0 if breakpoints.ndim == 1 else row_index(batch, z) * (breakpoints.shape[-1] - 1)
-    index = (row + cell).reshape(-1)
-    low, width = (
-        part.expand(*(batch if part.ndim > 1 else ()), -1).reshape(-1).index_select(0, index)
-        for part in (breakpoints[..., :-1], breakpoints.diff())
-    )
-    return cell, ((z - low.view(z.shape)) / width.view(z.shape)).clamp(0, 1)
+    row = 0 if breakpoints.ndim == 1 else row_index(batch, z) * num_cells
+    rows = () if breakpoints.ndim == 1 else batch
+    ends = (breakpoints[..., :-1], breakpoints.diff())
+    low, width = take([part.expand(*rows, -1).reshape(-1) for part in ends], row + cell)
+    return cell, ((z - low) / width).clamp(0, 1)
 
 
-def take_cells(coefficients: Tensor, index: Tensor) -> list[Tensor]:
-    """The coefficients of each power, in the cells `index` among those of all rows.
+def to_columns(coefficients: Tensor) -> list[Tensor]:
+    """The coefficients `(*batch, G, d + 1)` of each power, of all cells of all rows.
 
     One contiguous column each: gathers of single columns are the fastest.
     """
-    columns = coefficients.movedim(-1, 0).flatten(1).contiguous()
-    return [c.index_select(0, index.reshape(-1)).view(index.shape) for c in columns]
+    return list(coefficients.movedim(-1, 0).flatten(1).contiguous().unbind())
+
+
+def take(columns: list[Tensor], index: Tensor) -> list[Tensor]:
+    """The entries `index` of each column."""
+    flat = index.reshape(-1)
+    return [column.index_select(0, flat).view(index.shape) for column in columns]
 
 
 def horner(terms: Sequence[Tensor], t: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """The mixture of log-splines: the fast form of the learned prior."""
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
+from lvkam_pyro.distributions.blocks import in_blocks
 from lvkam_pyro.distributions.component import choose
-from lvkam_pyro.distributions.logspline import LogSpline, horner, locate_cell, take_cells
+from lvkam_pyro.distributions.logspline import LogSpline, horner, locate_cell, take, to_columns
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.panels import row_index
 
@@ -41,15 +42,20 @@ class LogSplineMixture(EnergyMixture):
         )
 
     def _log_potential(self, z: Tensor) -> Tensor:
-        batch = self._parameter_shape
-        cell, t = locate_cell(z, self.breakpoints, batch)
-        num_cells, num_components = self.breakpoints.shape[-1] - 1, self.logits.shape[-1]
-        row = num_components * row_index(batch, z).unsqueeze(-1) + row_index(
-            self.logits.shape[-1:], z
+        columns = to_columns(self._fused_coefficients())
+        return in_blocks(
+            lambda block: self._score_block(columns, block), z, batch=self._parameter_shape
         )
-        index = num_cells * row + cell.unsqueeze(-1)
-        values = horner(take_cells(self._fused_coefficients(), index), t.unsqueeze(-1))
-        values = values.squeeze(-1) if num_components == 1 else values.logsumexp(-1)
+
+    def _score_block(self, columns: list[Tensor], z: Tensor) -> Tensor:
+        batch = self._parameter_shape
+        cell, t = locate_cell(z, self.panels, batch)
+        # Components first, so that each is evaluated on points next to each other.
+        rows = row_index(Size([*batch, self.logits.shape[-1]]), z).movedim(-1, 0)
+        rows = rows.view(-1, *[1] * (z.ndim - len(batch)), *batch)
+        index = rows * (self.breakpoints.shape[-1] - 1) + cell
+        values = horner(take(columns, index), t)
+        values = values[0] if len(values) == 1 else values.logsumexp(0)
         return self.components._with_reference(values, z)
 
     def _fused_coefficients(self) -> Tensor:

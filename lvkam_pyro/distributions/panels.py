@@ -43,6 +43,7 @@ class Panels:
 
     Attributes:
         sections: Ends of the tails and cells, of shape `(*b, J + 1)`, float64.
+        has_equal_cells: Whether all rows share breakpoints that are equally spaced.
         section: Section of each panel, of shape `(M,)` or, once moved, `(*b, M)`.
         edges: Ends of the panels, of shape `(*b, M + 1)`, float64.
         nodes: Quadrature nodes, of shape `(*b, M, n)`, float64.
@@ -53,6 +54,7 @@ class Panels:
 
     def __init__(self, breakpoints: Tensor, reference: Distribution) -> None:
         self.breakpoints = breakpoints
+        self.has_equal_cells = _are_equally_spaced(breakpoints.detach())
         cells = breakpoints.detach().double()
         batch, num_cells = cells.shape[:-1], cells.shape[-1] - 1
         lower, upper = _tails(cells.reshape(-1, num_cells + 1)[0], reference)
@@ -181,6 +183,15 @@ def support_bounds(reference: Distribution) -> tuple[float, float]:
             "Pass for example torch.distributions.Uniform(0.0, 1.0)."
         )
     return float(low), float(high)
+
+
+def _are_equally_spaced(points: Tensor) -> bool:
+    if points.ndim > 1:
+        return False
+    low, high = points[0].double(), points[-1].double()
+    steps = torch.arange(len(points), device=points.device) / (len(points) - 1)
+    error = (points - (low + (high - low) * steps.to(low))).abs().max()
+    return bool(error <= 8 * torch.finfo(points.dtype).eps * (high - low))
 
 
 def _tails(cells: Tensor, reference: Distribution) -> tuple[Tensor, Tensor]:

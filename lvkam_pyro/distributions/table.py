@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lvkam_pyro.distributions.blocks import in_blocks
 from lvkam_pyro.distributions.inversion import PanelInverse
 from lvkam_pyro.distributions.panels import (
     NODES_PER_PANEL,
@@ -93,19 +94,22 @@ class Table:
 
     def below(self, z: Tensor) -> Tensor:
         """Distribution function at points of shape `(..., *batch)`."""
-        index = self._panel(z).reshape(-1)
         rows = self.cdf.shape[:-1]
-        low, width = (
-            part.expand(*rows, -1).reshape(-1).index_select(0, index)
-            for part in (self.panels.edges[..., :-1], self.panels.edges.diff())
-        )
-        t = ((z.reshape(-1) - low) / width).clamp(0, 1)
-        columns = [self.cdf[..., :-1], *self.coefficients.unbind(-1)]
-        first, *powers = (column.reshape(-1).index_select(0, index) for column in columns)
-        level = powers[-1]
-        for power in (*powers[-2::-1], first):
-            level = torch.addcmul(power, level, t)
-        return level.view(z.shape).clamp(0, 1)
+        edges = self.panels.edges.expand(*rows, -1)
+        places = [part.reshape(-1) for part in (edges[..., :-1], edges.diff())]
+        columns = [c.reshape(-1) for c in (self.cdf[..., :-1], *self.coefficients.unbind(-1))]
+
+        def below(z: Tensor) -> Tensor:
+            index = self._panel(z).reshape(-1)
+            low, width = (place.index_select(0, index) for place in places)
+            t = ((z.reshape(-1) - low) / width).clamp(0, 1)
+            first, *powers = (column.index_select(0, index) for column in columns)
+            level = powers[-1]
+            for power in (*powers[-2::-1], first):
+                level = torch.addcmul(power, level, t)
+            return level.view(z.shape).clamp(0, 1)
+
+        return in_blocks(below, z, batch=rows)
 
     def _panel(self, z: Tensor) -> Tensor:
         """Number of the panel that holds each `z`, among the panels of all rows."""

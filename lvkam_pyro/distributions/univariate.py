@@ -264,8 +264,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
 
     def _tabulate(self) -> Table:
         """The integrals, on panels that are moved until they resolve every density."""
-        tolerance = _TOLERANCE[self.dtype]
-        return Table(*resolve(self.panels, self._node_potentials, tolerance))
+        return resolve(self.panels, self._node_potentials, _TOLERANCE[self.dtype])
 
     def _node_potentials(self, panels: Panels) -> Tensor:
         """Log potential at the nodes of panels, of shape `(*parameter_shape, M, n)`, float64."""
@@ -313,14 +312,14 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         masses = table.cdf.diff().reshape(self._parameter_shape.numel(), -1)
         rows = u.double().reshape(-1, len(masses)).T.contiguous()
         z = quantiles(masses, table.inverse(torch.float64), rows)
-        return self._open(z.T.reshape(u.shape))
+        return self._open(z.T.contiguous().view(u.shape))
 
     def _draw(self, shape: Size) -> Tensor:
         """Draws without gradient, of any `shape` that ends in the parameters' shape."""
         masses, inverse = self._slots()
         num_draws = shape.numel() // len(masses)
         u = torch.rand(len(masses), num_draws, dtype=masses.dtype, device=masses.device)
-        return self._open(quantiles(masses, inverse, u).T.reshape(shape))
+        return self._open(quantiles(masses, inverse, u).T.contiguous().view(shape))
 
     def _slots(self) -> tuple[Tensor, PanelInverse]:
         """Masses of all that a draw may fall into, of shape `(rows, M)`, and their inverse."""
