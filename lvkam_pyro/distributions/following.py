@@ -22,7 +22,7 @@ _SPREAD = 1e-2
 _HIGHEST_HUMP = 1.5
 _STEEPEST_GAP = 12.0
 _NEGLECTED = 36.0
-_NEGLECTED_BELOW = 22.0
+_NEGLECTED_BELOW = 26.0
 # The integral of the ninth Legendre polynomial from an end of a panel of width 1 is below this.
 _SHARE = 0.03
 _TINY = 1e-300
@@ -46,6 +46,9 @@ def resolve(panels: Panels, evaluate: Callable[[Panels], Tensor], tolerance: flo
         panels: Panels to start from, which most densities keep.
         evaluate: Takes panels and returns the log potential at their nodes, `(*batch, M, n)`.
         tolerance: Admitted error of the distribution function.
+
+    Raises:
+        ValueError: If a log potential is not finite.
     """
     table = Table(panels, evaluate(panels))
     num_sections = panels.sections.shape[-1] - 1
@@ -55,6 +58,7 @@ def resolve(panels: Panels, evaluate: Callable[[Panels], Tensor], tolerance: flo
         # The one place that waits for an accelerator.
         if bool(resolved.all()):
             break
+        _check_finite(table.potentials)
         panels = follow(table, free=int(factor * free), keep=resolved)
         table = Table(panels, evaluate(panels))
     return table
@@ -73,25 +77,23 @@ def is_resolved(table: Table, tolerance: float) -> Tensor:
         table: The table of the densities.
         tolerance: Admitted error of the distribution function.
     """
-    resolved = _errors(table).amax(-1) < tolerance
+    resolved = _errors(table).sum(-1) < tolerance
     # Most densities are calm in every panel: then there is nothing else to look at.
     if bool(table.potentials.diff().abs().amax() < _HIGHEST_HUMP):
         return resolved
     height = table.potentials - table.potentials.amax((-2, -1), keepdim=True)
-    flat = height.flatten(-2)
-    cliff = flat.diff().abs() > _STEEPEST_GAP
-    cliff &= torch.maximum(flat[..., 1:], flat[..., :-1]) > -_NEGLECTED_BELOW
-    return resolved & ~cliff.any(-1) & (_hump(height) == 0).flatten(-2).all(-1)
+    seen = (_hump(height) == 0) & ~_is_beside_cliff(height)
+    return resolved & seen.flatten(-2).all(-1)
 
 
 @torch.no_grad()
 def follow(table: Table, *, free: int, keep: Tensor) -> Panels:
     r"""Panels that crowd where the log density changes and has mass.
 
-    Their edges take equal steps of a sum of three measures: the variation of
+    Their edges take equal steps of a sum of four measures: the variation of
     :math:`p^{1/4} + p^{1/12}`, which is large where the density falls; the ninth root of the
-    errors so far, of which equal steps make equal errors; and one on the nodes that may hide a
-    hump. Each section has one panel and its share of the free ones.
+    errors so far, of which equal steps make equal errors; and two on the nodes beside which
+    a hump or a cliff may hide. Each section has one panel and its share of the free ones.
 
     Arguments:
         table: The table of the densities on the panels so far.
@@ -121,6 +123,16 @@ def follow(table: Table, *, free: int, keep: Tensor) -> Panels:
     kept, kept_section = _lengthen(panels, own.shape[-1])
     keep = keep.unsqueeze(-1)
     return panels.moved(torch.where(keep, kept, edges), torch.where(keep, kept_section, own))
+
+
+def _check_finite(potentials: Tensor) -> None:
+    wrong = int((~potentials.isfinite()).sum())
+    if wrong:
+        raise ValueError(
+            f"Expected finite energies, got {wrong} of {potentials.numel()} at quadrature nodes "
+            "that are NaN or infinite. Check the parameters of the energy, or bound it; to cut a "
+            "region out, narrow the support of the reference."
+        )
 
 
 def _lengthen(panels: Panels, num_panels: int) -> tuple[Tensor, Tensor]:
@@ -155,6 +167,15 @@ def _hump(height: Tensor) -> Tensor:
     return change * (is_top.view_as(change) & matters)
 
 
+def _is_beside_cliff(height: Tensor) -> Tensor:
+    """Whether a node lies beside a fall, from where there is mass, that no node is on."""
+    flat = height.flatten(-2)
+    cliff = flat.diff().abs() > _STEEPEST_GAP
+    cliff &= torch.maximum(flat[..., 1:], flat[..., :-1]) > -_NEGLECTED_BELOW
+    sides = (torch.nn.functional.pad(cliff, side) for side in ((1, 0), (0, 1)))
+    return torch.logical_or(*sides).view_as(height)
+
+
 def _monitor(table: Table) -> Tensor:
     """How many panels each node calls for, up to a factor: `(*batch, M, n)`."""
     height = table.potentials - table.potentials.amax((-2, -1), keepdim=True)
@@ -164,7 +185,8 @@ def _monitor(table: Table) -> Tensor:
     _, weights = unit_nodes(height)
     # A panel in k pieces has errors k^9 times smaller: equal ones if it gets error^(1/9) pieces.
     errors = _errors(table) ** (1 / (NODES_PER_PANEL + 1))
-    parts = (variation, errors.unsqueeze(-1) * weights, _around_humps(height))
+    cliffs = _is_beside_cliff(height).to(height)
+    parts = (variation, errors.unsqueeze(-1) * weights, _around_humps(height), cliffs)
     spread = _SPREAD * _shares(weights.expand_as(height))
     return torch.stack([*map(_shares, parts), spread]).sum(0)
 

@@ -28,7 +28,8 @@ class EnergyMixture(UnivariateDensity):
         validate_args: Whether to check values against the support.
 
     Raises:
-        ValueError: If the components have no batch dimension or logits do not fit it.
+        ValueError: If the components have no batch dimension or do not share their breakpoints,
+            or logits do not fit them or are not finite.
 
     Example:
         >>> from lvkam_pyro.distributions.energy import EnergyDistribution
@@ -63,6 +64,8 @@ class EnergyMixture(UnivariateDensity):
             dtype=components.dtype,
             validate_args=validate_args,
         )
+        if self._validate_args:
+            _check_weights(logits)
 
     @property
     def log_weights(self) -> Tensor:
@@ -146,6 +149,14 @@ def _check_components(shape: Size, logits_shape: Size) -> None:
             "Expected components of batch shape (*batch, P) and logits that broadcast to it, got "
             f"components {tuple(shape)} and logits {tuple(logits_shape)}. The last batch "
             "dimension of the components is the component of the mixture."
+        )
+
+
+def _check_weights(logits: Tensor) -> None:
+    if not logits.logsumexp(-1).isfinite().all():
+        raise ValueError(
+            "Expected logits whose exponentials have a finite sum that is not 0, got "
+            f"{logits.detach()}. Minus infinity leaves a component out, but not all of them."
         )
 
 

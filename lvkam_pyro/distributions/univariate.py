@@ -19,7 +19,7 @@ from lvkam_pyro.distributions.table import Table
 from lvkam_pyro.distributions.tabulated import Tabulated
 
 # Admitted error of the distribution function, as it is estimated.
-_TOLERANCE = {torch.float32: 1e-7, torch.float64: 1e-10}
+_TOLERANCE = {torch.float32: 2e-7, torch.float64: 1e-10}
 
 
 class UnivariateDensity(Tabulated, TorchDistribution):

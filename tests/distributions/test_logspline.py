@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Gamma, Normal, Uniform
+from torch.distributions import Distribution, Gamma, Normal, Uniform, kl_divergence
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.logspline import LogSpline
@@ -206,3 +206,76 @@ def test_mixture_refuses_logits_that_do_not_fit() -> None:
     components = LogSpline(torch.zeros(3, 4, 1, 4), torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match=r"components \(3, 4\) and logits \(5,\)"):
         LogSplineMixture(components, torch.zeros(5))
+
+
+def test_rows_of_breakpoints_are_checked() -> None:
+    rows = torch.tensor([[0.0, 0.3, 1.0], [0.0, 0.6, 1.0]])
+    with pytest.raises(ValueError, match="share their ends"):
+        LogSpline(torch.zeros(2, 2, 4), rows * torch.tensor([[1.0], [2.0]]), Uniform(0.0, 1.0))
+    with pytest.raises(ValueError, match=r"broadcast to \(\*batch, G \+ 1\)"):
+        LogSpline(torch.zeros(3, 2, 4), rows)
+    with pytest.raises(ValueError, match=r"\(\*batch, 1, G \+ 1\), got \(2, 3\)"):
+        LogSplineMixture(LogSpline(torch.zeros(2, 2, 4), rows))
+
+
+def test_energy_that_is_not_finite_between_breakpoints_is_refused() -> None:
+    points = torch.tensor([0.0, 1.0])
+    density = EnergyDistribution(
+        lambda z: torch.where((z > 0.3) & (z < 0.5), torch.nan, z), breakpoints=points
+    )
+    with pytest.raises(ValueError, match="at quadrature nodes"):
+        density.mean  # noqa: B018 - what is computed is not wanted
+
+
+@pytest.mark.parametrize("logit", [torch.inf, torch.nan])
+def test_weights_that_are_not_finite_are_refused(logit: float) -> None:
+    components = LogSpline(torch.zeros(3, 1, 4), torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match=r"finite|satisfy the constraint"):
+        LogSplineMixture(components, torch.tensor([0.0, logit, 0.0]))
+    with pytest.raises(ValueError, match="not all of them"):
+        LogSplineMixture(components, torch.full((3,), -torch.inf))
+
+
+def test_a_component_may_have_no_weight() -> None:
+    components = LogSpline(torch.tensor([[[0.0, -3.0]], [[0.0, 3.0]]]), torch.tensor([0.0, 1.0]))
+    mixture = LogSplineMixture(components, torch.tensor([0.0, -torch.inf]))
+    z = torch.rand(5)
+    torch.testing.assert_close(mixture.log_prob(z), components.log_prob(z[:, None])[:, 0])
+    torch.testing.assert_close(mixture.mean, components.mean[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype: torch.dtype) -> None:
+    points = torch.tensor([0.0, 1.0], dtype=dtype)
+    with pytest.raises(ValueError, match="float32 or float64"):
+        EnergyDistribution(lambda z: z, breakpoints=points)
+
+
+def test_divergence_between_densities_of_other_knots() -> None:
+    """The same law on other knots: no divergence; and rows of knots against shared ones."""
+    coarse = torch.tensor([[0.0, 4.0], [4.0, -7.0]], dtype=torch.float64)
+    fine = torch.tensor([[0.0, 2.0], [2.0, 2.0], [4.0, -3.5], [0.5, -3.5]], dtype=torch.float64)
+    own = torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.3, 1.0]], dtype=torch.float64)
+    p = LogSpline(fine, torch.linspace(0, 1, 5, dtype=torch.float64))
+    q = LogSpline(coarse.expand(2, 2, 2), own)
+    for divergence in (kl_divergence(p, q), kl_divergence(q, p)):
+        assert divergence.shape == (2,)
+        assert divergence[0].abs() < 1e-12
+        assert divergence[1] > 0.01
+    # The second one, by a sum of 100,000 midpoints.
+    z = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    log_p, log_q = p.log_prob(z), q.log_prob(z[:, None])[:, 1]
+    exact = (log_p.exp() * (log_p - log_q)).mean()
+    torch.testing.assert_close(kl_divergence(p, q)[1], exact, rtol=0, atol=1e-8)
+
+
+def test_expectation_of_any_function() -> None:
+    density = LogSpline(
+        torch.tensor([[[0.0, 2.0]], [[0.0, -5.0]]]).double(), torch.tensor([0.0, 1.0]).double()
+    )
+    slopes = torch.tensor([2.0, -5.0]).double()
+    # E exp(z) under exp(s z) on [0, 1].
+    exact = slopes * (slopes + 1).expm1() / ((slopes + 1) * slopes.expm1())
+    torch.testing.assert_close(density.expectation(torch.exp), exact)
+    with pytest.raises(ValueError, match="keeps the shape"):
+        density.expectation(lambda z: z.sum(-1))
