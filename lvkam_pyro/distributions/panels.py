@@ -74,7 +74,8 @@ class Panels:
     def moved(self, edges: Tensor, section: Tensor) -> Self:
         """The same sections with other panels: their `edges` `(*b, M + 1)` and `section`."""
         new = copy.copy(self)
-        new._place(edges, section)
+        # Explicitly, for torch.jit.trace does not record no_grad.
+        new._place(edges.detach(), section)
         return new
 
     def cut(self, points: Tensor) -> Self:

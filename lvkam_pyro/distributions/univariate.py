@@ -333,6 +333,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     def _with_implicit_gradient(self, z: Tensor) -> Tensor:
         # Plain operations, not an autograd.Function: torch.jit.trace records neither that nor
         # no_grad, and would train on wrong gradients without an error.
+        z = z.detach()
         if not (torch.is_grad_enabled() and self._table.cdf.requires_grad):
             return z
         probability = self._cdf(z)
