@@ -106,10 +106,11 @@ def fit_column(
     _check(z, y, forms, penalty)
     order = z.argsort()
     rounding = torch.finfo(y.dtype).eps
-    z, y = z.detach()[order].double(), y.detach()[order].double().T
+    # On the processor: not every accelerator has float64, and these are many small steps.
+    z, y = (part.detach()[order].cpu().double() for part in (z, y))
     return [
         ranked
-        for chunk in y.split(_NUM_TOGETHER)
+        for chunk in y.T.split(_NUM_TOGETHER)
         for ranked in _rank(*_fit(z, chunk, forms, rounding), penalty)
     ]
 

@@ -101,7 +101,7 @@ def fit_symbolic_layer(
     forms = tuple(forms)
     columns = zip(points.unbind(1), values.unbind(1), strict=True)
     ranked = tuple(tuple(fit_column(z, y, forms, penalty)) for z, y in columns)
-    return LayerFit(ranked, values.double().std(0, correction=0))
+    return LayerFit(ranked, values.cpu().double().std(0, correction=0))
 
 
 def _points(layer: KANLayer, samples: Tensor | None) -> Tensor:
