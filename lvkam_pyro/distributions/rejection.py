@@ -150,7 +150,7 @@ def _check_rate(log_rate: Tensor) -> None:
 
 
 def _check_bound(gap: Tensor, log_bound: Tensor) -> None:
-    # Far above rounding: a LogSpline never comes here, a wrong curvature soon does.
+    # Far above rounding, which is all that polynomials can exceed their hull by.
     wrong = gap < -_SLACK * (1 + log_bound.abs())
     if wrong.any():
         raise ValueError(

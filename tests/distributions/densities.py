@@ -20,6 +20,7 @@ from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.distributions.rejection import RejectionSampler
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.bspline import BSplineBasis
 
@@ -128,6 +129,10 @@ def mixture_of_own_knots(theta: Tensor) -> EnergyMixture:
     return EnergyMixture(components, weights(theta.shape[-1], theta))
 
 
+def spline_by_rejection(theta: Tensor) -> LogSpline:
+    return spline(theta).drawn_by(RejectionSampler())
+
+
 DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
     "tilted uniform": (tilted_uniform, (3,)),
     "wave on normal": (wave_on_normal, (3,)),
@@ -138,6 +143,7 @@ DENSITIES: dict[str, tuple[Make, tuple[int, ...]]] = {
     "wave on Laplace": (wave_on(Laplace(0.0, 0.5), -2, 2), ()),
     "wave above one": (wave_on(Pareto(1.0, 14.0), 1, 3), ()),
     "spline": (spline, (2, 3, 11)),
+    "spline by rejection": (spline_by_rejection, (3, 11)),
     "steep spline": (steep_spline, (3, 11)),
     "spline on normal": (spline_on_normal, (3, 11)),
     "mixture": (mixture, (3, 4)),
