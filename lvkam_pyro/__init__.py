@@ -27,6 +27,7 @@ _HOME = {
     "Formula": "kan.symbolic.formula",
     "FourierBasis": "kan.fourier",
     "GridGibbs": "guides.grid_gibbs",
+    "GridGibbsEvidence": "evidence.grid_gibbs",
     "GridMeanFieldGuide": "guides.mean_field",
     "GridSchedule": "kan.grid_schedule",
     "GridUpdate": "kan.grid",

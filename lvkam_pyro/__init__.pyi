@@ -12,6 +12,7 @@ from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.evidence.multistate import MultistateBAR, ThermodynamicCurve
@@ -105,6 +106,7 @@ __all__ = [
     "Formula",
     "FourierBasis",
     "GridGibbs",
+    "GridGibbsEvidence",
     "GridMeanFieldGuide",
     "GridSchedule",
     "GridUpdate",
