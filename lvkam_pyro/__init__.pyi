@@ -8,6 +8,12 @@ from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.nodes import QuadratureNodes
 from lvkam_pyro.distributions.rejection import RejectionSampler
+from lvkam_pyro.distributions.resampling import (
+    resample_multinomial,
+    resample_residual,
+    resample_stratified,
+    resample_systematic,
+)
 from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
@@ -177,6 +183,10 @@ __all__ = [
     "plot_thermodynamic_curve",
     "prune",
     "refine_grid",
+    "resample_multinomial",
+    "resample_residual",
+    "resample_stratified",
+    "resample_systematic",
     "roughness",
     "to_arviz",
     "to_sympy",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lvkam_pyro.distributions.resampling import comb
 from lvkam_pyro.guides.tables import AdditiveTables
 
 _RESAMPLE_BELOW = 0.5
@@ -185,7 +186,8 @@ class _Population:
         if not poor.any():
             return cumulated
         kept = torch.arange(num_particles, device=poor.device)[:, None]
-        index = torch.where(poor.unsqueeze(1), _systematic(weights), kept)
+        drawn = comb(weights.movedim(1, -1), num_particles).movedim(-1, 1)
+        index = torch.where(poor.unsqueeze(1), drawn, kept)
         mean = self.log_weights.logsumexp(1, keepdim=True) - math.log(num_particles)
         self.log_evidence = torch.where(
             poor.unsqueeze(1), self.log_evidence + mean, self.log_evidence
@@ -205,13 +207,3 @@ class _Population:
         self.nodes.append(node)
         self.residual = self.residual - stage.functions[node]
         self._before = stage.rest.log_density(self._white - stage.white[node])
-
-
-def _systematic(weights: Tensor) -> Tensor:
-    """Indices `(A, S, N)` drawn by one comb for each island and datum."""
-    num_particles = weights.shape[1]
-    cumulated = weights.movedim(1, -1).cumsum(-1).contiguous()
-    teeth = torch.arange(num_particles, device=weights.device).to(weights)
-    comb = (teeth + torch.rand_like(cumulated[..., :1])) / num_particles * cumulated[..., -1:]
-    index = torch.searchsorted(cumulated, comb).clamp(max=num_particles - 1)
-    return index.movedim(-1, 1)
