@@ -77,6 +77,8 @@ from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.network import plot_network
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
+from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.problems.suite import load_problem, problem_names
 from lvkam_pyro.training.grid_updates import GridUpdates
 from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.newton import MStep, NewtonMStep
@@ -145,6 +147,7 @@ __all__ = [
     "PowerSchedule",
     "PriorGuide",
     "PriorSummary",
+    "Problem",
     "ProductPrior",
     "Pruning",
     "QuadratureNodes",
@@ -174,6 +177,7 @@ __all__ = [
     "fit_symbolic",
     "fit_symbolic_layer",
     "importance",
+    "load_problem",
     "plot_function_grid",
     "plot_functions",
     "plot_loss",
@@ -181,6 +185,7 @@ __all__ = [
     "plot_prior_densities",
     "plot_samples",
     "plot_thermodynamic_curve",
+    "problem_names",
     "prune",
     "refine_grid",
     "resample_multinomial",

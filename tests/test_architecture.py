@@ -22,6 +22,7 @@ ROOMS = [
     "lvkam",
     "guides",
     "evidence",
+    "problems",
     "training",
     "diagnostics",
     "programs",

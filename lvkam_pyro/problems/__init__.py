@@ -1,0 +1,1 @@
+"""Models with data whose evidence is known exactly: what estimators are validated on."""

@@ -1,0 +1,57 @@
+"""What a problem is: a model, data and the exact answer."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lvkam_pyro.guides.structure import Model
+from lvkam_pyro.guides.validation import check_data
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A Pyro model with data whose log evidence is known.
+
+    Attributes:
+        name: What `load_problem` finds it by.
+        title: What it is, in a few words.
+        model: The Pyro model, of one tensor, with a data plate along its first axis.
+        x: The data, of shape `(N, ...)`.
+        log_evidence: The exact log p(x_n), `(N,)` in float64, in nats.
+        num_latents: Unknown numbers of each datum.
+        source: How the exact answer is known.
+        blind_spot: Why every estimator is expected to miss it; empty where none should.
+
+    Raises:
+        TypeError: If the data are no tensor.
+        ValueError: If the data are empty or not finite, or there is not one answer a datum.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.load_problem("linear_gaussian_10")
+        >>> problem.num_latents, problem.x.shape
+        (10, torch.Size([4, 10]))
+    """
+
+    name: str
+    title: str
+    model: Model
+    x: Tensor
+    log_evidence: Tensor
+    num_latents: int
+    source: str
+    blind_spot: str = ""
+
+    def __post_init__(self) -> None:
+        check_data(self.x)
+        if self.log_evidence.shape != (len(self.x),):
+            raise ValueError(
+                f"Expected the exact log evidence of {len(self.x)} data, of shape "
+                f"({len(self.x)},), but got shape {tuple(self.log_evidence.shape)}. Give one value "
+                "a datum."
+            )
+
+    @property
+    def num_data(self) -> int:
+        """The number of data N."""
+        return len(self.x)
