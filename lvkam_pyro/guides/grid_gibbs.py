@@ -33,7 +33,7 @@ class GridGibbs(Kernel):
     nodes' cells.
 
     Args:
-        num_nodes: Nodes of each latent; None: as many as the functions need, 64 to 1024.
+        num_nodes: Nodes of each latent; None: as many as the functions need, 80 to 1024.
 
     Raises:
         TypeError: If the number is no integer.
@@ -141,7 +141,7 @@ class _GibbsRun:
         functions, log_masses = self.tables.values[coordinate], self.tables.log_masses[coordinate]
         residual = self.residual + functions[self.nodes[..., coordinate]]
         logits = conditional_logits(log_masses, functions, residual, self._temperatures)
-        cumulated = logits.softmax(-1).cumsum(-1)
+        cumulated = logits.sub_(logits.amax(-1, keepdim=True)).exp_().cumsum(-1)
         place = torch.rand_like(cumulated[..., :1]) * cumulated[..., -1:]
         node = torch.searchsorted(cumulated, place).squeeze(-1).clamp(max=len(functions) - 1)
         self.nodes[..., coordinate] = node

@@ -10,10 +10,10 @@ from torch import Tensor
 from lvkam_pyro.guides.additive import AdditiveModel
 from lvkam_pyro.guides.nodes import cell_ends, composite_nodes, edges_of_equal_length
 
-MIN_NODES = 64
+MIN_NODES = 80
 MAX_NODES = 1024
 _NUM_SCOUTS = 257
-_STEP = 0.75
+_STEP = 1.25
 _INSIDE = 1e-6
 _RANK_TOLERANCE = 1e-13
 
@@ -70,8 +70,8 @@ class AdditiveTables:
 
         Args:
             additive: The model.
-            num_nodes: G, rounded up to a multiple of 4. Default: as many as make the functions'
-                steps between nodes three quarters of the noise at most, from 64 to 1024.
+            num_nodes: G, rounded up to a multiple of 4. Default: as many as keep the functions'
+                mean step between their nodes near 1.25 of the noise, from 80 to 1024.
 
         Returns:
             The tables.
