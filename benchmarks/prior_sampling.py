@@ -4,7 +4,7 @@
 draws its prior. All run in turn in one process on one thread; what counts is the ratio of CPU
 times in one run.
 
-    python benchmarks/prior_sampling.py             # --compile adds a column of torch.compile
+    python benchmarks/prior_sampling.py
 """
 
 import argparse
@@ -74,7 +74,7 @@ def reparameterised(table: Tensor) -> Task:
     return task
 
 
-def sampling_tasks(table: Tensor, *, compiled: bool) -> dict[str, Task]:
+def sampling_tasks(table: Tensor) -> dict[str, Task]:
     """Name to a task that draws 820 x 1000."""
     points = torch.linspace(0, 1, NUM_CELLS + 1)
     mixture_table = spline_table(NUM_DENSITIES // NUM_COMPONENTS, NUM_COMPONENTS)
@@ -90,7 +90,7 @@ def sampling_tasks(table: Tensor, *, compiled: bool) -> dict[str, Task]:
     def draw_double() -> Tensor:
         return lv.LogSpline(table.double(), points.double()).sample((NUM_DRAWS,))
 
-    tasks: dict[str, Task] = {
+    return {
         "reference, one-hot interpolation": rival.dense,
         "lvkam_pyro, exact": draw,
         "lvkam_pyro, exact, float64": draw_double,
@@ -98,9 +98,6 @@ def sampling_tasks(table: Tensor, *, compiled: bool) -> dict[str, Task]:
         "lvkam_pyro, forward + backward": reparameterised(table),
         "torch.rand + searchsorted (limit)": rival.limit,
     }
-    if compiled:
-        tasks["lvkam_pyro, exact, compiled"] = torch.compile(draw)
-    return tasks
 
 
 def density_tasks(table: Tensor) -> dict[str, Task]:
@@ -152,14 +149,13 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--compile", action="store_true", help="also through torch.compile")
     parser.add_argument("--deviation", type=float, default=1.0, help="of the spline coefficients")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     table = options.deviation * spline_table(NUM_DENSITIES)
     print(f"{'draws':<48}{'million/s':>12}{'speed':>12}")
-    sampling = sampling_tasks(table, compiled=options.compile)
+    sampling = sampling_tasks(table)
     millions = NUM_DENSITIES * NUM_DRAWS / 1e6
     report(measure(sampling, rounds=options.rounds), next(iter(sampling)), lambda s: millions / s)
     print(f"\n{'densities':<48}{'ms':>12}{'speed':>12}")

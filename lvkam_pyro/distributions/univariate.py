@@ -30,7 +30,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     elementwise :math:`\phi(z) = f(z) + \log \pi_0(z)` of a value of shape `(..., *batch)`.
     Everything else is final: the normaliser and the distribution function are Gauss-Legendre
     sums over panels aligned with the breakpoints of `f`, in float64, moved to where a density
-    needs them until its distribution function is known to 1e-10 (1e-7 in float32); draws are the
+    needs them until its distribution function is known to 1e-10 (2e-7 in float32); draws are the
     inverse distribution function of uniform draws, with implicit reparameterised gradients
     :math:`dz/d\theta = -(dF(z;\theta)/d\theta) / p(z)` (Figurnov et al. 2018, equation 6,
     https://arxiv.org/abs/1805.08498).
@@ -331,8 +331,8 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         return self._into_support(z.to(self.dtype))
 
     def _with_implicit_gradient(self, z: Tensor) -> Tensor:
-        # Plain operations, not an autograd.Function: torch.jit.trace records neither that nor
-        # no_grad, and would train on wrong gradients without an error.
+        # Plain operations and a detach of its own, not an autograd.Function: torch.jit.trace
+        # records neither that nor no_grad, and would train on wrong gradients without an error.
         z = z.detach()
         if not (torch.is_grad_enabled() and self._table.cdf.requires_grad):
             return z
