@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 from lvkam_pyro.distributions.tails import lower_tail, upper_tail
 
 NODES_PER_PANEL = 8
-_PANELS_PER_CELL = 2
+_PANELS_PER_CELL = 4
 _MIN_PANELS = 32
 
 # Tabulated at import: numpy's leggauss inside a traced function breaks torch.compile.
@@ -30,7 +30,7 @@ def unit_nodes(like: Tensor) -> tuple[Tensor, Tensor]:
 class Panels:
     r"""The panels on which one-dimensional densities are integrated.
 
-    Each cell between two breakpoints is cut into at least 2 equal panels, all cells into at least
+    Each cell between two breakpoints is cut into at least 4 equal panels, all cells into at least
     32, of 8 Gauss-Legendre nodes. Where :math:`\pi_0` reaches beyond the breakpoints, each tail
     is a section of its own, with panels of
     :func:`lvkam_pyro.distributions.tails.lower_tail`. :meth:`moved` puts other panels into the
