@@ -48,7 +48,7 @@ class LookaheadEvidence(EvidenceEstimator):
     Args:
         num_particles: In all, at least (rounded up to full islands).
         num_replicates: Islands.
-        num_nodes: Nodes of each latent; None: as many as the functions need, 80 to 1024.
+        num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
 
     Raises:
         TypeError: If a number is no integer.

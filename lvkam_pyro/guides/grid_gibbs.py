@@ -33,7 +33,7 @@ class GridGibbs(Kernel):
     nodes' cells.
 
     Args:
-        num_nodes: Nodes of each latent; None: as many as the functions need, 80 to 1024.
+        num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
 
     Raises:
         TypeError: If the number is no integer.

@@ -35,7 +35,7 @@ class LookaheadGuide:
     Args:
         model: The Pyro model.
         num_particles: The least size of a population.
-        num_nodes: Nodes of each latent; None: as many as the functions need, 80 to 1024.
+        num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
 
     Raises:
         TypeError: If a count is no integer.

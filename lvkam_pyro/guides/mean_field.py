@@ -105,7 +105,7 @@ class GridMeanFieldGuide:
 
     Args:
         model: The Pyro model.
-        num_nodes: Nodes of each latent; None: as many as the functions need, 80 to 1024.
+        num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
         max_sweeps: The most sweeps of coordinate ascent.
         prior_share: The share of each latent's density that is its prior, between 0 and 1.
 

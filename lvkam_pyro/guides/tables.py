@@ -10,7 +10,7 @@ from torch import Tensor
 from lvkam_pyro.guides.additive import AdditiveModel
 from lvkam_pyro.guides.nodes import cell_ends, composite_nodes, edges_of_equal_length
 
-MIN_NODES = 80
+MIN_NODES = 96
 MAX_NODES = 1024
 _NUM_SCOUTS = 257
 _STEP = 1.25
@@ -71,7 +71,7 @@ class AdditiveTables:
         Args:
             additive: The model.
             num_nodes: G, rounded up to a multiple of 4. Default: as many as keep the functions'
-                mean step between their nodes near 1.25 of the noise, from 80 to 1024.
+                mean step between their nodes near 1.25 of the noise, from 96 to 1024.
 
         Returns:
             The tables.
