@@ -28,8 +28,9 @@ from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.grid_gibbs import GridGibbs
-from lvkam_pyro.guides.ladder import MALA
+from lvkam_pyro.guides.hmc import HMC
 from lvkam_pyro.guides.lookahead import LookaheadGuide
+from lvkam_pyro.guides.mala import MALA, ULA
 from lvkam_pyro.guides.mean_field import GridMeanFieldGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
@@ -90,10 +91,12 @@ from lvkam_pyro.training.sparsity import Sparsity
 
 __version__: str
 __all__ = [
+    "HMC",
     "KAN",
     "LVKAM",
     "MALA",
     "PCHIP",
+    "ULA",
     "AmortizedGuide",
     "AnalyticExtrapolation",
     "BSplineBasis",

@@ -189,6 +189,10 @@ def _ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Momen
     """
     num_chains = samples.num_chains
     return [
+        Gate(
+            torch.full_like(samples.rhat[0], samples.biased, dtype=torch.bool),
+            "were drawn by a biased kernel, whose chains converge to another law: use MALA or HMC",
+        ),
         Gate.above("R-hat", to_double(samples.rhat.amax(0)), MAX_RHAT),
         Gate.above(
             "a drift between the halves of the chains in standard errors",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.mala import TARGET_ACCEPTANCE, LadderState, Metric
+from lvkam_pyro.guides.chains import LadderState, Metric
 
 MAX_FULL_COORDINATES = 32
 """Above this many coordinates only variances are learned, not covariances."""
@@ -56,7 +56,7 @@ def blend(new: Tensor, weight: Tensor | float, old: Tensor) -> Tensor:
 
 
 class Adaptation:
-    """Step sizes by Robbins and Monro towards an acceptance of 0.574, covariances by windows.
+    """Step sizes by Robbins and Monro towards an acceptance, covariances by windows.
 
     At the end of each window the covariance is learned from all chains' draws in it and the step
     sizes start to settle again; the last window adapts only the steps.
@@ -65,6 +65,7 @@ class Adaptation:
         covariance: `(T, N, D, D)` or `(T, N, D)`, to start from.
         log_step: `(T, N)`, to start from.
         num_warmup: The number of warm-up steps.
+        target_acceptance: The mean acceptance to reach.
         dtype: The positions' precision.
 
     Attributes:
@@ -73,18 +74,26 @@ class Adaptation:
 
     Example:
         >>> start = torch.ones(2, 3, 40), torch.zeros(2, 3)
-        >>> adaptation = Adaptation(*start, 100, dtype=torch.float32)
+        >>> options = {"target_acceptance": 0.574, "dtype": torch.float32}
+        >>> adaptation = Adaptation(*start, 100, **options)
         >>> adaptation.step.shape
         torch.Size([2, 3])
     """
 
     def __init__(
-        self, covariance: Tensor, log_step: Tensor, num_warmup: int, *, dtype: torch.dtype
+        self,
+        covariance: Tensor,
+        log_step: Tensor,
+        num_warmup: int,
+        *,
+        target_acceptance: float,
+        dtype: torch.dtype,
     ) -> None:
         self.covariance = covariance
         self.log_step = log_step
         self.metric = Metric.of(covariance, dtype)
         self._window_ends = {int(fraction * num_warmup) for fraction in _WINDOW_ENDS}
+        self._target_acceptance = target_acceptance
         self._dtype = dtype
         self._reference: Tensor | None = None
         self._since = 0
@@ -103,7 +112,7 @@ class Adaptation:
             probability: The acceptance probabilities, `(T, C, N)`.
         """
         self._since += 1
-        error = probability.mean(1) - TARGET_ACCEPTANCE
+        error = probability.mean(1) - self._target_acceptance
         error[0] = 0.0  # The prior is drawn exactly, without a step.
         self.log_step = self.log_step + self._since**-0.6 * error
         self._collect(state.position)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.mala import LadderState
+from lvkam_pyro.guides.chains import LadderState
 
 
 def exchange(state: LadderState, temperatures: Tensor, *, first: int) -> tuple[LadderState, Tensor]:

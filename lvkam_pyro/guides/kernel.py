@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -59,11 +60,16 @@ class Kernel(ABC):
     Implementing one: define `run`, and `num_values` if a step needs more than the latents and
     outputs of each chain.
 
+    Attributes:
+        biased: Whether its chains converge to another law than the power posteriors.
+
     Example:
         >>> import lvkam_pyro as lv
         >>> lv.PowerPosterior(kernel=lv.GridGibbs()) == lv.PowerPosterior(kernel=lv.GridGibbs())
         True
     """
+
+    biased: ClassVar[bool] = False
 
     @abstractmethod
     def run(

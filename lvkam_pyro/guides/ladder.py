@@ -1,15 +1,16 @@
 """One run of the ladder on one block of data: warm-up, exchange, kept draws."""
 
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.adaptation import Adaptation
+from lvkam_pyro.guides.chains import LadderState, Metric
 from lvkam_pyro.guides.exchange import exchange
 from lvkam_pyro.guides.kernel import Kernel, LadderDraws, LadderPlan
-from lvkam_pyro.guides.mala import LadderState, acceptance_probability, propose
+from lvkam_pyro.guides.leapfrog import Evaluate
 from lvkam_pyro.guides.structure import Model, ModelStructure
 from lvkam_pyro.guides.tempering import evaluate_state, temper
 from lvkam_pyro.guides.unconstrained import UnconstrainedModel
@@ -18,17 +19,50 @@ MIN_DRAWS = 4
 """The least number of kept draws of which convergence can be judged."""
 
 
-@dataclass(frozen=True)
-class MALA(Kernel):
-    """The Metropolis-adjusted Langevin algorithm, preconditioned and adapted per temperature.
+class GradientKernel(Kernel):
+    """A kernel that follows gradients over the unconstrained latents of any Pyro model.
 
-    The kernel for any Pyro model with continuous latents: see `LadderRun`.
+    `LadderRun` does what all of them share: prior draws at temperature 0, adaptation, exchange.
+
+    Implementing one: define `target_acceptance` and `propose`, and `accept` if it is not
+    Metropolis' rule.
+
+    Attributes:
+        target_acceptance: The mean acceptance towards which the step sizes are adapted.
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> lv.PowerPosterior().kernel
-        MALA()
+        >>> isinstance(lv.MALA(), GradientKernel), isinstance(lv.GridGibbs(), GradientKernel)
+        (True, False)
     """
+
+    target_acceptance: float
+
+    @abstractmethod
+    def propose(
+        self,
+        state: LadderState,
+        temperatures: Tensor,
+        metric: Metric,
+        step: Tensor,
+        evaluate: Evaluate,
+    ) -> tuple[LadderState, Tensor]:
+        """Where the chains would go, and the Metropolis-Hastings probability of each move.
+
+        Args:
+            state: Where they stand.
+            temperatures: `(T, 1, 1)`.
+            metric: The preconditioner.
+            step: The step sizes, `(T, N)`.
+            evaluate: The target. What it gives at temperature 0 are fresh prior draws.
+
+        Returns:
+            The proposed state, evaluated, and probabilities `(T, C, N)`.
+        """
+
+    def accept(self, probability: Tensor) -> Tensor:
+        """Which moves are made."""
+        return torch.rand_like(probability) < probability
 
     def run(
         self,
@@ -39,23 +73,24 @@ class MALA(Kernel):
         tick: Callable[[], object],
     ) -> LadderDraws:
         """Run the chains; see `Kernel.run`."""
-        return LadderRun(UnconstrainedModel(model, x, structure), plan).run(tick)
+        return LadderRun(UnconstrainedModel(model, x, structure), plan, self).run(tick)
 
 
 class LadderRun:
     """The chains of all temperatures, moved together.
 
-    At temperature 0 every step is an independent draw from the prior; above it, a preconditioned
-    MALA step. After each step neighbours exchange their states, even and odd pairs in turn, within
+    At temperature 0 every step is an independent draw from the prior; above it, the kernel's move.
+    After each step neighbours exchange their states, even and odd pairs in turn, within
     each chain: the ladders of different chains never meet, so each is a replicate.
 
     Args:
         target: The model, bound to its data.
         plan: What to run.
+        kernel: What moves them.
 
     Example:
         >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.guides.structure import ModelStructure
+        >>> from lvkam_pyro.guides.mala import MALA
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -63,14 +98,17 @@ class LadderRun:
         >>> x = torch.zeros(3)
         >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
         >>> plan = LadderPlan(torch.linspace(0, 1, 4).double(), 8, 5, 6, 2)
-        >>> run = LadderRun(target, plan)
+        >>> run = LadderRun(target, plan, MALA())
         >>> run.run(lambda: None).log_likelihood.shape
         torch.Size([6, 8, 4, 3])
     """
 
-    def __init__(self, target: UnconstrainedModel, plan: LadderPlan) -> None:
+    def __init__(
+        self, target: UnconstrainedModel, plan: LadderPlan, kernel: GradientKernel
+    ) -> None:
         self.target = target
         self.plan = plan
+        self.kernel = kernel
         self.temperatures = temperatures = plan.temperatures
         shape = (len(temperatures), target.num_data)
         self._log_likelihood: list[Tensor] = []
@@ -93,7 +131,13 @@ class LadderRun:
         """
         start = temper(self.target, self.temperatures, self.plan.num_chains)
         state, dtype = start.state, start.state.position.dtype
-        adaptation = Adaptation(start.covariance, start.log_step, self.plan.num_warmup, dtype=dtype)
+        adaptation = Adaptation(
+            start.covariance,
+            start.log_step,
+            self.plan.num_warmup,
+            target_acceptance=self.kernel.target_acceptance,
+            dtype=dtype,
+        )
         for iteration in range(self.plan.num_warmup):
             state, probability, _ = self._step(state, adaptation, iteration)
             adaptation.update(iteration, state, probability)
@@ -134,15 +178,18 @@ class LadderRun:
         self, state: LadderState, adaptation: Adaptation, iteration: int
     ) -> tuple[LadderState, Tensor, Tensor]:
         """Move every chain, then offer exchanges."""
-        stacked = self.temperatures[:, None, None]
-        metric, step = adaptation.metric, adaptation.step
-        proposal = propose(state, stacked, metric, step)
         fresh = self.target.draw_prior(self.plan.num_chains)
-        finite = fresh.isfinite().all(-1)
-        proposal.position[0] = torch.where(finite[..., None], fresh, state.position[0])
-        proposed = evaluate_state(self.target, proposal.position)
-        probability = acceptance_probability(state, proposed, proposal, stacked, metric, step)
+        finite = fresh.isfinite().all(-1, keepdim=True)
+        fresh = torch.where(finite, fresh, state.position[0])
+
+        def evaluate(position: Tensor) -> LadderState:
+            return evaluate_state(self.target, torch.cat([fresh[None], position[1:]]))
+
+        stacked = self.temperatures[:, None, None]
+        proposed, probability = self.kernel.propose(
+            state, stacked, adaptation.metric, adaptation.step, evaluate
+        )
         probability[0] = 1.0
-        state = state.where(torch.rand_like(probability) < probability, proposed)
+        state = state.where(self.kernel.accept(probability), proposed)
         state, swaps = exchange(state, self.temperatures, first=iteration % 2)
         return state, probability, swaps

@@ -10,7 +10,8 @@ from tqdm.auto import tqdm
 
 from lvkam_pyro.guides.convergence import chain_effective_sample_size, chain_rhat
 from lvkam_pyro.guides.kernel import Kernel, LadderDraws, LadderPlan
-from lvkam_pyro.guides.ladder import MALA, MIN_DRAWS
+from lvkam_pyro.guides.ladder import MIN_DRAWS
+from lvkam_pyro.guides.mala import MALA
 from lvkam_pyro.guides.parameters import own_parameters
 from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.guides.seeding import seeded_rng
@@ -33,12 +34,13 @@ class PowerSamples:
         latents: Site name to the draws at temperature 1, `(D, C, N, *inner plates, *event)`.
         acceptance: `(T, N)`, the chains' mean acceptance (1 at temperature 0, which draws exactly).
         swap_rate: `(T - 1, N)`, the mean probability of exchange between neighbours.
-        step_size: `(T, N)`, the MALA steps in preconditioned units.
+        step_size: `(T, N)`, the steps in preconditioned units; infinite where a kernel has none.
         rhat: `(T, N)`, R-hat of the log likelihood between whole chains.
         ess: `(T, N)`, the effective number of draws of the mean log likelihood.
         num_likelihood_evaluations: Per datum, warm-up and start included.
         data_scale: The data plate's full size divided by its size.
         data_hash: A short name of the observations.
+        biased: Whether the kernel's chains converge to another law than the power posteriors.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -60,6 +62,7 @@ class PowerSamples:
     num_likelihood_evaluations: int
     data_scale: float
     data_hash: str
+    biased: bool = False
 
     @property
     def num_chains(self) -> int:
@@ -90,7 +93,8 @@ class PowerPosterior:
         num_samples: D, the kept draws of each chain.
         thinning: Steps for each kept draw.
         schedule: Where the temperatures lie.
-        kernel: How the chains move: `MALA()` for any model, `GridGibbs()` for additive ones.
+        kernel: How the chains move: `MALA()` or `HMC()` for any model, `GridGibbs()` for additive
+            ones.
 
     Raises:
         TypeError: If a number is no integer.
@@ -175,10 +179,11 @@ class PowerPosterior:
             num_samples=self.num_samples,
             thinning=self.thinning,
         )
-        return _gather(self.kernel.run(model, x, structure, plan, tick), plan.temperatures)
+        draws = self.kernel.run(model, x, structure, plan, tick)
+        return _gather(draws, plan.temperatures, biased=self.kernel.biased)
 
 
-def _gather(draws: LadderDraws, temperatures: Tensor) -> PowerSamples:
+def _gather(draws: LadderDraws, temperatures: Tensor, *, biased: bool) -> PowerSamples:
     """The samples of one block of data, with their convergence."""
     return PowerSamples(
         temperatures=temperatures,
@@ -186,6 +191,7 @@ def _gather(draws: LadderDraws, temperatures: Tensor) -> PowerSamples:
         rhat=chain_rhat(draws.log_likelihood),
         ess=chain_effective_sample_size(draws.log_likelihood),
         data_hash="",
+        biased=biased,
     )
 
 
@@ -208,5 +214,6 @@ def _join_blocks(parts: list[PowerSamples], x: Tensor) -> PowerSamples:
         # A block is a part of the plate's batch: its own scale counts the other blocks as missing.
         data_scale=parts[0].data_scale * parts[0].num_data / len(x),
         data_hash=hash_data(x),
+        biased=parts[0].biased,
         **joined,
     )

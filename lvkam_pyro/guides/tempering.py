@@ -2,18 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.adaptation import blend, second_moment
-from lvkam_pyro.guides.mala import (
-    TARGET_ACCEPTANCE,
-    LadderState,
-    Metric,
-    acceptance_probability,
-    propose,
-)
+from lvkam_pyro.guides.chains import LadderState, Metric
+from lvkam_pyro.guides.leapfrog import LANGEVIN_ACCEPTANCE, leapfrog
 from lvkam_pyro.guides.unconstrained import UnconstrainedModel
 from lvkam_pyro.guides.weights import effective_sample_size, normalized_weights
 
@@ -171,7 +167,7 @@ def _move(
     metric = Metric.of(covariance, state.position.dtype)
     for _ in range(_NUM_MOVES):
         state, probability = transition(target, state, temperature, metric, log_step.exp())
-        log_step = log_step + probability.mean(1) - TARGET_ACCEPTANCE
+        log_step = log_step + probability.mean(1) - LANGEVIN_ACCEPTANCE
     learned = _covariance_of(state.position)
     return state, blend(learned, float(state.position.shape[1]), covariance), log_step
 
@@ -199,8 +195,8 @@ def transition(
         >>> transition(target, state, one, metric, torch.ones(2, 3))[1].shape
         torch.Size([2, 4, 3])
     """
-    proposal = propose(state, temperatures, metric, step)
-    proposed = evaluate_state(target, proposal.position)
-    probability = acceptance_probability(state, proposed, proposal, temperatures, metric, step)
+    proposed, probability = leapfrog(
+        state, temperatures, metric, step[:, None], partial(evaluate_state, target)
+    )
     accepted = torch.rand_like(probability) < probability
     return state.where(accepted, proposed), probability

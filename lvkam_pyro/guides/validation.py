@@ -68,6 +68,31 @@ def check_count(name: str, value: object, *, minimum: int = 1) -> int:
     return value
 
 
+def check_share(name: str, value: object) -> float:
+    """An option that is a share of something: above 0 and below 1.
+
+    Args:
+        name: The option's name, for the message.
+        value: What the caller gave.
+
+    Returns:
+        The same number.
+
+    Raises:
+        TypeError: If `value` is no number.
+        ValueError: If it is not strictly between 0 and 1.
+
+    Example:
+        >>> check_share("target_acceptance", 0.8)
+        0.8
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"Expected {name} to be a number, but got {value!r}.")
+    if not 0 < value < 1:
+        raise ValueError(f"Expected {name} between 0 and 1, but got {value}.")
+    return value
+
+
 def hash_data(x: Tensor) -> str:
     """A short name for the observations: equal for equal values, shape and precision.
 

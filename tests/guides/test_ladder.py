@@ -10,10 +10,11 @@ from scipy.stats import kstest
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+import lvkam_pyro as lv
+from lvkam_pyro.guides.chains import LadderState, Metric
 from lvkam_pyro.guides.exchange import exchange, exchange_probability
 from lvkam_pyro.guides.kernel import LadderPlan
 from lvkam_pyro.guides.ladder import LadderRun
-from lvkam_pyro.guides.mala import LadderState, Metric
 from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.guides.structure import ModelStructure
 from lvkam_pyro.guides.tempering import evaluate_state, transition
@@ -217,7 +218,7 @@ def interrupted_run(after: int) -> int:
     target = bind(models.two_sites, torch.zeros(2))
     temperatures = torch.linspace(0, 1, 3, dtype=torch.float64)
     plan = LadderPlan(temperatures, num_chains=4, num_warmup=10, num_samples=20, thinning=1)
-    run = LadderRun(target, plan)
+    run = LadderRun(target, plan, lv.MALA())
     return len(run.run(Interrupt(after)).log_likelihood)
 
 
