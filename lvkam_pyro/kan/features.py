@@ -54,10 +54,8 @@ class DenseFeatures(Features):
 
     def selected(self, coefficients: Tensor, index: Tensor) -> Tensor:
         """The sums over features for one output each, ``(..., I)`` as the index."""
-        num_inputs, num_features, _ = coefficients.shape
-        numbers = torch.arange(num_inputs * num_features, device=index.device)
-        rows = numbers.view(num_inputs, num_features).expand_as(self.values)
-        return (_read(coefficients, rows, index.unsqueeze(-1)) * self.values).sum(-1)
+        numbers = torch.arange(coefficients.shape[1], device=index.device)
+        return (_read(coefficients, numbers, index, -1) * self.values).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -68,28 +66,32 @@ class LocalFeatures(Features):
 
     Attributes:
         values: Those that may differ from 0, ``(..., L, I)``.
-        rows: Where they are among the features of all inputs, ``i C + c``, of the same shape.
+        numbers: Which they are of an input's, int64 of the same shape.
         num_features: Their number :math:`C` for an input.
     """
 
     values: Tensor
-    rows: Tensor
+    numbers: Tensor
     num_features: int
+
+    @property
+    def _columns(self) -> Tensor:
+        """Where the values are among the features of all inputs: (..., L I)."""
+        return (self.numbers + _first(self.numbers, self.num_features)).flatten(-2)
 
     def dense(self) -> Tensor:
         """All features, ``(..., I, C)``."""
         shape = self.values.shape[-1], self.num_features
-        flat = spread(self.values.flatten(-2), self.rows.flatten(-2), shape[0] * shape[1])
+        flat = spread(self.values.flatten(-2), self._columns, shape[0] * shape[1])
         return flat.unflatten(-1, shape)
 
     def summed(self, coefficients: Tensor) -> Tensor:
         """The sums over features and inputs, ``(..., O)``: of few rows of the coefficients."""
-        matrix = coefficients.flatten(0, 1)
-        return sum_rows(self.values.flatten(-2), self.rows.flatten(-2), matrix)
+        return sum_rows(self.values.flatten(-2), self._columns, coefficients.flatten(0, 1))
 
     def selected(self, coefficients: Tensor, index: Tensor) -> Tensor:
         """The sums over features for one output each, ``(..., I)``: few coefficients are read."""
-        return (_read(coefficients, self.rows, index.unsqueeze(-2)) * self.values).sum(-2)
+        return (_read(coefficients, self.numbers, index, -2) * self.values).sum(-2)
 
 
 def compute_features(
@@ -122,15 +124,21 @@ def compute_features(
         last = numbers.new_full((1,), num_features).expand(base.shape)
         numbers, values = _append(numbers, last, -2), _append(values, base, -2)
         num_features += 1
-    first = torch.arange(0, z.shape[-1] * num_features, num_features, device=z.device)
-    return LocalFeatures(values, numbers + first, num_features)
+    return LocalFeatures(values, numbers, num_features)
 
 
 def _append(values: Tensor, last: Tensor, dim: int) -> Tensor:
     return torch.cat([values, last.unsqueeze(dim)], dim)
 
 
-def _read(coefficients: Tensor, rows: Tensor, outputs: Tensor) -> Tensor:
-    """The coefficients of some rows of ``(I C, O)`` at some outputs."""
-    flat = torch.add(outputs, rows, alpha=coefficients.shape[-1])
+def _first(like: Tensor, stride: int) -> Tensor:
+    """Where each input begins, (I,), inputs being last in a tensor."""
+    return torch.arange(0, like.shape[-1] * stride, stride, device=like.device)
+
+
+def _read(coefficients: Tensor, numbers: Tensor, index: Tensor, dim: int) -> Tensor:
+    """The coefficients (I, C, O) of the features with some numbers, for one output an input."""
+    stride = coefficients[0].numel()
+    outputs = (_first(index, stride) + index).unsqueeze(dim)
+    flat = torch.add(outputs, numbers, alpha=coefficients.shape[-1])
     return coefficients.flatten().index_select(0, flat.flatten()).view_as(flat)
