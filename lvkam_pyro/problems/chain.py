@@ -1,12 +1,14 @@
 """LV-KAM chains: each output sees two neighbouring latents; evidence by transfer matrices."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.nodes import composite_nodes
 from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.kan.network import layers_of
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
@@ -39,13 +41,15 @@ def make_chain(num_latents: int, *, scale: float = 0.15, num_components: int = 3
     """
     prior = MixturePrior(num_latents, num_components=num_components)
     generator = KANGenerator(num_latents, num_latents - 1)
+    (layer,) = layers_of(generator)
     mask = torch.zeros(num_latents, num_latents - 1)
     for output in range(num_latents - 1):
         mask[output, output] = mask[output + 1, output] = 1
     with torch.no_grad():
-        prior.functions.coefficients.mul_(_PRIOR_GAIN)
-        generator.layers[0].coefficients.mul_(_GENERATOR_GAIN)
-    generator.layers[0].set_mask(mask)
+        for parameter in prior.functions.parameters():
+            parameter.mul_(_PRIOR_GAIN)
+        layer.coefficients.mul_(_GENERATOR_GAIN)
+    layer.set_mask(mask)
     return LVKAM(prior, generator, NormalLikelihood(num_latents - 1, scale=scale)).double()
 
 
@@ -88,8 +92,9 @@ def chain_log_evidence(model: LVKAM, x: Tensor, *, num_panels: int = _NUM_PANELS
     edges = torch.linspace(*model.prior.domain, num_panels + 1, dtype=torch.float64)
     nodes, weights = composite_nodes(edges.expand(num_latents, -1))
     log_masses = model.prior.densities().log_prob(nodes.T).T + weights.log()
-    functions = model.generator.layers[0].unsummed(nodes.T)
-    scale = model.likelihood.scale
+    (layer,) = layers_of(cast("KANGenerator", model.generator))
+    functions = layer.unsummed(nodes.T)
+    scale = cast("NormalLikelihood", model.likelihood).scale
     total = log_masses[0].expand(len(x), -1)
     for o in range(num_latents - 1):
         mean = functions[:, None, o, o] + functions[None, :, o + 1, o]
