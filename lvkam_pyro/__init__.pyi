@@ -14,7 +14,9 @@ from lvkam_pyro.distributions.resampling import (
     resample_stratified,
     resample_systematic,
 )
-from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
+from lvkam_pyro.evidence.bayes_factors import BayesFactor, BayesFactors
+from lvkam_pyro.evidence.compare import compare_evidence
+from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence
@@ -72,6 +74,7 @@ from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.modules.reference import LogNormalReference, NormalReference, ReferenceMeasure
 from lvkam_pyro.modules.summary import PriorSummary
 from lvkam_pyro.plots.densities import plot_prior_densities
+from lvkam_pyro.plots.evidence import plot_evidence
 from lvkam_pyro.plots.function_grid import plot_function_grid
 from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss
@@ -101,6 +104,8 @@ __all__ = [
     "AnalyticExtrapolation",
     "BSplineBasis",
     "Basis",
+    "BayesFactor",
+    "BayesFactors",
     "ChebyshevBasis",
     "ConstantEnvelope",
     "ConstantExtrapolation",
@@ -181,6 +186,7 @@ __all__ = [
     "fit_symbolic_layer",
     "importance",
     "load_problem",
+    "plot_evidence",
     "plot_function_grid",
     "plot_functions",
     "plot_loss",

@@ -11,7 +11,8 @@ from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.commands.interrupts import Interrupted, remembered_interrupts
 from lvkam_pyro.commands.pictures import save_thermodynamic_curve
 from lvkam_pyro.commands.setup import Run, load_run
-from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
+from lvkam_pyro.evidence.compare import compare_evidence
+from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.validation import check_count

@@ -1,112 +1,18 @@
-"""Several models, several estimators, the same data: one table."""
+"""Results of several models and estimators on the same data."""
 
 import csv
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-from tqdm.auto import tqdm
+from pandas import DataFrame
 
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.bayes_factors import BayesFactors, bayes_factors_of
+from lvkam_pyro.evidence.comparison_row import EvidenceRow
+from lvkam_pyro.evidence.comparison_table import latex_table, text_table
+from lvkam_pyro.evidence.disagreement import Disagreement, find_disagreements
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.ladder import LadderEstimator
-from lvkam_pyro.guides.particles import Guide
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
-from lvkam_pyro.guides.structure import Model
-from lvkam_pyro.guides.validation import check_data
-
-_COLUMNS = (
-    ("model", 16),
-    ("estimator", 14),
-    ("nats/datum", 11),
-    ("s.e.", 8),
-    ("ESS", 7),
-    ("k", 6),
-    ("R-hat", 6),
-    ("evals", 8),
-    ("verdict", 13),
-)
-_LEGEND = (
-    "(s.e. of the mean over these data; ESS: median, Pareto k and R-hat: worst; evals: per datum)"
-)
-
-
-@dataclass(frozen=True)
-class EvidenceRow:
-    """One estimator's result for one model.
-
-    Attributes:
-        model: The model's name.
-        evidence: The result.
-
-    Example:
-        >>> import torch, lvkam_pyro as lv
-        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
-        >>> evidence = lv.ImportanceEvidence(64).estimate(model, torch.rand(4, 3))
-        >>> EvidenceRow("mine", evidence).to_dict()["num_data"]
-        4
-    """
-
-    model: str
-    evidence: Evidence
-
-    def to_dict(self) -> dict[str, str | float | int | bool | None]:
-        """The row as plain values; None where the estimator has no such diagnostic."""
-        evidence, diagnostics = self.evidence, self.evidence.diagnostics
-        return {
-            "model": self.model,
-            "estimator": evidence.estimator,
-            "nats_per_datum": evidence.mean,
-            "standard_error": evidence.mean_standard_error,
-            "discretization_error": _mean(evidence.discretization_error),
-            "total": evidence.total,
-            "total_standard_error": evidence.total_standard_error,
-            "median_ess": _median(diagnostics.get("ess")),
-            "worst_pareto_k": _worst(diagnostics.get("pareto_k")),
-            "worst_rhat": _worst(diagnostics.get("rhat")),
-            "evaluations": evidence.num_likelihood_evaluations,
-            "num_data": evidence.num_data,
-            "num_unreliable": int(evidence.verdict.unreliable.sum()),
-            "reliable": evidence.verdict.reliable,
-            "verdict": str(evidence.verdict),
-            "data_hash": evidence.data_hash,
-        }
-
-    def cells(self) -> list[str]:
-        """The row as the texts of the table's columns."""
-        row, evidence = self.to_dict(), self.evidence
-        counts = f"{row['num_unreliable']}/{evidence.num_data} bad"
-        verdict = "reliable" if evidence.verdict.reliable else counts
-        return [
-            self.model,
-            evidence.estimator,
-            f"{evidence.mean:.3f}",
-            f"{evidence.mean_standard_error:.2g}",
-            _number(row["median_ess"], ".0f"),
-            _number(row["worst_pareto_k"], ".2f"),
-            _number(row["worst_rhat"], ".3f"),
-            str(evidence.num_likelihood_evaluations),
-            "lower bound" if evidence.estimator.startswith("ELBO") else verdict,
-        ]
-
-
-def _mean(values: Tensor | None) -> float | None:
-    return None if values is None else float(values.mean())
-
-
-def _median(values: Tensor | None) -> float | None:
-    return None if values is None else float(values.median())
-
-
-def _worst(values: Tensor | None) -> float | None:
-    return None if values is None else float(values.max())
-
-
-def _number(value: object, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 @dataclass(frozen=True)
@@ -124,7 +30,7 @@ class EvidenceComparison:
     Example:
         >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
-        >>> comparison = compare_evidence(model, torch.rand(4, 3), [lv.ImportanceEvidence(64)])
+        >>> comparison = lv.compare_evidence(model, torch.rand(4, 3), [lv.ImportanceEvidence(64)])
         >>> [row.evidence.num_data for row in comparison]
         [4]
     """
@@ -195,117 +101,33 @@ class EvidenceComparison:
         ]
         Path(path).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
+    def to_pandas(self) -> DataFrame:
+        """The rows as a data frame, with the columns of the CSV file."""
+        return DataFrame(self.to_dict())
+
+    def to_latex(self) -> str:
+        """The table in LaTeX, for a document that uses the package booktabs."""
+        return latex_table(self.rows)
+
+    def bayes_factors(self, reference: str | None = None) -> BayesFactors:
+        """Log Bayes factors of all models against one, with errors, by each estimator.
+
+        Args:
+            reference: The model to compare with; None is the first.
+
+        Raises:
+            ValueError: If there is no such model, no other one, or no estimator that both have.
+        """
+        return bayes_factors_of(self.rows, reference)
+
+    @property
+    def disagreements(self) -> tuple[Disagreement, ...]:
+        """Pairs of estimators of one model that differ by more than their errors."""
+        return find_disagreements(self.rows)
+
     def table(self) -> str:
-        """The comparison as text of at most 100 columns, with the reasons of bad verdicts below."""
-        lines = [_line([name for name, _ in _COLUMNS]), _line(["-" * w for _, w in _COLUMNS])]
-        lines += [_line(row.cells()) for row in self.rows]
-        lines += [_LEGEND]
-        for row in self.rows:
-            if not row.evidence.verdict.reliable:
-                lines += ["", f"{row.model}, {row.evidence.estimator}:"]
-                lines += [f"  {reason}" for reason in row.evidence.verdict.reasons]
-                lines += [f"  {row.evidence.verdict.remedy}"]
-        return "\n".join(lines)
+        """The comparison as text of at most 100 columns, with all that is wrong below it."""
+        return text_table(self.rows, self.disagreements)
 
     def __str__(self) -> str:
         return self.table()
-
-
-def _line(cells: Iterable[str]) -> str:
-    """Texts to the left, numbers to the right, each cut to its column."""
-    padded = [
-        cell[:width].ljust(width) if index in {0, 1, 8} else cell.rjust(width)
-        for index, (cell, (_, width)) in enumerate(zip(cells, _COLUMNS, strict=True))
-    ]
-    return " ".join(padded).rstrip()
-
-
-def compare_evidence(
-    models: Model | Mapping[str, Model],
-    x: Tensor,
-    estimators: Sequence[EvidenceEstimator],
-    *,
-    guide: Guide | Mapping[str, Guide] | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> EvidenceComparison:
-    """Estimate the evidence of each model by each estimator, on the same data.
-
-    Estimators with equal ladders share one run of it. Estimators of equal name are numbered.
-
-    Args:
-        models: One Pyro model, or name to model.
-        x: The observations, of shape `(N, ...)`.
-        estimators: At least one.
-        guide: The proposal of the estimators that use one: one guide, or the model's name to its
-            guide; None is each model's prior.
-        seed: Equal seeds give equal results; the caller's generators are left alone.
-        progress: Whether to show progress bars.
-
-    Returns:
-        The comparison.
-
-    Raises:
-        TypeError: If `x` is no tensor.
-        ValueError: If there is no model or no estimator, or `x` is empty or not finite.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist, torch
-        >>> from lvkam_pyro.evidence.importance import ImportanceEvidence
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> estimators = [ImportanceEvidence(512)]
-        >>> comparison = compare_evidence(model, torch.zeros(3), estimators, progress=False)
-        >>> comparison["model", "Importance"].num_data
-        3
-    """
-    check_data(x)
-    named = models if isinstance(models, Mapping) else {"model": models}
-    if not named or not estimators:
-        raise ValueError(
-            f"Expected at least one model and one estimator, but got {len(named)} and "
-            f"{len(estimators)}. Pass e.g. compare_evidence(model, x, [ImportanceEvidence()])."
-        )
-    bar = tqdm(total=len(named) * len(estimators), desc="evidence", disable=not progress)
-    rows = []
-    with bar:
-        for name, model in named.items():
-            proposal = guide.get(name) if isinstance(guide, Mapping) else guide
-            runs: list[tuple[PowerPosterior, PowerSamples]] = []
-            for estimator in estimators:
-                bar.set_postfix_str(f"{name}, {estimator.name}")
-                rows.append(EvidenceRow(name, _estimate(estimator, model, x, proposal, seed, runs)))
-                bar.update()
-    return EvidenceComparison(tuple(_numbered(rows)))
-
-
-def _numbered(rows: Iterable[EvidenceRow]) -> Iterator[EvidenceRow]:
-    """The rows, where the second of one name in a model gets the number 2, and so on."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        name = row.evidence.estimator
-        counts[row.model, name] += 1
-        count = counts[row.model, name]
-        label = name if count == 1 else f"{name} {count}"
-        yield EvidenceRow(row.model, replace(row.evidence, estimator=label))
-
-
-def _estimate(
-    estimator: EvidenceEstimator,
-    model: Model,
-    x: Tensor,
-    guide: Guide | None,
-    seed: int,
-    runs: list[tuple[PowerPosterior, PowerSamples]],
-) -> Evidence:
-    """One result, from a ladder already run where there is one."""
-    if not isinstance(estimator, LadderEstimator):
-        return estimator.estimate(model, x, guide, seed=seed)
-    for ladder, samples in runs:
-        if ladder == estimator.ladder:
-            return estimator.estimate_from(samples)
-    samples = estimator.ladder.sample(model, x, seed=seed)
-    runs.append((estimator.ladder, samples))
-    return estimator.estimate_from(samples)

@@ -99,6 +99,23 @@ class Evidence:
         """The standard error of the mean over these data, in nats per datum."""
         return self.total_standard_error / self.num_data
 
+    @property
+    def total_discretization_error(self) -> float:
+        """The sum of the data's discretisation errors, as if all had one sign; 0 without any."""
+        return 0.0 if self.discretization_error is None else float(self.discretization_error.sum())
+
+    def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """A confidence interval of the mean over these data, in nats per datum, as `interval`.
+
+        Args:
+            level: Between 0 and 1.
+
+        Raises:
+            ValueError: If the level is not between 0 and 1.
+        """
+        half = self._quantile(level) * self.total_standard_error + self.total_discretization_error
+        return (self.total - half) / self.num_data, (self.total + half) / self.num_data
+
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """A confidence interval of each log p(x_n) by Student's t with R - 1 degrees of freedom.
 
@@ -111,13 +128,15 @@ class Evidence:
         Raises:
             ValueError: If the level is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"Expected a level between 0 and 1, but got {level}. Use e.g. 0.95.")
-        quantile = float(student_t.ppf((1 + level) / 2, self.num_replicates - 1))
-        half = quantile * self.standard_error
+        half = self._quantile(level) * self.standard_error
         if self.discretization_error is not None:
             half = half + self.discretization_error
         return self.log_evidence - half, self.log_evidence + half
+
+    def _quantile(self, level: float) -> float:
+        if not 0 < level < 1:
+            raise ValueError(f"Expected a level between 0 and 1, but got {level}. Use e.g. 0.95.")
+        return float(student_t.ppf((1 + level) / 2, self.num_replicates - 1))
 
     def __str__(self) -> str:
         reliable = int((~self.verdict.unreliable).sum())

@@ -14,7 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.arviz import to_arviz
-from lvkam_pyro.evidence.comparison import compare_evidence
+from lvkam_pyro.evidence.compare import compare_evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from tests.diagnostics import programs

@@ -2,12 +2,14 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lvkam_pyro.evidence.comparison import EvidenceComparison, compare_evidence
+from lvkam_pyro.evidence.compare import compare_evidence
+from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.steppingstone import SteppingStone
@@ -93,6 +95,31 @@ def test_files_hold_every_row(tmp_path: Path) -> None:
     for row, entry in zip(comparison, stored, strict=True):
         assert entry["log_evidence"] == row.evidence.log_evidence.tolist()
         assert entry["total"] == row.evidence.total
+
+
+def test_frame_and_latex_hold_every_row() -> None:
+    comparison = compare()
+    frame = comparison.to_pandas()
+    assert list(frame["estimator"]) == [row.evidence.estimator for row in comparison]
+    assert frame["total"].tolist() == [row.evidence.total for row in comparison]
+    lines = comparison.to_latex().splitlines()
+    body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+    assert [line.count(" & ") for line in body] == [8] * len(comparison.rows)
+
+
+def test_latex_escapes_names() -> None:
+    models = {r"a_b 50% \ {~^}": two_sites}
+    comparison = compare_evidence(models, X, [ImportanceEvidence(8)], progress=False)
+    escaped = r"a\_b 50\% \textbackslash{} \{\textasciitilde{}\textasciicircum{}\} & Importance"
+    assert escaped in comparison.to_latex()
+
+
+def test_mean_interval_is_that_of_the_total() -> None:
+    evidence = ImportanceEvidence(64, num_replicates=4).estimate(two_sites, X)
+    low, high = replace(evidence, discretization_error=torch.full((4,), 0.5)).mean_interval(0.9)
+    half = 2.353363 * evidence.total_standard_error / 4 + 0.5
+    assert low == pytest.approx(evidence.mean - half)
+    assert high == pytest.approx(evidence.mean + half)
 
 
 def test_comparisons_on_the_same_data_merge() -> None:
