@@ -65,8 +65,11 @@ from lvkam_pyro.kan.symbolic.network import auto_symbolic, to_sympy
 from lvkam_pyro.kan.wavelet import MorletBasis
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.density_estimation import DensityFit, fit_density
+from lvkam_pyro.modules.discrete_likelihoods import BernoulliLikelihood, CategoricalLikelihood
 from lvkam_pyro.modules.formulas import SymbolicEnergy
+from lvkam_pyro.modules.gating import MixtureOfExperts
 from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.joint_likelihood import JointLikelihood
 from lvkam_pyro.modules.knots import KnotUpdate
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
@@ -106,6 +109,8 @@ __all__ = [
     "Basis",
     "BayesFactor",
     "BayesFactors",
+    "BernoulliLikelihood",
+    "CategoricalLikelihood",
     "ChebyshevBasis",
     "ConstantEnvelope",
     "ConstantExtrapolation",
@@ -129,6 +134,7 @@ __all__ = [
     "GridUpdates",
     "Hermite",
     "ImportanceEvidence",
+    "JointLikelihood",
     "KANGenerator",
     "KANLayer",
     "KnotUpdate",
@@ -141,6 +147,7 @@ __all__ = [
     "LookaheadEvidence",
     "LookaheadGuide",
     "MStep",
+    "MixtureOfExperts",
     "MixturePrior",
     "MorletBasis",
     "MultistateBAR",

@@ -4,10 +4,13 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from lvkam_pyro.modules.gating import MixtureOfExperts
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
+
+Generator = KANGenerator | MixtureOfExperts
 
 
 class LVKAM(PyroModule):
@@ -20,7 +23,8 @@ class LVKAM(PyroModule):
 
     Arguments:
         prior: A :class:`MixturePrior` or :class:`ProductPrior`.
-        generator: A :class:`KANGenerator`, or any module from `(..., Q)` to `(..., O)`.
+        generator: A :class:`KANGenerator`, a :class:`MixtureOfExperts`, or any module from
+            `(..., Q)` to `(..., O)`.
         likelihood: A module from the generator's output to a distribution over `x`.
 
     Raises:
@@ -37,11 +41,11 @@ class LVKAM(PyroModule):
     def __init__(
         self,
         prior: MixturePrior | ProductPrior,
-        generator: KANGenerator | nn.Module,
+        generator: Generator | nn.Module,
         likelihood: NormalLikelihood | nn.Module,
     ) -> None:
         super().__init__()
-        if isinstance(generator, KANGenerator):
+        if isinstance(generator, Generator):
             _check_fit(prior, generator)
             _check_outputs(generator, likelihood)
         self.prior = prior
@@ -56,7 +60,7 @@ class LVKAM(PyroModule):
             return pyro.sample("x", self.likelihood(loc), obs=x)
 
 
-def _check_fit(prior: MixturePrior | ProductPrior, generator: KANGenerator) -> None:
+def _check_fit(prior: MixturePrior | ProductPrior, generator: Generator) -> None:
     if generator.num_latents != prior.num_latents:
         raise ValueError(
             f"Expected a generator of the prior's {prior.num_latents} latents, got one of "
@@ -72,10 +76,10 @@ def _check_fit(prior: MixturePrior | ProductPrior, generator: KANGenerator) -> N
         )
 
 
-def _check_outputs(generator: KANGenerator, likelihood: nn.Module) -> None:
+def _check_outputs(generator: Generator, likelihood: nn.Module) -> None:
     outputs = getattr(likelihood, "num_outputs", generator.num_outputs)
     if generator.num_outputs != outputs:
         raise ValueError(
             f"Expected a likelihood of the generator's {generator.num_outputs} outputs, got one of "
-            f"{outputs}. Give both the number of columns of the data."
+            f"{outputs}. Give both the same number, mostly that of the data's columns."
         )

@@ -1,4 +1,4 @@
-"""Likelihoods whose (particles x data) log density is one matrix product."""
+"""The normal likelihood whose (particles x data) log density is one matrix product."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import _standard_normal
+
+from lvkam_pyro.distributions.inner_products import is_outer
 
 
 class FactoredNormal(TorchDistribution):
@@ -87,7 +89,7 @@ class FactoredNormal(TorchDistribution):
         value = value.to(self.loc.dtype)
         centre = value.detach().reshape(-1, value.shape[-1]).mean(0)
         x, mean = (value - centre) / self.scale, (self.loc - centre) / self.scale
-        square = self._outer_square(x, mean) if _is_outer(mean, x) else (x - mean).square().sum(-1)
+        square = self._outer_square(x, mean) if is_outer(mean, x) else (x - mean).square().sum(-1)
         log_volume = self.scale.log().expand(self._event_shape).sum()
         constant = log_volume + 0.5 * self._event_shape[0] * math.log(2 * math.pi)
         log_prob = -0.5 * square - constant
@@ -99,13 +101,3 @@ class FactoredNormal(TorchDistribution):
         x, mean = x.reshape(-1, x.shape[-1]), mean.reshape(-1, mean.shape[-1])
         square = mean.square().sum(-1, keepdim=True) + x.square().sum(-1)
         return torch.addmm(square, mean, x.T, alpha=-2).view(shape)
-
-
-def _is_outer(mean: Tensor, x: Tensor) -> bool:
-    """Whether every batch entry of `mean` meets every one of `x`, in this order."""
-    rank = max(mean.ndim, x.ndim) - 1
-    left = [1] * (rank - mean.ndim + 1) + list(mean.shape[:-1])
-    right = [1] * (rank - x.ndim + 1) + list(x.shape[:-1])
-    last_left = max((i for i, size in enumerate(left) if size > 1), default=-1)
-    first_right = min((i for i, size in enumerate(right) if size > 1), default=rank)
-    return last_left < first_right
