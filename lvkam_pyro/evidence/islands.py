@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.particles import Guide, draw_particles
+from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.guides.structure import Model, ModelStructure
 
 _MAX_ELEMENTS = 2**23
@@ -66,7 +67,8 @@ def island_log_weights(
 ) -> tuple[Tensor, float]:
     """The log weights of all islands, `(R, S / R, N)` in float64, and the data plate's scale.
 
-    The model runs on a few islands at a time, so that no array outgrows the memory.
+    The model runs on a few islands at a time, so that no array outgrows the memory; on one at a
+    time where a guide's draws depend on each other (`PopulationGuide`).
 
     Args:
         model: The Pyro model.
@@ -97,7 +99,7 @@ def island_log_weights(
         torch.Size([3, 4, 5])
     """
     log_weights, scale = [], 1.0
-    for count in _run_sizes(x, structure, size * num_replicates):
+    for count in _run_sizes(guide, x, structure, size=size, num_replicates=num_replicates):
         particles = draw_particles(model, guide, x, count, structure=structure)
         if particles.num_data != len(x):
             raise ValueError(
@@ -110,7 +112,15 @@ def island_log_weights(
     return torch.cat(log_weights).reshape(num_replicates, size, len(x)), scale
 
 
-def _run_sizes(x: Tensor, structure: ModelStructure, num_particles: int) -> Iterator[int]:
+def _run_sizes(
+    guide: Guide, x: Tensor, structure: ModelStructure, *, size: int, num_replicates: int
+) -> Iterator[int]:
+    """The number of particles of each run of the model."""
+    if isinstance(guide, PopulationGuide):
+        # What is drawn together depends on each other: an island is a population of its own.
+        yield from [size] * num_replicates
+        return
+    num_particles = size * num_replicates
     latents = sum(site.num_coordinates for site in structure.latents)
     limit = max(1, _MAX_ELEMENTS // (x.numel() + latents * len(x)))
     for start in range(0, num_particles, limit):

@@ -220,6 +220,19 @@ def test_a_population_scores_its_own_draws_alone() -> None:
     x = torch.zeros(2)
     guide = lv.LookaheadGuide(models.two_sites)
     trace = pyro.poutine.trace(guide).get_trace(x)
-    law = trace.nodes["_lookahead"]["fn"]
+    law = trace.nodes["_population"]["fn"]
     with pytest.raises(RuntimeError, match="own draws alone"):
-        law.log_prob(trace.nodes["_lookahead"]["value"] + 1)
+        law.log_prob(trace.nodes["_population"]["value"] + 1)
+
+
+def test_islands_of_a_population_guide_are_independent(
+    fitted: tuple[lv.LVKAM, Tensor],
+) -> None:
+    """Resampled inside one call, all islands would share one evidence and have no error."""
+    model, x = fitted
+    guide = lv.LookaheadGuide(model, num_particles=64)
+    evidence = lv.ImportanceEvidence(512, num_replicates=64).estimate(model, x, guide)
+    assert (evidence.standard_error > 1e-4).all()
+    assert_within_standard_errors(
+        evidence.log_evidence, exact_log_evidence(model, x), evidence.standard_error
+    )
