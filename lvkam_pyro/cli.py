@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,13 +10,22 @@ from pathlib import Path
 import matplotlib as mpl
 import pyro
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    Namespace,
+    set_parsing_settings,
+)
 
 from lvkam_pyro import __version__
 from lvkam_pyro.commands.compare import compare_command, evidence_command
 from lvkam_pyro.commands.diagnose import diagnose_command
+from lvkam_pyro.commands.examples import examples_of
 from lvkam_pyro.commands.fit import fit_command
 from lvkam_pyro.commands.interrupts import Interrupted
+from lvkam_pyro.commands.new import new_command
+from lvkam_pyro.commands.resume import resume_command
 from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
 from lvkam_pyro.guides.validation import check_count
@@ -25,10 +35,12 @@ OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS: dict[str, Callable[..., str]] = {
     "fit": fit_command,
+    "resume": resume_command,
     "evidence": evidence_command,
     "compare": compare_command,
     "sample": sample_command,
     "diagnose": diagnose_command,
+    "new": new_command,
 }
 
 _WRONG_INPUT = (
@@ -58,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         # In a process of its own; who calls this function keeps the backend of their choice.
         mpl.use("agg")
+        # Adds --print_completion, which writes the shell's completion where shtab is installed.
+        set_parsing_settings(add_print_completion_argument=True)
     try:
         _check_config(given)
         options = make_parser().parse_args(given)
@@ -85,6 +99,8 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="lvkam",
         description="The Latent Variable KAN: train, weigh, compare.",
+        # Subcommands take it from here.
+        formatter_class=_HelpFormatter,
         exit_on_error=False,
         allow_abbrev=False,
         parser_mode="toml",
@@ -92,46 +108,89 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lvkam_pyro {__version__}")
     commands = parser.add_subcommands(required=True, dest="command")
     commands.add_subcommand("fit", _fit_parser(), help="train a model by a recipe")
+    commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
     commands.add_subcommand("evidence", _evidence_parser(), help="estimate a run's evidence")
     commands.add_subcommand("compare", _compare_parser(), help="the evidence by several recipes")
     commands.add_subcommand("sample", _sample_parser(), help="draw data from a run's model")
     commands.add_subcommand("diagnose", _diagnose_parser(), help="posterior, and what is wrong")
+    commands.add_subcommand("new", _new_parser(), help="a project with programs of one's own")
     return parser
 
 
-def _common_parser(description: str) -> ArgumentParser:
+class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Leaves the lines of the examples as they are."""
+
+
+def _bare_parser(command: str, description: str) -> ArgumentParser:
     parser = ArgumentParser(
-        description=description, exit_on_error=False, allow_abbrev=False, parser_mode="toml"
+        description=description,
+        epilog=examples_of(command),
+        exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode="toml",
     )
-    parser.add_argument("--config", action="config", help="a .toml file of these settings")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; one is best here")
-    parser.add_argument("--device", type=str, default="cpu", help="as torch names it: cpu, cuda")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
+def _common_parser(command: str, description: str) -> ArgumentParser:
+    parser = _bare_parser(command, description)
+    parser.add_argument("--config", action="config", help="a .toml file of these settings")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; one is best here")
+    parser.add_argument("--device", type=str, default="cpu", help="as torch names it: cpu, cuda")
+    return parser
+
+
+def _seeded_parser(command: str, description: str) -> ArgumentParser:
+    parser = _common_parser(command, description)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    return parser
+
+
 def _fit_parser() -> ArgumentParser:
-    parser = _common_parser("Trains a model by a recipe, and keeps the run in a folder.")
+    parser = _seeded_parser("fit", "Trains a model by a recipe, and keeps the run in a folder.")
     parser.add_argument("model", type=str, help="a model program: name, or path of a .py file")
     parser.add_argument("--inference", type=str, default="amortized", help="a recipe, likewise")
     _add_set(parser)
-    parser.add_argument("--data", type=Path | None, default=None, help=".npy, .npz or .csv")
+    parser.add_argument(
+        "--data", type=Path | None, default=None, help="your own data: .npy, .npz, .csv"
+    )
     parser.add_argument("--out", type=Path | None, default=None, help="folder; else runs/MODEL")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="remove the folder's old run")
+    text = "check everything, print the settings, and train nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
+    return parser
+
+
+def _resume_parser() -> ArgumentParser:
+    parser = _common_parser("resume", "Goes on with a run that was stopped, bit for bit.")
+    _add_run(parser)
+    return parser
+
+
+def _new_parser() -> ArgumentParser:
+    parser = _bare_parser("new", "Makes a project: a model and a recipe to change, and a test.")
+    parser.add_argument("folder", type=Path, help="a new folder")
+    parser.add_argument("--model", type=str, default="two_moons", help="the model to begin with")
+    text = "the recipe to begin with"
+    parser.add_argument("--inference", type=str, default="amortized", help=text)
     return parser
 
 
 def _evidence_parser() -> ArgumentParser:
-    parser = _common_parser("Estimates the evidence of held-out data by the run's own recipe.")
+    parser = _seeded_parser(
+        "evidence", "Estimates the evidence of held-out data by the run's own recipe."
+    )
     _add_run(parser)
     _add_num_data(parser)
     return parser
 
 
 def _compare_parser() -> ArgumentParser:
-    parser = _common_parser("Estimates the evidence of held-out data by several recipes.")
+    parser = _seeded_parser(
+        "compare", "Estimates the evidence of held-out data by several recipes."
+    )
     parser.add_argument("model", type=str, help="the model, whose run is in runs/MODEL")
     parser.add_argument("--run", type=Path | None, default=None, help="another run folder")
     recipes = ["amortized", "thermodynamic", "elbo"]
@@ -142,14 +201,16 @@ def _compare_parser() -> ArgumentParser:
 
 
 def _sample_parser() -> ArgumentParser:
-    parser = _common_parser("Draws data from the model of a run.")
+    parser = _seeded_parser("sample", "Draws data from the model of a run.")
     _add_run(parser)
     parser.add_argument("--num-samples", type=int, default=1000, help="how many")
     return parser
 
 
 def _diagnose_parser() -> ArgumentParser:
-    parser = _common_parser("Draws the posterior of held-out data and says what is wrong.")
+    parser = _seeded_parser(
+        "diagnose", "Draws the posterior of held-out data and says what is wrong."
+    )
     _add_run(parser)
     _add_num_data(parser, default=20)
     return parser
@@ -172,9 +233,10 @@ def _add_num_data(parser: ArgumentParser, default: int | None = None) -> None:
 
 
 def _run(options: Namespace, command: Callable[..., str]) -> int:
-    torch.set_num_threads(check_count("--threads", options["threads"]))
-    _check_seed(options["seed"])
-    check_device(options["device"])
+    if "threads" in options:
+        torch.set_num_threads(check_count("--threads", options["threads"]))
+        check_device(options["device"])
+    _check_seed(options.get("seed", 0))
     own = {"config", "debug", "threads"}
     values = {key: value for key, value in options.as_dict().items() if key not in own}
     with pyro.get_param_store().scope():
@@ -219,10 +281,11 @@ def _say(text: str, code: int) -> int:
 
 
 def _how_to_go_on(arguments: Sequence[str]) -> str:
-    if "fit" not in arguments:
+    if not {"fit", "resume"} & set(arguments):
         return ""
     again = [argument for argument in arguments if argument not in {"--overwrite", "--resume"}]
-    return f" Whole epochs are kept; go on by: lvkam {shlex.join(again)} --resume"
+    flag = " --resume" if "fit" in arguments else ""
+    return f" Whole epochs are kept; go on by: lvkam {shlex.join(again)}{flag}"
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import nn
+
 from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.commands.data import read_data
 from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import Setup, default_folder
 from lvkam_pyro.programs import load_program
-from lvkam_pyro.training.loop import fit
+from lvkam_pyro.training.loop import check_training, fit
 from lvkam_pyro.training.run_folder import RunFolder
 
 
@@ -23,6 +25,7 @@ def fit_command(
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    dry_run: bool = False,
     device: str = "cpu",
 ) -> str:
     """Trains a model by a recipe, and leaves a run folder with pictures.
@@ -36,6 +39,7 @@ def fit_command(
         out: The run folder; None: `runs/NAME`.
         resume: Go on from the folder's checkpoint.
         overwrite: Remove the folder's old run first.
+        dry_run: Check everything and say what would be done; write nothing.
         device: Where to compute.
 
     Returns:
@@ -46,12 +50,31 @@ def fit_command(
     """
     setup = make_setup(model, inference, assignments, data=data, seed=seed, device=device)
     folder = default_folder(model) if out is None else RunFolder(out)
-    x, x_test = setup.load_data()
-    initial, recipe = setup.build_model(x), setup.build_recipe()
+    if not (resume or overwrite):
+        folder.check_free()
+    if dry_run:
+        return describe(setup, folder)
     if overwrite:
         folder.clear()
+    return train(setup, folder, resume=resume)
+
+
+def train(setup: Setup, folder: RunFolder, *, resume: bool) -> str:
+    """Trains what a setup says into a folder, and draws the pictures.
+
+    Args:
+        setup: Programs, options, data and seed.
+        folder: The run folder.
+        resume: Go on from its checkpoint, if it has one.
+
+    Returns:
+        What was reached, for the terminal.
+    """
+    x, x_test = setup.load_data()
+    model, recipe = setup.build_model(x), setup.build_recipe()
     claim(folder, setup, resume=resume)
-    result = fit(initial, x, recipe, x_test=x_test, folder=folder.path, resume=resume, seed=seed)
+    seed = setup.seed
+    result = fit(model, x, recipe, x_test=x_test, folder=folder.path, resume=resume, seed=seed)
     save_pictures(folder, setup, result, x_test)
     last = result.metrics[-1]
     return (
@@ -59,6 +82,34 @@ def fit_command(
         f"{last['loss_per_datum']:.3f} nats per datum in training, "
         f"{last['held_out_loss_per_datum']:.3f} on {len(x_test)} held-out data"
     )
+
+
+def describe(setup: Setup, folder: RunFolder) -> str:
+    """What a training would be, in JSON, once its model has been run on a batch of its data.
+
+    Args:
+        setup: Programs, options, data and seed.
+        folder: Where the run would be.
+
+    Returns:
+        The settings that the run would keep, with shapes and sizes.
+
+    Raises:
+        ValueError: If the data do not fit the model; see `fit`.
+    """
+    x, x_test = setup.load_data()
+    model, recipe = setup.build_model(x), setup.build_recipe()
+    check_training(model, x, recipe, x_test=x_test, seed=setup.seed)
+    trained = model.parameters() if isinstance(model, nn.Module) else ()
+    sizes = {
+        "out": str(folder.path),
+        "device": setup.device,
+        "data_shape": list(x.shape),
+        "held_out_shape": list(x_test.shape),
+        "model_parameters": sum(parameter.numel() for parameter in trained),
+        "updates": recipe.num_epochs * -(-len(x) // recipe.batch_size),
+    }
+    return json.dumps({**setup.to_settings(), **sizes}, indent=2)
 
 
 def claim(folder: RunFolder, setup: Setup, *, resume: bool) -> None:

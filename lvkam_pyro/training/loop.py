@@ -118,7 +118,7 @@ def fit(
         saved = None if journal is None else journal.open(resume=resume)
         training = prepare_training(model, data, recipe, saved=saved, seed=seed)
         with _flushing(journal), _bar(training, recipe, progress) as bar:
-            while training.epoch < recipe.num_epochs:
+            while not recipe.is_over(training.metrics):
                 loss = _epoch(training, recipe, data, held_out)
                 if journal is not None:
                     journal.record(training)
@@ -153,6 +153,33 @@ def load_fit(
         training = prepare_training(model, data, recipe, saved=journal.read(), seed=seed)
     training.module.eval()
     return Fit(model, training.guide, recipe, training.metrics, seed)
+
+
+def check_training(
+    model: Model,
+    x: ArrayLike | Tensor,
+    recipe: Recipe,
+    *,
+    x_test: ArrayLike | Tensor | None = None,
+    seed: int = 0,
+) -> None:
+    """Refuses what `fit` would refuse before its first update, and changes nothing.
+
+    Args:
+        model: As for `fit`.
+        x: As for `fit`.
+        recipe: As for `fit`; its start and its guide are not run.
+        x_test: As for `fit`.
+        seed: As for `fit`.
+
+    Raises:
+        TypeError, ValueError: As `fit`.
+    """
+    data, _ = _check(model, x, x_test)
+    with isolated(seed, data):
+        check_likelihood(model, data, batch_size=recipe.batch_size)
+    if recipe.grid_updates is not None:
+        recipe.grid_updates.check(model)
 
 
 def _check(

@@ -1,7 +1,7 @@
 """The recipe: everything about inference that is not the model."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyro.infer import ELBO
@@ -94,6 +94,10 @@ class Recipe:
         for name in ("guide_learning_rate", "max_gradient_norm"):
             if getattr(self, name) is not None:
                 _check_positive(name, getattr(self, name))
+
+    def is_over(self, metrics: Sequence[Mapping[str, float]]) -> bool:
+        """Whether a training with these rows, one an epoch, has come to its end."""
+        return len(metrics) >= self.num_epochs
 
 
 def _check_positive(name: str, value: float) -> None:

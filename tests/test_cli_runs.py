@@ -1,0 +1,138 @@
+"""The command line around a run: resume, dry runs, projects, help and completion."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main, make_parser
+from lvkam_pyro.commands.examples import EXAMPLES
+from lvkam_pyro.training.checkpoint import load_checkpoint
+from tests.test_cli import STOPPING, lvkam, own_folder, weights
+
+__all__ = ["own_folder"]
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("inference.num_epochs=1", "hidden=[8]")
+
+
+def test_resume_needs_no_more_than_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("stopping.py").write_text(STOPPING)
+    command = ("fit", "two_moons", "--inference", "stopping.py", "--set", "switch=switch")
+    assert lvkam(*command, "--out", "unbroken") == OK
+    Path("switch").write_text("interrupt")
+    assert lvkam(*command, "--out", "broken") == INTERRUPTED
+    Path("switch").write_text("diverge")
+    assert lvkam("resume", "broken") == OK, "the recipe's count of calls is beyond its stop"
+    first, second = weights("unbroken"), weights("broken")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    capsys.readouterr()
+    assert lvkam("resume", "broken") == WRONG_INPUT
+    assert "broken is finished: it has all of its 4 epochs" in capsys.readouterr().err
+
+
+def test_resume_of_a_run_without_a_checkpoint_begins_anew() -> None:
+    assert lvkam("fit", "two_moons", "--set", *QUICK) == OK
+    before = weights("runs/two_moons")
+    Path("runs/two_moons/checkpoint.pt").unlink()
+    assert lvkam("resume", "two_moons") == OK
+    after = weights("runs/two_moons")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_resume_refuses_what_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lvkam("resume", "nowhere") == WRONG_INPUT
+    assert "no run at nowhere or runs/nowhere" in capsys.readouterr().err
+    assert lvkam("fit", "two_moons", "--set", *QUICK) == OK
+    Path("runs/two_moons/checkpoint.pt").write_bytes(b"")
+    assert lvkam("resume", "two_moons") == FAILED
+    assert "checkpoint.pt is damaged" in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_settings_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ("fit", "two_moons", "--set", *QUICK, "scale=0.3", "--seed", 4)
+    assert lvkam(*command, "--dry-run") == OK
+    assert not list(Path().iterdir())
+    said = json.loads(capsys.readouterr().out)
+    assert said["model"]["options"]["scale"] == 0.3
+    assert said["data_shape"] == [1600, 2]
+    assert said["updates"] == 13
+    assert lvkam(*command) == OK
+    kept = json.loads(Path("runs/two_moons/settings.json").read_text())
+    assert {key: kept[key] for key in ("model", "inference", "data", "seed")} == {
+        key: said[key] for key in ("model", "inference", "data", "seed")
+    }
+    before = load_checkpoint("runs/two_moons/checkpoint.pt")["metrics"]
+    assert lvkam(*command, "--dry-run") == WRONG_INPUT
+    assert lvkam(*command, "--dry-run", "--overwrite") == OK
+    assert load_checkpoint("runs/two_moons/checkpoint.pt")["metrics"] == before
+
+
+def test_dry_run_finds_data_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x.csv").write_text("1,2,3\n2,3,1\n" * 5)
+    wrong = ("--data", "x.csv", "--set", "num_outputs=2", "--dry-run")
+    assert lvkam("fit", "two_moons", *wrong) == WRONG_INPUT
+    assert "is of data of shape (2,); the data are (3,)" in capsys.readouterr().err
+
+
+def test_new_project_fits_at_once_and_its_test_passes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "deep/rings"]) == OK
+    said = capsys.readouterr().out
+    assert "lvkam fit models/two_moons.py --inference inference/amortized.py" in said
+    assert "# rings" in Path("deep/rings/README.md").read_text()
+    assert main(["new", "deep/rings"]) == WRONG_INPUT
+    assert "is there already and not empty" in capsys.readouterr().err
+    monkeypatch.chdir("deep/rings")
+    own = ("fit", "models/two_moons.py", "--inference", "inference/amortized.py")
+    assert lvkam(*own, "--set", *QUICK) == OK
+    assert Path("runs/two_moons/plots/loss.png").exists()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_new_project_of_unknown_programs_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "rings", "--model", "moons"]) == WRONG_INPUT
+    assert "no model program 'moons'" in capsys.readouterr().err
+    assert not Path("rings").exists()
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_help_shows_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("settings.toml").write_text("seed = 3\n")
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "130 stopped by Ctrl-C" in text
+    for line in EXAMPLES[command]:
+        assert f"\n  {line}\n" in text
+        program, *arguments = shlex.split(line)
+        assert program == "lvkam"
+        assert make_parser().parse_args(arguments)["command"] == command
+
+
+def test_every_command_has_examples() -> None:
+    text = make_parser().format_help()
+    assert all(f"\n    {command} " in text for command in EXAMPLES)
+    assert "{" + ",".join(EXAMPLES) + "}" in text
+
+
+def test_completion_names_the_commands_and_their_flags() -> None:
+    pytest.importorskip("shtab")
+    command = [sys.executable, "-m", "lvkam_pyro.cli", "--print_completion=shtab-bash"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert all(word in done.stdout for word in ("diagnose", "dry-run", "num-samples"))
