@@ -74,6 +74,7 @@ _HOME = {
     "Problem": "problems.problem",
     "ProductPrior": "modules.product_prior",
     "Pruning": "kan.pruning",
+    "QuadratureEvidence": "evidence.quadrature",
     "QuadratureNodes": "distributions.nodes",
     "RBFBasis": "kan.rbf",
     "RSWAFBasis": "kan.rswaf",

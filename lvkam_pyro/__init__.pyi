@@ -24,6 +24,7 @@ from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.evidence.multistate import MultistateBAR, ThermodynamicCurve
+from lvkam_pyro.evidence.quadrature import QuadratureEvidence
 from lvkam_pyro.evidence.rules import PCHIP, Corrected, Hermite, Trapezoid
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
@@ -165,6 +166,7 @@ __all__ = [
     "Problem",
     "ProductPrior",
     "Pruning",
+    "QuadratureEvidence",
     "QuadratureNodes",
     "RBFBasis",
     "RSWAFBasis",

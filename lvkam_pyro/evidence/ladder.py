@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
+from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import (
     MAX_CHAIN_SPREAD,
     MAX_RHAT,
@@ -18,11 +19,9 @@ from lvkam_pyro.evidence.verdict import (
     Verdict,
 )
 from lvkam_pyro.guides.convergence import half_drift
-from lvkam_pyro.guides.densities import sum_log_probs
 from lvkam_pyro.guides.particles import Guide
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.seeding import draw_seed
-from lvkam_pyro.guides.sites import SiteRecorder
 from lvkam_pyro.guides.structure import Model, ModelStructure
 
 _REMEDY = (
@@ -30,7 +29,6 @@ _REMEDY = (
     "ImportanceEvidence with a guide close to the posterior."
 )
 
-_MAX_GRADIENT_DRAWS = 512
 _FALL_RATE = 3e-5
 _DRIFT_RATE = 1e-9
 """Chances that chains that have converged fail, at one temperature and datum."""
@@ -156,24 +154,9 @@ class LadderEstimator(EvidenceEstimator):
     def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the draws of temperature 1."""
         samples = self.ladder.sample(model, x, seed=draw_seed())
-        total = self.estimate_from(samples).total
-        surrogate = _mean_log_joint(model, x, samples)
-        return total + (surrogate - surrogate.detach()), samples.data_scale
-
-
-def _mean_log_joint(model: Model, x: Tensor, samples: PowerSamples) -> Tensor:
-    """The mean over posterior draws of log p(x, z), summed over the data; differentiable."""
-    structure = ModelStructure.of(model, x)
-    values = {}
-    for site in structure.latents:
-        draws = samples.latents[site.name].flatten(0, 1)
-        stride = -(-len(draws) // _MAX_GRADIENT_DRAWS)
-        values[site.name] = structure.to_pyro(draws[::stride], site)
-    run = SiteRecorder(values)
-    with run:
-        model(x)
-    shape = (len(next(iter(values.values()))), len(x))
-    return sum_log_probs(run.sites, structure, shape).mean(0).sum()
+        draws = {name: value.flatten(0, 1) for name, value in samples.latents.items()}
+        structure, total = ModelStructure.of(model, x), self.estimate_from(samples).total
+        return with_fisher_gradient(total, model, x, structure, draws), samples.data_scale
 
 
 def _ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
