@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SMALL_PRODUCT = 4_000_000
+"""The multiplications of a dense product below which calling anything else costs more."""
+
 
 def sum_rows(weights: Tensor, rows: Tensor, matrix: Tensor) -> Tensor:
     r"""Sums of weighted rows.
@@ -66,8 +69,9 @@ def _has_kernel(weights: Tensor, matrix: Tensor) -> bool:
     """Whether the embedding kernel is the faster one: in single precision on a processor."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return False  # Neither can read the derivatives below; a compiler makes kernels itself.
-    same = weights.dtype == matrix.dtype == torch.float32
-    return same and weights.dim() > 1 and weights.device.type == "cpu"
+    if weights.dim() < 2 or weights.shape[:-1].numel() * matrix.numel() < SMALL_PRODUCT:
+        return False
+    return weights.dtype == matrix.dtype == torch.float32 and weights.device.type == "cpu"
 
 
 class _SumRows(torch.autograd.Function):

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 from torch.nn import functional as F
 
+from lvkam_pyro.kan import rows
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import Activation, KANLayer
@@ -33,6 +34,12 @@ all_bases = pytest.mark.parametrize(
     ],
 )
 all_activations = pytest.mark.parametrize("base_activation", [F.silu, nn.Tanh(), None])
+
+
+@pytest.fixture(autouse=True)
+def products_of_any_size_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that layers of single precision go the way of large ones."""
+    monkeypatch.setattr(rows, "SMALL_PRODUCT", 0)
 
 
 def make(basis: Basis | None = None, base_activation: Activation | None = F.silu) -> KANLayer:

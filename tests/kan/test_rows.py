@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
+from lvkam_pyro.kan import rows as rows_module
 from lvkam_pyro.kan.rows import spread, sum_rows
 
 R, OUT, N, M = 7, 4, 5, 3
@@ -16,6 +17,11 @@ PRECISIONS = [torch.float32, torch.float64]
 """The kernel serves the first, the dense product the second."""
 
 Sums = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@pytest.fixture(autouse=True)
+def products_of_any_size_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "SMALL_PRODUCT", 0)
 
 
 def by_definition(weights: Tensor, rows: Tensor, matrix: Tensor) -> Tensor:
@@ -53,6 +59,8 @@ def test_first_and_second_gradients(precision: torch.dtype) -> None:
         return *first, *torch.autograd.grad(size, wanted)
 
     torch.testing.assert_close(gradients(sum_rows), gradients(by_definition))
+    # Both ways are looked at, each with one precision.
+    assert rows_module._has_kernel(weights, matrix) == (precision == torch.float32)
 
 
 @both_precisions
@@ -108,6 +116,14 @@ def test_is_recorded_by_a_trace(precision: torch.dtype) -> None:
     torch.testing.assert_close(traced(*other), by_definition(*other))
     values = traced(*other).sin().sum(), by_definition(*other).sin().sum()
     torch.testing.assert_close(*(torch.autograd.grad(value, matrix) for value in values))
+
+
+def test_size_changes_the_way_and_not_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = arguments(torch.float32)
+    large = sum_rows(*given)
+    monkeypatch.setattr(rows_module, "SMALL_PRODUCT", N * R * OUT + 1)
+    assert not rows_module._has_kernel(given[0], given[2])
+    torch.testing.assert_close(sum_rows(*given), large)
 
 
 def test_spreads_into_any_shape() -> None:
