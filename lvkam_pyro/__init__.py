@@ -91,7 +91,9 @@ _HOME = {
     "ThermodynamicCurve": "evidence.multistate",
     "ThermodynamicIntegration": "evidence.thermodynamic",
     "Trapezoid": "evidence.rules",
+    "Trial": "problems.validation",
     "ULA": "guides.mala",
+    "Validation": "problems.validation",
     "Verdict": "evidence.verdict",
     "auto_symbolic": "kan.symbolic.network",
     "compare_evidence": "evidence.compare",
@@ -123,6 +125,7 @@ _HOME = {
     "to_arviz": "diagnostics.arviz",
     "to_sympy": "kan.symbolic.network",
     "update_grid": "kan.grid",
+    "validate": "problems.validation",
 }
 
 __version__ = "0.1.0"

@@ -87,6 +87,7 @@ from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.suite import load_problem, problem_names
+from lvkam_pyro.problems.validation import Trial, Validation, validate
 from lvkam_pyro.training.grid_updates import GridUpdates
 from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.newton import MStep, NewtonMStep
@@ -183,6 +184,8 @@ __all__ = [
     "ThermodynamicCurve",
     "ThermodynamicIntegration",
     "Trapezoid",
+    "Trial",
+    "Validation",
     "Verdict",
     "auto_symbolic",
     "compare_evidence",
@@ -214,4 +217,5 @@ __all__ = [
     "to_arviz",
     "to_sympy",
     "update_grid",
+    "validate",
 ]

@@ -28,6 +28,7 @@ from lvkam_pyro.commands.new import new_command
 from lvkam_pyro.commands.resume import resume_command
 from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
+from lvkam_pyro.commands.validate import validate_command
 from lvkam_pyro.guides.validation import check_count
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -41,6 +42,7 @@ _COMMANDS: dict[str, Callable[..., str]] = {
     "sample": sample_command,
     "diagnose": diagnose_command,
     "new": new_command,
+    "validate": validate_command,
 }
 
 _WRONG_INPUT = (
@@ -114,6 +116,7 @@ def make_parser() -> ArgumentParser:
     commands.add_subcommand("sample", _sample_parser(), help="draw data from a run's model")
     commands.add_subcommand("diagnose", _diagnose_parser(), help="posterior, and what is wrong")
     commands.add_subcommand("new", _new_parser(), help="a project with programs of one's own")
+    commands.add_subcommand("validate", _validate_parser(), help="estimators on known evidence")
     return parser
 
 
@@ -213,6 +216,17 @@ def _diagnose_parser() -> ArgumentParser:
     )
     _add_run(parser)
     _add_num_data(parser, default=20)
+    return parser
+
+
+def _validate_parser() -> ArgumentParser:
+    parser = _seeded_parser(
+        "validate", "Runs estimators on problems whose evidence is known exactly."
+    )
+    for name in ("problems", "estimators"):
+        parser.add_argument(f"--{name}", type=str, nargs="+", default=[], help="names; else all")
+    parser.add_argument("--num-seeds", type=int, default=1, help="runs of each")
+    parser.add_argument("--out", type=Path | None, default=None, help="a Markdown file to write")
     return parser
 
 

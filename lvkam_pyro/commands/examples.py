@@ -19,6 +19,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "sample": ("lvkam sample digits --num-samples 64",),
     "diagnose": ("lvkam diagnose runs/digits --num-data 5",),
+    "validate": (
+        "lvkam validate --problems banana funnel --estimators Importance SteppingStone",
+        "lvkam validate --num-seeds 3 --out validation.md",
+    ),
     "new": (
         "lvkam new rings",
         "lvkam new rings --model digits --inference importance",

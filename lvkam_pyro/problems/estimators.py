@@ -1,0 +1,56 @@
+"""The estimators that are validated: every public one, at its default size."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from lvkam_pyro.evidence.elbo import ELBOEvidence
+from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
+from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.multistate import MultistateBAR
+from lvkam_pyro.evidence.quadrature import QuadratureEvidence
+from lvkam_pyro.evidence.steppingstone import SteppingStone
+from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
+
+_ESTIMATORS = (
+    ELBOEvidence,
+    ImportanceEvidence,
+    ThermodynamicIntegration,
+    SteppingStone,
+    MultistateBAR,
+    QuadratureEvidence,
+    LookaheadEvidence,
+    GridGibbsEvidence,
+)
+_BY_NAME: Mapping[str, type[EvidenceEstimator]] = MappingProxyType(
+    {estimator.name: estimator for estimator in _ESTIMATORS}
+)
+
+
+def estimator_names() -> list[str]:
+    """The names of the estimators that are validated.
+
+    Example:
+        >>> estimator_names()[:2]
+        ['ELBO', 'Importance']
+    """
+    return list(_BY_NAME)
+
+
+def make_estimator(name: str) -> EvidenceEstimator:
+    """An estimator of the default size.
+
+    Args:
+        name: One of `estimator_names()`.
+
+    Raises:
+        ValueError: If there is no such estimator.
+
+    Example:
+        >>> make_estimator("Lookahead").num_particles
+        8192
+    """
+    if name not in _BY_NAME:
+        raise ValueError(f"There is no estimator {name!r}. Estimators: {', '.join(_BY_NAME)}.")
+    return _BY_NAME[name]()

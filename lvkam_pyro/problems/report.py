@@ -1,0 +1,86 @@
+"""A validation as a Markdown page."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.problems.validation import Trial, Validation
+
+_HEAD = """# Validation of the estimators
+
+`lvkam validate` runs every estimator, at its default size, on problems whose evidence is known
+exactly, and wrote this page. No estimator has a guide: where one would be used, the proposal is the
+prior.
+
+- error: estimate less exact answer, mean over {counts}, in nats;
+- s.e.: the standard error of that mean, as the estimator reports it;
+- z: the error beyond the reported discretisation error, in standard errors: within 4 where an
+  estimate can be trusted;
+- RMSE: root mean square error over data and seeds, in nats;
+- cost: RMSE² times likelihood evaluations per datum, which does not depend on how long one lets it
+  run; those of look-ahead, grids and Gibbs sweeps are look-ups in tables, not runs of the model;
+- verdict: the estimator's own, which knows nothing of the exact answer;
+- seconds: of one estimate on one thread, ladders included; a guide to magnitudes only.
+"""
+_COLUMNS = ("estimator", "error", "s.e.", "z", "RMSE", "cost", "verdict", "seconds")
+_RULE = "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
+
+
+def to_markdown(validation: Validation) -> str:
+    """The page: a table for each problem, and why estimators refuse it.
+
+    Args:
+        validation: The trials.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.load_problem("linear_gaussian_1")
+        >>> validation = lv.validate([problem], [lv.LookaheadEvidence(64)], progress=False)
+        >>> to_markdown(validation).splitlines()[0]
+        '# Validation of the estimators'
+    """
+    trials = validation.trials
+    num_seeds = max((len(trial.results) for trial in trials), default=0)
+    num_data = sorted({trial.problem.num_data for trial in trials})
+    counts = f"{', '.join(map(str, num_data))} data and {num_seeds} seed{'s' * (num_seeds != 1)}"
+    sections = [
+        "\n".join(_section(list(group))) for _, group in groupby(trials, lambda t: t.problem.name)
+    ]
+    return "\n".join([_HEAD.format(counts=counts), *sections])
+
+
+def _section(trials: Sequence[Trial]) -> list[str]:
+    done = [trial for trial in trials if not trial.refusal]
+    refused = [trial for trial in trials if trial.refusal]
+    return [
+        *_introduce(trials[0].problem),
+        *([_row(_COLUMNS), _RULE] if done else []),
+        *(_row(_cells(trial)) for trial in done),
+        *([""] if done else []),
+        *(f"{trial.estimator} refuses it: {trial.refusal}\n" for trial in refused),
+    ]
+
+
+def _introduce(problem: Problem) -> list[str]:
+    title = f"## {problem.title[0].upper()}{problem.title[1:]} (`{problem.name}`)"
+    known = f"Exact: {problem.source}; {float(problem.log_evidence.mean()):.4f} nats per datum."
+    if problem.blind_spot:
+        known = f"{known} **Blind spot:** {problem.blind_spot}, and nothing says so."
+    return [title, "", known, ""]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(trial: Trial) -> tuple[str, ...]:
+    return (
+        trial.estimator,
+        f"{trial.error:+.2g}",
+        f"{trial.standard_error:.2g}",
+        f"{trial.z:+.1f}" if abs(trial.z) < 1000 else f"{trial.z:+.0e}",
+        f"{trial.root_mean_square_error:.2g}",
+        f"{trial.cost:.2g}",
+        trial.verdict,
+        f"{trial.seconds:.1f}",
+    )

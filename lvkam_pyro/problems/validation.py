@@ -1,0 +1,223 @@
+"""Every estimator on every problem, against the exact answer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+from time import perf_counter
+
+import torch
+from pandas import DataFrame
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.ladder import LadderEstimator
+from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.problems.problem import Problem
+
+_ROUNDING = 1e-6
+"""Of a total, relative."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    r"""One estimator on one problem, once for each seed.
+
+    Attributes:
+        problem: The problem.
+        estimator: The estimator's name.
+        results: One a seed; none where it refuses the problem.
+        seconds: The mean time of an estimate, with its ladder.
+        refusal: Why it does not apply; empty where it does.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.load_problem("linear_gaussian_1")
+        >>> (trial,) = lv.validate([problem], [lv.LookaheadEvidence()], progress=False)
+        >>> trial.root_mean_square_error < 1e-3, trial.verdict
+        (True, 'reliable')
+    """
+
+    problem: Problem
+    estimator: str
+    results: tuple[Evidence, ...]
+    seconds: float
+    refusal: str = ""
+
+    @property
+    def errors(self) -> Tensor:
+        """Estimate less exact answer, `(seeds, N)`, in nats."""
+        estimates = torch.stack([result.log_evidence for result in self.results])
+        return estimates - self.problem.log_evidence
+
+    @property
+    def error(self) -> float:
+        """The mean error over data and seeds, in nats."""
+        return float(self.errors.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of that mean, as the estimator reports it."""
+        squares = sum(result.mean_standard_error**2 for result in self.results)
+        return float(squares**0.5 / len(self.results))
+
+    @property
+    def z(self) -> float:
+        """The mean error beyond the discretisation error and rounding, in standard errors."""
+        slack = _mean(r.total_discretization_error / r.num_data for r in self.results)
+        slack += _ROUNDING * abs(float(self.problem.log_evidence.mean()))
+        excess = abs(self.error) - slack
+        if excess <= 0:
+            return 0.0
+        size = excess / self.standard_error if self.standard_error > 0 else inf
+        return size if self.error > 0 else -size
+
+    @property
+    def root_mean_square_error(self) -> float:
+        """Over data and seeds, in nats."""
+        return float(self.errors.square().mean().sqrt())
+
+    @property
+    def cost(self) -> float:
+        """Squared error times likelihood evaluations: what does not depend on the sample's size."""
+        evaluations = _mean(float(r.num_likelihood_evaluations) for r in self.results)
+        return self.root_mean_square_error**2 * evaluations
+
+    @property
+    def verdict(self) -> str:
+        """`reliable`, or how many of the estimates are not; or that it is a bound, or refused."""
+        if self.refusal:
+            return "refused"
+        if self.results[0].estimator.startswith("ELBO"):
+            return "lower bound"
+        flags = torch.cat([result.verdict.unreliable for result in self.results])
+        return f"{int(flags.sum())}/{len(flags)} bad" if bool(flags.any()) else "reliable"
+
+    def to_dict(self) -> dict[str, str | float | None]:
+        """The trial as plain values; None where it was refused."""
+        names = ("error", "standard_error", "z", "root_mean_square_error", "cost")
+        return {
+            "problem": self.problem.name,
+            "estimator": self.estimator,
+            **{name: None if self.refusal else getattr(self, name) for name in names},
+            "verdict": self.verdict,
+            "seconds": self.seconds,
+            "refusal": self.refusal,
+        }
+
+
+def _mean(values: Iterator[float]) -> float:
+    collected = list(values)
+    return sum(collected) / len(collected)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Every estimator on every problem.
+
+    Attributes:
+        trials: The trials, problem by problem.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problems = [lv.load_problem(name) for name in ("linear_gaussian_1", "funnel")]
+        >>> validation = lv.validate(problems, [lv.LookaheadEvidence()], progress=False)
+        >>> validation.to_pandas()["verdict"].tolist()
+        ['reliable', 'refused']
+    """
+
+    trials: tuple[Trial, ...]
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self.trials)
+
+    def to_pandas(self) -> DataFrame:
+        """A row a trial."""
+        return DataFrame([trial.to_dict() for trial in self.trials])
+
+
+def validate(
+    problems: Sequence[Problem],
+    estimators: Sequence[EvidenceEstimator],
+    *,
+    seeds: Sequence[int] = (0,),
+    progress: bool = True,
+) -> Validation:
+    """Run every estimator on every problem and measure it against the exact answer.
+
+    No estimator gets a guide: those that use one propose from the prior. Estimators with equal
+    ladders share their draws, and each is charged for all of them.
+
+    Args:
+        problems: What to estimate.
+        estimators: What to estimate it by.
+        seeds: One run of everything for each.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A trial for each problem and estimator; those that refuse a problem say why.
+
+    Raises:
+        ValueError: If there is no problem, no estimator or no seed.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.load_problem("linear_gaussian_10")
+        >>> (trial,) = validate([problem], [lv.LookaheadEvidence(64)], progress=False)
+        >>> abs(trial.error) < 1e-3
+        True
+    """
+    if not (problems and estimators and seeds):
+        raise ValueError(
+            "Expected at least one problem, one estimator and one seed, but got "
+            f"{len(problems)}, {len(estimators)} and {len(seeds)}."
+        )
+    bar = tqdm(total=len(problems) * len(estimators), desc="validation", disable=not progress)
+    trials = []
+    with bar:
+        for problem in problems:
+            timers = [_Timer(problem, seed) for seed in seeds]
+            for estimator in estimators:
+                bar.set_postfix_str(f"{problem.name}, {estimator.name}")
+                trials.append(_try(problem, estimator, timers))
+                bar.update()
+    return Validation(tuple(trials))
+
+
+class _Timer:
+    """The estimates of one problem with one seed, timed; each ladder runs once."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self.problem = problem
+        self.seed = seed
+        self._runs: list[tuple[PowerPosterior, PowerSamples, float]] = []
+
+    def estimate(self, estimator: EvidenceEstimator) -> tuple[Evidence, float]:
+        """The result, and its seconds."""
+        start, shared = perf_counter(), 0.0
+        if isinstance(estimator, LadderEstimator):
+            samples, shared = self._sample(estimator.ladder)
+            start = perf_counter()
+            result = estimator.estimate_from(samples)
+        else:
+            result = estimator.estimate(self.problem.model, self.problem.x, seed=self.seed)
+        return result, shared + perf_counter() - start
+
+    def _sample(self, ladder: PowerPosterior) -> tuple[PowerSamples, float]:
+        for known, samples, seconds in self._runs:
+            if known == ladder:
+                return samples, seconds
+        start = perf_counter()
+        samples = ladder.sample(self.problem.model, self.problem.x, seed=self.seed)
+        self._runs.append((ladder, samples, perf_counter() - start))
+        return samples, self._runs[-1][-1]
+
+
+def _try(problem: Problem, estimator: EvidenceEstimator, timers: Sequence[_Timer]) -> Trial:
+    try:
+        timed = [timer.estimate(estimator) for timer in timers]
+    except (TypeError, ValueError) as error:
+        return Trial(problem, estimator.name, (), 0.0, " ".join(str(error).split()))
+    results = tuple(result for result, _ in timed)
+    return Trial(problem, estimator.name, results, _mean(seconds for _, seconds in timed))
