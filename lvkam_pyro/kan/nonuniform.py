@@ -55,6 +55,7 @@ class NonUniformBSplineBasis(Basis):
     """
 
     _breakpoints: Tensor
+    _exact: Tensor
     _table: Tensor
 
     def __init__(
@@ -73,6 +74,7 @@ class NonUniformBSplineBasis(Basis):
         self.grid_size = rows.shape[-1] - 1
         self.num_functions = self.grid_size + degree
         self.register_buffer("_breakpoints", rows)
+        self.register_buffer("_exact", self._expand_cells(), persistent=False)
         self.register_buffer("_table", self._tabulate(), persistent=False)
 
     @property
@@ -179,7 +181,11 @@ class NonUniformBSplineBasis(Basis):
 
     def _polynomials(self, dtype: torch.dtype) -> Tensor:
         """The coefficients M of every cell: ([I,] G, degree+1 functions, degree+1 powers)."""
-        return cell_polynomials(self._breakpoints.double(), self.degree).to(dtype)
+        return self._exact.to(dtype)
+
+    def _expand_cells(self) -> Tensor:
+        """The coefficients M in float64."""
+        return cell_polynomials(self._breakpoints.double(), self.degree)
 
     def _tabulate(self) -> Tensor:
         """What evaluation reads, in float64: a column a cell of every input.
@@ -188,21 +194,25 @@ class NonUniformBSplineBasis(Basis):
         then by powers the coefficients of all functions but the first and the last two.
         """
         edges = self._breakpoints.double()
-        polynomials = cell_polynomials(edges, self.degree).movedim((-1, -2), (0, 1))
+        polynomials = self._exact.movedim((-1, -2), (0, 1))
         ends = [edges[..., :-1], 1 / edges.diff(dim=-1), polynomials[0, 0], polynomials[-1, -1]]
         others = polynomials[:, 1 : max(self.degree - 1, 1)].flatten(0, 1)
         return torch.cat([torch.stack(ends), others]).flatten(1)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Converts the breakpoints and makes the table anew from them, so that they agree."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+    def _follow_breakpoints(self) -> None:
+        self._exact = self._expand_cells()
         self._table = self._tabulate()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Converts the breakpoints and makes the tables anew from them, so that they agree."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._follow_breakpoints()
         return self
 
     def _load_from_state_dict(self, *args: Any) -> None:  # noqa: ANN401
-        """Makes the table anew from the breakpoints of the state."""
+        """Makes the tables anew from the breakpoints of the state."""
         super()._load_from_state_dict(*args)
-        self._table = self._tabulate()
+        self._follow_breakpoints()
 
     def extra_repr(self) -> str:
         """The sizes of this basis."""
