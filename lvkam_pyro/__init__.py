@@ -76,6 +76,7 @@ _HOME = {
     "Pruning": "kan.pruning",
     "QuadratureEvidence": "evidence.quadrature",
     "QuadratureNodes": "distributions.nodes",
+    "QuasiMonteCarloEvidence": "evidence.quasi_monte_carlo",
     "RBFBasis": "kan.rbf",
     "RSWAFBasis": "kan.rswaf",
     "Recipe": "training.recipe",

@@ -25,6 +25,7 @@ from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.evidence.multistate import MultistateBAR, ThermodynamicCurve
 from lvkam_pyro.evidence.quadrature import QuadratureEvidence
+from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
 from lvkam_pyro.evidence.rules import PCHIP, Corrected, Hermite, Trapezoid
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
@@ -169,6 +170,7 @@ __all__ = [
     "Pruning",
     "QuadratureEvidence",
     "QuadratureNodes",
+    "QuasiMonteCarloEvidence",
     "RBFBasis",
     "RSWAFBasis",
     "Recipe",

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.estimator import EvidenceEstimator, guide_or_prior
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.islands import data_blocks, island_log_weights, island_size
+from lvkam_pyro.evidence.islands import Draw, data_blocks, island_log_weights, island_size
 from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.verdict import (
     MAX_PARETO_K,
@@ -79,7 +79,7 @@ class ImportanceEvidence(EvidenceEstimator):
         structure = ModelStructure.of(model, x)
         shared = structure.shares_particles and isinstance(guide, PriorGuide)
         count = self.num_shared if shared else self.num_particles
-        size = island_size(count, self.num_replicates)
+        size = self.island_size(count)
         parts, scales = [], []
         with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
             for block in data_blocks(x, structure, size * self.num_replicates):
@@ -90,11 +90,20 @@ class ImportanceEvidence(EvidenceEstimator):
                     structure=structure,
                     size=size,
                     num_replicates=self.num_replicates,
+                    draw=self.drawing(model, guide, block, structure),
                 )
                 parts.append(self.summarize(log_weights))
                 scales.append(scale * len(block) / len(x))
         summary = {name: torch.cat([part[name] for part in parts], -1) for name in parts[0]}
         return self.conclude(summary, x, scale=scales[0], size=size)
+
+    def island_size(self, num_particles: int) -> int:
+        """The number of particles of an island, when so many in all are asked for."""
+        return island_size(num_particles, self.num_replicates)
+
+    def drawing(self, model: Model, guide: Guide, x: Tensor, structure: ModelStructure) -> Draw:
+        """What draws the islands' particles, all of them in order, for one block of data."""
+        return draw_particles
 
     def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
         """What is kept of the log weights `(R, S / R, N)` of a block of data."""

@@ -1,12 +1,12 @@
 """Log weights of many particles in blocks: islands of particles, blocks of data."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.particles import Guide, draw_particles
+from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.guides.structure import Model, ModelStructure
 
@@ -15,6 +15,9 @@ _MAX_ELEMENTS = 2**23
 
 _MAX_WEIGHTS = 2**23
 """Weights held at once (32 MB in single precision)."""
+
+Draw = Callable[..., Particles]
+"""`draw_particles`, or what stands in its place."""
 
 
 def island_size(num_particles: int, num_replicates: int) -> int:
@@ -64,6 +67,7 @@ def island_log_weights(
     structure: ModelStructure,
     size: int,
     num_replicates: int,
+    draw: Draw = draw_particles,
 ) -> tuple[Tensor, float]:
     """The log weights of all islands, `(R, S / R, N)` in float64, and the data plate's scale.
 
@@ -77,6 +81,7 @@ def island_log_weights(
         structure: The model's structure.
         size: Particles of an island.
         num_replicates: R.
+        draw: What draws, in place of `draw_particles`.
 
     Returns:
         Log weights and scale.
@@ -100,7 +105,7 @@ def island_log_weights(
     """
     log_weights, scale = [], 1.0
     for count in _run_sizes(guide, x, structure, size=size, num_replicates=num_replicates):
-        particles = draw_particles(model, guide, x, count, structure=structure)
+        particles = draw(model, guide, x, count, structure=structure)
         if particles.num_data != len(x):
             raise ValueError(
                 f"The data plate '{structure.data_plate}' holds {particles.num_data} of {len(x)} "

@@ -1,0 +1,126 @@
+"""Evidence by randomised quasi-Monte Carlo, per datum."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from lvkam_pyro.evidence.estimator import guide_or_prior
+from lvkam_pyro.evidence.evidence import to_double
+from lvkam_pyro.evidence.importance import ImportanceEvidence, check_reparameterized
+from lvkam_pyro.evidence.islands import Draw
+from lvkam_pyro.evidence.verdict import MAX_PARETO_K, MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
+from lvkam_pyro.guides.inverse_transform import InverseTransform, count_uniforms, latent_dtypes
+from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
+from lvkam_pyro.guides.seeding import draw_seed
+from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.guides.weights import effective_sample_size
+
+MIN_SCRAMBLES = 8
+"""Replicates below which a standard error says little."""
+
+_HALF_STEP = 2.0**-31
+"""Half the distance of the engine's 30-bit numbers: it centres them, away from 0 and 1."""
+
+_REMEDY = "Use more points, a guide closer to the posterior, LookaheadEvidence or MultistateBAR."
+
+
+class QuasiMonteCarloEvidence(ImportanceEvidence):
+    r"""The mean importance weight over scrambled Sobol points instead of random ones.
+
+    .. math:: \log \hat p(x_n) = \log \frac{1}{S} \sum_s w_n(F^{-1}(u_s)), \qquad
+        w_n = \frac{p(x_n, z)}{q(z | x_n)}
+
+    with the points carried through the inverse distribution functions of the sites of the prior,
+    or of a guide, one given the others. Each scramble (Owen 1995,
+    https://doi.org/10.1007/978-1-4612-2552-2_19) is unbiased and a replicate of the standard
+    error. For smooth integrands the error falls nearly as 1/S: 60 times below plain sampling's for
+    one latent, 20 for two, 4 for four; above about eight there is little left of it. Diagnostics:
+    those of `ImportanceEvidence`, and `scramble_ess`, the least effective sample size of a
+    scramble, below 10 of which the verdict is unreliable.
+
+    Args:
+        num_points: S, at least (each scramble is rounded up to a power of two).
+        num_scrambles: R, at least 8.
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If there is no point, or fewer than 8 scrambles; when used, if a site has no
+            inverse distribution function.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> evidence = QuasiMonteCarloEvidence().estimate(model, torch.zeros(2))
+        >>> evidence.log_evidence.round(decimals=4)  # log N(0; 0, 2)
+        tensor([-1.2655, -1.2655], dtype=torch.float64)
+    """
+
+    name = "QuasiMonteCarlo"
+
+    def __init__(self, num_points: int = 32768, *, num_scrambles: int = 16) -> None:
+        check_count("num_points", num_points)
+        check_count("num_scrambles", num_scrambles, minimum=MIN_SCRAMBLES)
+        super().__init__(num_points, num_replicates=num_scrambles)
+
+    def island_size(self, num_particles: int) -> int:
+        """The points of a scramble: a power of two, of which Sobol's are balanced."""
+        return int(2 ** math.ceil(math.log2(max(1, num_particles / self.num_replicates))))
+
+    def drawing(self, model: Model, guide: Guide, x: Tensor, structure: ModelStructure) -> Draw:
+        """Draws that take one scramble's points after the other's."""
+        num_uniforms = count_uniforms(guide, x, structure)
+        size = self.island_size(self.num_particles)
+        scrambles = [_sobol(num_uniforms, size) for _ in range(self.num_replicates)]
+        points, dtypes = torch.cat(scrambles).to(x.device), latent_dtypes(model, x)
+        used = 0
+
+        def draw(
+            model: Model, guide: Guide, x: Tensor, count: int, *, structure: ModelStructure
+        ) -> Particles:
+            nonlocal used
+            taken, used = points[used : used + count], used + count
+            with InverseTransform(taken, structure, dtypes):
+                return draw_particles(model, guide, x, count, structure=structure)
+
+        return draw
+
+    def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
+        """What is kept of the log weights `(R, S / R, N)` of a block of data."""
+        least = effective_sample_size(log_weights.transpose(0, 1).flatten(1))
+        by_scramble = least.unflatten(0, (len(log_weights), -1))
+        return super().summarize(log_weights) | {"scramble_ess": to_double(by_scramble.amin(0))}
+
+    def judge(self, summary: dict[str, Tensor]) -> Verdict:
+        """The verdict on the weights."""
+        name = "an effective sample size of a scramble"
+        gates = [
+            Gate.above("Pareto k", summary["pareto_k"], MAX_PARETO_K),
+            Gate.below(name, summary["scramble_ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
+        ]
+        return Verdict.of(gates, remedy=_REMEDY)
+
+    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+        """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
+        structure, guide = ModelStructure.of(model, x), guide_or_prior(guide, model)
+        draw = self.drawing(model, guide, x, structure)
+        count = self.island_size(self.num_particles) * self.num_replicates
+        particles = draw(model, guide, x, count, structure=structure)
+        check_reparameterized(particles)
+        return self.bound(particles).sum(), particles.data_scale
+
+
+def _sobol(num_uniforms: int, num_points: int) -> Tensor:
+    """One scramble's points, `(S, D)` in float64 within (0, 1)."""
+    if num_uniforms > SobolEngine.MAXDIM:
+        raise ValueError(
+            f"Expected at most {SobolEngine.MAXDIM} coordinates, but the sites have "
+            f"{num_uniforms}. Use ImportanceEvidence, which needs no quasi-random points."
+        )
+    engine = SobolEngine(num_uniforms, scramble=True, seed=draw_seed())
+    return engine.draw(num_points, dtype=torch.float64) + _HALF_STEP
