@@ -67,7 +67,7 @@ def new_command(folder: Path, *, model: str = "two_moons", inference: str = "amo
     programs = [load_program("model", model), load_program("inference", inference)]
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there already and not empty. Choose another folder.")
-    names = {program.kind: program.path.stem for program in programs}
+    names: dict[str, str] = {program.kind: program.path.stem for program in programs}
     for program, room in zip(programs, ("models", "inference"), strict=True):
         (folder / room).mkdir(parents=True)
         shutil.copyfile(program.path, folder / room / program.path.name)

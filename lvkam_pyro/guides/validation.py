@@ -5,6 +5,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+_HASHED_NUMBERS = 2**22
+
 
 def check_data(x: object) -> Tensor:
     """Observations that a model with a data plate can take: a finite, non-empty tensor.
@@ -109,5 +111,8 @@ def hash_data(x: Tensor) -> str:
         False
     """
     digest = hashlib.sha256(f"{tuple(x.shape)} {x.dtype}".encode())
-    digest.update(x.detach().cpu().contiguous().numpy().tobytes())
+    # Row by row if need be: the data may be a mapped file larger than memory.
+    rows = x.detach().reshape(1) if x.ndim == 0 else x.detach()
+    for part in rows.split(max(1, _HASHED_NUMBERS // max(1, rows[:1].numel()))):
+        digest.update(part.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]

@@ -9,6 +9,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error
+from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
 
@@ -89,7 +90,7 @@ def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str
     if not updates.schedule(training.epoch + 1):
         return {"grid_error": 0.0}
     training.module.eval()
-    batches = list(x.split(recipe.batch_size))
+    batches = list(evenly_spaced(x).split(recipe.batch_size))
     moved = updates.move(training.model, training.guide, batches, optimizer=training.optimizer)
     training.module.train()
     return {"grid_error": max(update.worst for update in moved)}

@@ -70,7 +70,10 @@ def fit(
     Args:
         model: A Pyro program of one tensor whose first dimension is its data plate; usually a
             module such as `LVKAM`.
-        x: Data (N, ...), floating point, of the dtype and on the device of the model.
+        x: Data (N, ...), floating point, of the dtype and on the device of the model. They may be
+            larger than memory, as a `numpy.memmap` (``np.load(path, mmap_mode="r")``) or a tensor
+            of ``torch.from_file``: batches are read where they lie, and the data are looked at
+            once before, in parts, for what is not finite.
         recipe: Guide, objective, epochs, learning rates.
         x_test: Held-out data; their loss is reported every epoch and changes nothing else.
         folder: A run folder, made if need be.

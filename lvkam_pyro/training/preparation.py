@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import find_data_plate, record_once
+from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.recipe import Model, Recipe
 from lvkam_pyro.training.state import TrainingState
 
@@ -55,9 +56,10 @@ def prepare_training(
     """
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
+    sample = evenly_spaced(x)
     if saved is None and recipe.start is not None:
-        recipe.start(model, x)
-    guide = recipe.build_guide(model, x)
+        recipe.start(model, sample)
+    guide = recipe.build_guide(model, sample)
     batch = x[: recipe.batch_size]
     _make_parameters(recipe.objective(model, guide), batch)
     size = _plate_size(model, batch)

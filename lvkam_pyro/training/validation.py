@@ -1,11 +1,14 @@
 """What training asks of its data, checked once at its edge."""
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from lvkam_pyro.guides.sites import Site, SiteRecorder
+from lvkam_pyro.training.large_data import row_chunks
 from lvkam_pyro.training.recipe import Model
 
 
@@ -17,7 +20,8 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
         name: What the errors call it.
 
     Returns:
-        The tensor itself, or a copy of the array.
+        The tensor itself; a tensor on the memory of a `numpy.memmap`, which is read where it is
+        used; or a copy of any other array.
 
     Raises:
         TypeError: If it is not an array of floating-point numbers.
@@ -28,8 +32,7 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
         torch.Size([2, 2])
     """
     try:
-        # A copy of an array: torch cannot share one that is read-only, as those of pandas are.
-        data = torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x)
+        data = _as_tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be a tensor or an array; got {type(x).__name__}.") from error
     if not data.is_floating_point():
@@ -40,6 +43,16 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
         raise ValueError(f"{name} is empty: its shape is {_shape(data)}.")
     _check_finite(data, name)
     return data
+
+
+def _as_tensor(x: ArrayLike | Tensor) -> Tensor:
+    if isinstance(x, np.memmap):
+        with warnings.catch_warnings():
+            # It may be read-only, and nothing here writes to data.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(x)
+    # A copy of an array: torch cannot share one that is read-only, as those of pandas are.
+    return torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x)
 
 
 def check_same_kind(x: Tensor, x_test: Tensor) -> None:
@@ -81,7 +94,7 @@ def check_likelihood(model: Model, x: Tensor, *, batch_size: int) -> None:
     for site in observed:
         _check_event_shape(site)
     if len(x) > 1 and any(_scale_requires_grad(site["fn"]) for site in observed):
-        _check_no_constant_columns(x.flatten(1))
+        _check_no_constant_columns(x)
 
 
 def _check_event_shape(site: Site) -> None:
@@ -93,8 +106,11 @@ def _check_event_shape(site: Site) -> None:
         )
 
 
-def _check_no_constant_columns(columns: Tensor) -> None:
-    constant = (columns == columns[:1]).all(0).nonzero().flatten().tolist()
+def _check_no_constant_columns(x: Tensor) -> None:
+    unchanged = torch.ones_like(x[0], dtype=torch.bool)
+    for _, part in row_chunks(x):
+        unchanged &= (part == x[:1]).all(0)
+    constant = unchanged.flatten().nonzero().flatten().tolist()
     if constant:
         raise ValueError(
             f"x has constant columns, for which the learned scale would shrink to zero: "
@@ -110,11 +126,16 @@ def _scale_requires_grad(law: object) -> bool:
 
 
 def _check_finite(data: Tensor, name: str) -> None:
-    bad = (~data.isfinite()).nonzero()
-    if len(bad):
-        where = tuple(bad[0].tolist())
+    count, where = 0, ()
+    for first, part in row_chunks(data):
+        bad = (~part.isfinite()).nonzero()
+        if len(bad) and not count:
+            row, *rest = bad[0].tolist()
+            where = (first + row, *rest)
+        count += len(bad)
+    if count:
         raise ValueError(
-            f"{name} holds NaN or infinity in {len(bad)} of its {data.numel()} entries, first "
+            f"{name} holds NaN or infinity in {count} of its {data.numel()} entries, first "
             f"{data[where].item()} at {where}. Remove or impute them."
         )
 
