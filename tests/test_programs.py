@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.programs import ProgramError, load_program, program_names
+from lvkam_pyro.programs import ProgramError, find_package_file, load_program, program_names
 from lvkam_pyro.training.recipe import Recipe
 
 RINGS = '''
@@ -40,7 +40,8 @@ def rings(tmp_path: Path, text: str = RINGS) -> str:
 
 
 def test_bundled_programs_are_listed() -> None:
-    assert program_names("model") == ["digits", "linear_gaussian", "two_moons"]
+    models = ["darcy_flow", "digits", "gated_digits", "linear_gaussian", "mnist", "penguins"]
+    assert program_names("model") == [*models, "spectra", "text", "two_moons"]
     recipes = ["amortized", "elbo", "importance", "lookahead", "thermodynamic"]
     assert program_names("inference") == recipes
 
@@ -117,10 +118,19 @@ def test_option_without_a_type_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digit", "../digits", "", "digits.txt"])
 def test_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(ProgramError, match=r"no model program.*digits, linear_gaussian"):
+    with pytest.raises(ProgramError, match=r"no model program.*digits, gated_digits"):
         load_program("model", name)
 
 
 def test_missing_path_is_refused() -> None:
     with pytest.raises(ProgramError, match=r"no model program at .*nowhere\.py"):
         load_program("model", "nowhere.py")
+
+
+def test_file_of_a_package_is_found_without_importing_it() -> None:
+    file = find_package_file("sklearn", "datasets/data/iris.csv", requirement="scikit-learn")
+    assert file.is_file()
+    with pytest.raises(ProgramError, match=r"no file nowhere\.csv.*pip install .*'scikit-learn'"):
+        find_package_file("sklearn", "nowhere.csv", requirement="scikit-learn")
+    with pytest.raises(ProgramError, match=r"none>=2, which is not installed.*'none>=2'"):
+        find_package_file("no_such_package", "data.csv", requirement="none>=2")

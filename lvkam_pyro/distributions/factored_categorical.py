@@ -93,11 +93,24 @@ class FactoredCategorical(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         log_probs = self.logits.log_softmax(-1).flatten(-2)
-        log_prob = inner_products(log_probs, self._indicators(value).flatten(-2))
+        indicators = category_indicators(value, self.num_categories).flatten(-2)
+        log_prob = inner_products(log_probs, indicators.to(log_probs.dtype))
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self._batch_shape))
 
-    def _indicators(self, value: Tensor) -> Tensor:
-        """One for the category of each entry, `(..., O, V)`; none where it is missing."""
-        # A first category for what is missing, cut off again.
-        indicators = F.one_hot(value.long() - MISSING, self.num_categories + 1)
-        return indicators[..., 1:].to(self.logits.dtype)
+
+def category_indicators(value: Tensor, num_categories: int) -> Tensor:
+    """One for the category of each entry and zero for the others, none where it is missing.
+
+    Args:
+        value: Numbers of categories, of shape `(...)`, -1 where missing.
+        num_categories: V.
+
+    Returns:
+        Whole numbers of shape `(..., V)`.
+
+    Example:
+        >>> category_indicators(torch.tensor([1.0, -1.0]), 3).tolist()
+        [[0, 1, 0], [0, 0, 0]]
+    """
+    # A first category for what is missing, cut off again.
+    return F.one_hot(value.long() - MISSING, num_categories + 1)[..., 1:]

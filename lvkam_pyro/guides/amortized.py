@@ -1,6 +1,6 @@
 """The amortised guide: one network proposes the latents of every datum."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyro
 from pyro.nn import PyroModule
@@ -20,7 +20,8 @@ class AmortizedGuide(PyroModule):
     Arguments:
         model: The Pyro model, run to find its latent sites and their supports.
         x: Data of the kind to propose for, of shape `(N, ...)`; the encoders' inputs are
-            standardised by its mean and deviation.
+            standardised by its mean and deviation. A model with a method `features`, such as an
+            :class:`LVKAM` of categories, says by it what the encoders see of data.
         hidden: Widths of the encoders' hidden layers.
 
     Raises:
@@ -44,23 +45,29 @@ class AmortizedGuide(PyroModule):
         }
         for site in structure.latents:
             _check_site(site)
+        self._features: Callable[[Tensor], Tensor] = getattr(model, "features", _identity)
+        rows = self._features(x)
         self.data_plate = structure.data_plate
         self.data_dim = structure.data_dim
         self.names = tuple(site.name for site in structure.latents)
         self.encoders = nn.ModuleList(
-            Encoder(x, site.unconstrained_shape, supports[site.name], hidden=hidden)
+            Encoder(rows, site.unconstrained_shape, supports[site.name], hidden=hidden)
             for site in structure.latents
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Draw every latent site for data `x` of shape `(N, ...)`."""
         encoders = self.encoders
-        rows = as_features(x).reshape(len(x), *[1] * (-self.data_dim - 1), -1)
+        rows = as_features(self._features(x)).reshape(len(x), *[1] * (-self.data_dim - 1), -1)
         with pyro.plate(self.data_plate, len(x), dim=self.data_dim):
             return {
                 name: pyro.sample(name, encoder(rows))
                 for name, encoder in zip(self.names, encoders, strict=True)
             }
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
 
 
 def _check_site(site: LatentSite) -> None:

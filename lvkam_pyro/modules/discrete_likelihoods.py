@@ -4,7 +4,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from lvkam_pyro.distributions.factored_bernoulli import FactoredBernoulli
-from lvkam_pyro.distributions.factored_categorical import FactoredCategorical
+from lvkam_pyro.distributions.factored_categorical import FactoredCategorical, category_indicators
 
 
 class BernoulliLikelihood(PyroModule):
@@ -71,6 +71,10 @@ class CategoricalLikelihood(PyroModule):
     def num_outputs(self) -> int:
         """The number of the generator's outputs that it takes, `O V`."""
         return self.num_places * self.num_categories
+
+    def features(self, x: Tensor) -> Tensor:
+        """What a network should see of data `(N, O)`: an indicator of each category, `(N, O V)`."""
+        return category_indicators(x, self.num_categories).flatten(-2).to(x.dtype)
 
     def forward(self, logits: Tensor) -> FactoredCategorical:
         """Law of the sequence of unnormalised log probabilities, of shape `(..., O V)`."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -28,7 +29,6 @@ class JointLikelihood(PyroModule):
         ValueError: If there is no part.
 
     Example:
-        >>> import torch
         >>> likelihood = JointLikelihood([NormalLikelihood(4), CategoricalLikelihood(1, 3)])
         >>> likelihood.num_outputs
         7
@@ -48,9 +48,26 @@ class JointLikelihood(PyroModule):
         """The number of the generator's outputs that it takes."""
         return sum(self.sizes)
 
+    def features(self, x: Tensor) -> Tensor:
+        """What a network should see of data `(N, num_columns)`: the features of every part."""
+        shares = x.split([_num_columns(part) for part in self._likelihoods()], -1)
+        features = zip(self._likelihoods(), shares, strict=True)
+        return torch.cat([_features(part, share) for part, share in features], -1)
+
+    def _likelihoods(self) -> list[Part]:
+        return [cast("Part", part) for part in self.parts]
+
     def forward(self, outputs: Tensor) -> Concatenation:
         """Law of the data of the generator's outputs, of shape `(..., num_outputs)`."""
         shares = outputs.split(self.sizes, -1)
         return Concatenation(
-            [cast("Part", part)(share) for part, share in zip(self.parts, shares, strict=True)]
+            [part(share) for part, share in zip(self._likelihoods(), shares, strict=True)]
         )
+
+
+def _num_columns(part: Part) -> int:
+    return part.num_places if isinstance(part, CategoricalLikelihood) else part.num_outputs
+
+
+def _features(part: Part, x: Tensor) -> Tensor:
+    return part.features(x) if isinstance(part, CategoricalLikelihood) else x

@@ -80,6 +80,17 @@ def test_model_of_discrete_data_is_trained(make: type, num_columns: int, generat
     assert losses[-1] < losses[0] - 20
 
 
+def test_encoder_sees_categories_as_indicators() -> None:
+    likelihood = mixed().float()
+    model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 9), likelihood)
+    x = torch.tensor([[0.5, -0.5, 2.0, -1.0, 1.0], [1.5, 2.5, 0.0, 1.0, 0.0]])
+    seen = torch.tensor([[0.5, -0.5, 0, 0, 1, 0, 0, 0, 1], [1.5, 2.5, 1, 0, 0, 0, 1, 0, 0]])
+    assert torch.equal(model.features(x), seen)
+    guide = lv.AmortizedGuide(model, x, hidden=(4,))
+    torch.testing.assert_close(guide.encoders[0].mean, seen.mean(0))
+    assert lv.draw_particles(model, guide, x, 7).log_weights.isfinite().all()
+
+
 WRONG = {
     "bernoulli": (lambda: lv.BernoulliLikelihood(0), "num_outputs of at least 1, got 0"),
     "places": (lambda: lv.CategoricalLikelihood(0, 3), "num_places of at least 1, got 0"),

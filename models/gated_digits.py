@@ -1,0 +1,48 @@
+"""Handwritten digits by a mixture of experts: one function a latent, shared by learned gates."""
+
+from torch import Tensor
+
+from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.gating import MixtureOfExperts
+from lvkam_pyro.modules.likelihood import NormalLikelihood
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.programs import load_program
+
+IMAGE_SHAPE = (8, 8)
+"""Rows and columns of one datum, for pictures."""
+
+
+def build(
+    *,
+    num_latents: int = 16,
+    num_components: int = 1,
+    grid_size: int = 5,
+    prior_grid_size: int = 5,
+    num_outputs: int = 64,
+    scale: float = 0.1,
+) -> LVKAM:
+    """Builds the model.
+
+    Args:
+        num_latents: Latents, each of which is an expert.
+        num_components: Components of each latent's mixture of energy densities.
+        grid_size: Cells of the experts' splines.
+        prior_grid_size: Cells of the splines in the prior's energies.
+        num_outputs: Pixels.
+        scale: The noise's standard deviation to start from, on pixels in [0, 1].
+    """
+    prior = MixturePrior(
+        num_latents, num_components=num_components, basis=BSplineBasis(grid_size=prior_grid_size)
+    )
+    generator = MixtureOfExperts(num_latents, num_outputs, basis=BSplineBasis(grid_size=grid_size))
+    return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
+
+
+def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Loads the images of the program `digits`.
+
+    Args:
+        seed: Of their dequantisation and split.
+    """
+    return load_program("model", "digits").load_data(seed=seed)

@@ -1,0 +1,64 @@
+"""Infrared spectra of a fermentation, as curves that few latents bend."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.likelihood import NormalLikelihood
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.programs import find_package_file
+
+_FIRST, _LAST = 950.0, 1550.0
+_NUM_TEST = 329
+
+
+def build(
+    *,
+    num_latents: int = 6,
+    num_components: int = 1,
+    grid_size: int = 8,
+    num_outputs: int = 446,
+    scale: float = 0.1,
+) -> LVKAM:
+    """Builds the model.
+
+    Args:
+        num_latents: Latents.
+        num_components: Components of each latent's mixture of energy densities.
+        grid_size: Cells of all splines.
+        num_outputs: Wavenumbers.
+        scale: The noise's standard deviation to start from, in units of the data.
+    """
+    basis = BSplineBasis(grid_size=grid_size)
+    prior = MixturePrior(num_latents, num_components=num_components, basis=basis)
+    generator = KANGenerator(num_latents, num_outputs, basis=basis)
+    return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
+
+
+def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Loads 1300 spectra to train on and 329 to hold out, at wavenumbers from 950 to 1550 per cm.
+
+    Each wavenumber has its mean taken away; all are divided by one standard deviation. Sugars and
+    alcohols absorb in this range. The spectra are those of chemotools (Cabaneros Lopez et al. 2020,
+    https://doi.org/10.1002/bit.27586).
+
+    Args:
+        seed: Of the split.
+    """
+    file = find_package_file(
+        "chemotools", "datasets/data/fermentation_spectra.csv", requirement="chemotools>=0.5"
+    )
+    with file.open() as lines:
+        wavenumbers = np.array(lines.readline().split(","), dtype=float)
+        within = (wavenumbers >= _FIRST) & (wavenumbers <= _LAST)
+        spectra = np.loadtxt(
+            lines, delimiter=",", usecols=np.flatnonzero(within).tolist(), dtype=np.float32
+        )
+    x = torch.from_numpy(spectra)
+    x = x - x.mean(0)
+    x = x / x.std()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    return x[order[_NUM_TEST:]], x[order[:_NUM_TEST]]
