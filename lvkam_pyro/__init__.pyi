@@ -33,12 +33,14 @@ from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.grid_gibbs import GridGibbs
 from lvkam_pyro.guides.hmc import HMC
+from lvkam_pyro.guides.importance import ImportanceGuide
 from lvkam_pyro.guides.lookahead import LookaheadGuide
 from lvkam_pyro.guides.mala import MALA, ULA
 from lvkam_pyro.guides.mean_field import GridMeanFieldGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.guides.rejection import RejectionDraws, RejectionGuide
 from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
@@ -137,6 +139,7 @@ __all__ = [
     "GridUpdates",
     "Hermite",
     "ImportanceEvidence",
+    "ImportanceGuide",
     "JointLikelihood",
     "KANGenerator",
     "KANLayer",
@@ -175,6 +178,8 @@ __all__ = [
     "RSWAFBasis",
     "Recipe",
     "ReferenceMeasure",
+    "RejectionDraws",
+    "RejectionGuide",
     "RejectionSampler",
     "Smoothness",
     "Sparsity",

@@ -125,11 +125,10 @@ class PopulationGuide(ABC):
         law = _PopulationLaw(draw, len(x), structure)
         with pyro.plate(structure.data_plate, len(x), dim=structure.data_dim):
             position = pyro.sample("_population", law, infer={"is_auxiliary": True})
+            values = split(position, structure)
             return {
-                site.name: pyro.sample(
-                    site.name, dist.Delta(value, event_dim=len(site.event_shape))
-                )
-                for site, value in _split(position, structure.latents)
+                site.name: pyro.sample(site.name, _at(values[site.name], site))
+                for site in structure.latents
             }
 
     def structure_of(self, x: Tensor) -> ModelStructure:
@@ -186,11 +185,24 @@ def join(latents: dict[str, Tensor], structure: ModelStructure, num_data: int) -
     return flat.expand(-1, num_data, -1)
 
 
-def _split(position: Tensor, sites: Sequence[LatentSite]) -> Iterator[tuple[LatentSite, Tensor]]:
-    """The sites' values from positions `(*batch, Q)`."""
+def split(position: Tensor, structure: ModelStructure) -> dict[str, Tensor]:
+    """The sites' values from positions `(*batch, Q)`: name to `(*batch, *event)`.
+
+    Example:
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+        >>> structure = ModelStructure.of(model, torch.zeros(3))
+        >>> split(torch.zeros(8, 3, 2), structure)["z"].shape
+        torch.Size([8, 3, 2])
+    """
+    sites = structure.latents
     parts = position.split([site.event_shape.numel() for site in sites], -1)
-    for site, part in zip(sites, parts, strict=True):
-        yield site, part.reshape(*part.shape[:-1], *site.event_shape)
+    return {
+        site.name: part.reshape(*part.shape[:-1], *site.event_shape)
+        for site, part in zip(sites, parts, strict=True)
+    }
 
 
 def _at(value: Tensor, site: LatentSite) -> dist.Delta:

@@ -81,25 +81,53 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         >>> pareto_k(torch.zeros(100, 1)), pareto_k(torch.randn(10, 1))
         (tensor([0.]), tensor([inf]))
     """
+    return smooth_weights(log_weights)[1]
+
+
+def smooth_weights(log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Pareto-smoothed log weights, per datum, and the shape k of the law in their tail.
+
+    The largest weights are replaced by the expected order statistics of the generalised Pareto law
+    fitted to them, no larger than the largest weight was (Vehtari et al., section 2.1,
+    https://arxiv.org/abs/1507.02646). Here they are then multiplied by one factor, so that their
+    mean, the evidence, stays what it was: without bias.
+
+    Args:
+        log_weights: `(S, N)`.
+
+    Returns:
+        Log weights `(S, N)`, and k `(N,)` as of `pareto_k`. Where no law can be fitted the weights
+        are left alone.
+
+    Example:
+        >>> smoothed, k = smooth_weights(torch.randn(100, 2))
+        >>> smoothed.shape, k.shape
+        (torch.Size([100, 2]), torch.Size([2]))
+    """
     columns = log_weights.detach().double().cpu().numpy().T
-    k = [_column_pareto_k(column) for column in columns]
-    return torch.tensor(k, dtype=log_weights.dtype, device=log_weights.device)
+    fits = [_smooth_column(column) for column in columns]
+    smoothed = torch.from_numpy(np.stack([column for column, _ in fits], -1)).to(log_weights)
+    k = torch.tensor([k for _, k in fits], dtype=log_weights.dtype, device=log_weights.device)
+    return smoothed, k
 
 
-def _column_pareto_k(log_weights: NDArray[np.float64]) -> float:
+def _smooth_column(log_weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     num_tail = _tail_length(len(log_weights))
     tail = np.sort(log_weights)[-num_tail - 1 :]
     if num_tail < _SMALLEST_TAIL or not np.isfinite(tail).all():
-        return float("inf")
+        return log_weights, float("inf")
     if tail[-1] - tail[1] < _CONSTANT:
-        return 0.0
+        return log_weights, 0.0
     weights = np.exp(tail - tail[-1])
     if weights[num_tail // 4] == weights[0]:
-        return float("inf")
+        return log_weights, float("inf")
     with np.errstate(all="ignore"):
         # arviz_stats expects log likelihoods, whose importance weights are their inverses.
-        k = float(array_stats.psislw(-log_weights)[1])
-    return k if np.isfinite(k) else float("inf")
+        smoothed, k = array_stats.psislw(-log_weights)
+    if not np.isfinite(k):
+        return log_weights, float("inf")
+    mean = np.logaddexp.reduce(log_weights) - np.logaddexp.reduce(smoothed)
+    return smoothed + mean, float(k)
 
 
 def _tail_length(num_particles: int) -> int:

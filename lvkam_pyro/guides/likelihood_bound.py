@@ -1,0 +1,84 @@
+"""The largest value that a model's likelihood can take, where its form tells."""
+
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import Unit
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from lvkam_pyro.distributions.factored import FactoredNormal
+from lvkam_pyro.guides.densities import sum_log_probs
+from lvkam_pyro.guides.sites import Site, SiteRecorder
+from lvkam_pyro.guides.structure import Model, ModelStructure
+
+_NUM_CHECKS = 16
+_TOLERANCE = 1e-6
+
+
+def derive_bound(model: Model, x: Tensor, structure: ModelStructure) -> Tensor:
+    r"""An upper bound of log p(x_n | z) over all z.
+
+    .. math:: \max_\mu \log N(x; \mu, \Sigma) = - \tfrac12 \log |2 \pi \Sigma|, \qquad
+              \log P(x) \le 0 \ \text{of discrete } x
+
+    summed over the observed sites, with their scales and masks.
+
+    Args:
+        model: The Pyro model.
+        x: The observations, of shape `(N, ...)`.
+        structure: The model's structure.
+
+    Returns:
+        `(N,)` in float64.
+
+    Raises:
+        ValueError: If a site is neither, or its scale depends on the latents.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 0.1), obs=x)
+        >>> x = torch.zeros(2)
+        >>> derive_bound(model, x, ModelStructure.of(model, x))  # -log(0.1) - log(2 pi) / 2
+        tensor([1.3836, 1.3836], dtype=torch.float64)
+    """
+    plate = pyro.plate("_particles", _NUM_CHECKS, dim=structure.particle_dim)
+    with plate, SiteRecorder() as run:
+        model(x)
+    largest = {name: _at_its_largest(site) for name, site in run.observations.items()}
+    bounds = sum_log_probs(largest, structure, (_NUM_CHECKS, len(x))).double()
+    spread = bounds.amax(0) - bounds.amin(0)
+    if (spread > _TOLERANCE * (1 + bounds.abs().amax(0))).any():
+        raise ValueError(
+            "The likelihood's scale depends on the latents, so that its largest value is not "
+            f"known: at {_NUM_CHECKS} prior draws it differs by up to {float(spread.max()):.3g} "
+            "nats. Pass max_log_likelihood."
+        )
+    return bounds.amax(0)
+
+
+def _at_its_largest(site: Site) -> Site:
+    """A site whose log density is the largest that its own can be."""
+    largest = _largest_log_prob(site)
+    return {**site, "fn": Unit(largest), "value": largest.new_empty(*largest.shape, 0)}
+
+
+def _largest_log_prob(site: Site) -> Tensor:
+    law: Any = site["fn"]
+    base = law
+    while isinstance(base, Independent):
+        base = base.base_dist
+    if isinstance(base, FactoredNormal | Normal | MultivariateNormal):
+        peak: Tensor = law.log_prob(law.mean)
+        return peak
+    if law.support.is_discrete:
+        return torch.zeros(law.batch_shape, device=site["value"].device)
+    raise ValueError(
+        f"The largest value of the likelihood's site '{site['name']}' is not known: it has the law "
+        f"{type(base).__name__}, and only normal and discrete ones tell. Pass max_log_likelihood, "
+        "a number that no log likelihood exceeds."
+    )
