@@ -156,3 +156,13 @@ def test_two_layers_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="one layer of functions"):
         read(model, torch.rand(5, 3))
+
+
+def test_a_density_near_zero_is_no_reason_to_refuse() -> None:
+    """Single precision rounds the terms; near zero their sum is rounded as much as they are."""
+    model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 400), lv.NormalLikelihood(400))
+    with torch.no_grad():
+        model.generator.layers[0].coefficients.mul_(0.05)
+    # Somewhere in this range the square and the divisor cancel.
+    x = torch.randn(4000, 400) * torch.linspace(0.1, 0.2, 4000)[:, None]
+    read(model, x)
