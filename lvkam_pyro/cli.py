@@ -194,8 +194,11 @@ def _compare_parser() -> ArgumentParser:
     parser = _seeded_parser(
         "compare", "Estimates the evidence of held-out data by several recipes."
     )
-    parser.add_argument("model", type=str, help="the model, whose run is in runs/MODEL")
-    parser.add_argument("--run", type=Path | None, default=None, help="another run folder")
+    text = "models, whose runs are in runs/MODEL, or run folders"
+    parser.add_argument("models", type=str, nargs="+", help=text)
+    parser.add_argument("--run", type=Path | None, default=None, help="another run of one model")
+    text = "folder of tables and pictures; else that of the one run"
+    parser.add_argument("--out", type=Path | None, default=None, help=text)
     recipes = ["amortized", "thermodynamic", "elbo"]
     parser.add_argument("--inference", type=str, nargs="+", default=recipes, help="recipes")
     _add_set(parser)

@@ -19,7 +19,7 @@ from lvkam_pyro.training.checkpoint import load_checkpoint
 ROOT = Path(__file__).parent.parent
 QUICK = ("num_epochs=2", "hidden=[8]", "num_evidence_particles=64", "num_replicates=2")
 
-PICTURES = ("samples", "loss", "densities", "functions", "thermodynamic")
+PICTURES = ("samples", "loss", "densities", "evidence", "functions", "thermodynamic")
 
 STOPPING = '''
 """A recipe that is stopped in its third epoch, as long as a file says so."""

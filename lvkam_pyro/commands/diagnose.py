@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from arviz import summary
 
-from lvkam_pyro.commands.compare import check_num_data, held_out
+from lvkam_pyro.commands.held_out import check_num_data, held_out
 from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.diagnostics.arviz import to_arviz

@@ -16,16 +16,17 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lvkam compare digits",
         "lvkam compare digits --inference importance thermodynamic --num-data 20",
         "lvkam compare digits --run runs/other --set thermodynamic.num_chains=4",
+        "lvkam compare runs/four runs/eight --inference importance thermodynamic --out compared",
     ),
     "sample": ("lvkam sample digits --num-samples 64",),
     "diagnose": ("lvkam diagnose runs/digits --num-data 5",),
-    "validate": (
-        "lvkam validate --problems banana funnel --estimators Importance SteppingStone",
-        "lvkam validate --num-seeds 3 --out validation.md",
-    ),
     "new": (
         "lvkam new rings",
         "lvkam new rings --model digits --inference importance",
+    ),
+    "validate": (
+        "lvkam validate --problems banana funnel --estimators Importance SteppingStone",
+        "lvkam validate --num-seeds 3 --out validation.md",
     ),
 }
 """The lines of each command; all of them parse, which a test sees to."""

@@ -19,7 +19,7 @@ class RunFolder:
     - `settings.json`: programs and their options, seed, versions, hash of the data;
     - `metrics.csv`: a row an epoch;
     - `checkpoint.pt`: the newest checkpoint;
-    - `evidence.csv`, `evidence.json`, `posterior.nc`, `plots/*.png`: the results.
+    - `evidence.csv`, `evidence.json`, `evidence.tex`, `posterior.nc`, `plots/*.png`: the results.
 
     Every file is replaced whole, so that none is ever half written.
 
@@ -67,7 +67,7 @@ class RunFolder:
         return self.path / "plots"
 
     def evidence(self, suffix: str) -> Path:
-        """Where the evidence is, as `".csv"` or `".json"`."""
+        """Where the evidence is, as `".csv"`, `".json"` or `".tex"`."""
         return self.path / f"evidence{suffix}"
 
     def create(self) -> None:
@@ -100,9 +100,16 @@ class RunFolder:
 
     def clear(self) -> None:
         """Removes the files of a run, and leaves every other file where it is."""
-        results = [self.evidence(".csv"), self.evidence(".json"), self.posterior]
+        tables = [self.evidence(suffix) for suffix in (".csv", ".json", ".tex")]
         pictures = sorted(self.plots.glob("*.png"))
-        for file in [self.checkpoint, self.metrics, self.settings, *results, *pictures]:
+        for file in [
+            self.checkpoint,
+            self.metrics,
+            self.settings,
+            self.posterior,
+            *tables,
+            *pictures,
+        ]:
             file.unlink(missing_ok=True)
 
     def write_settings(self, settings: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C during a comparison: whatever was finished is in the run folder."""
+"""Comparisons: several models in one table; what is kept, also on Ctrl-C."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvkam_pyro.cli import INTERRUPTED, OK, main
+from lvkam_pyro.cli import INTERRUPTED, OK, WRONG_INPUT, main
 
 QUICK = ("num_epochs=1", "hidden=[8]", "num_evidence_particles=64", "num_replicates=2")
 
@@ -71,3 +71,70 @@ def test_interrupted_comparison_keeps_what_is_finished(
     assert [row["model"] for row in csv.DictReader(lines)] == kept
     assert lvkam(*command[:-2], "stopped.py", "--set", "is_caught=false") == INTERRUPTED
     assert "No estimator had finished." in capsys.readouterr().err
+
+
+SMALL = ("--num-data", "4", "--set", "num_evidence_particles=64")
+
+
+MODELS = {"a": ("two_moons", 1), "b": ("two_moons", 3), "c": ("rings", 1)}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs, of which the third holds out other data."""
+    path = tmp_path_factory.mktemp("compare")
+    for folder, (model, components) in MODELS.items():
+        options = (*QUICK, f"num_components={components}")
+        out = str(path / "runs" / folder)
+        assert lvkam("fit", model, "--out", out, "--set", *options) == OK
+    return path
+
+
+@pytest.fixture
+def runs(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three runs in the working folder."""
+    monkeypatch.chdir(fitted)
+
+
+@pytest.mark.usefixtures("runs")
+def test_several_models_in_one_table(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("compare", "runs/a", "runs/b", "--inference", "importance", "amortized", *SMALL)
+    capsys.readouterr()
+    assert lvkam(*command, "--out", "compared") == OK
+    said = capsys.readouterr().out
+    assert "4 held-out data of two_moons, two_moons" in said
+    assert "log Bayes factors against runs/a, of 4 data" in said
+    lines = Path("compared/evidence.csv").read_text().splitlines()
+    rows = [(row["model"], row["estimator"]) for row in csv.DictReader(lines)]
+    both = ("Importance (importance)", "Importance (amortized)")
+    assert rows == [(run, name) for run in ("runs/a", "runs/b") for name in both]
+    assert {path.name for path in Path("compared").iterdir()} == {
+        "evidence.csv", "evidence.json", "evidence.tex", "plots",
+    }  # fmt: skip
+    assert not Path("runs/a/evidence.csv").exists()
+
+
+@pytest.mark.usefixtures("runs")
+def test_names_of_estimators_stay_short_where_they_can() -> None:
+    command = ("compare", "runs/a", "runs/b", "--inference", "importance", "elbo", *SMALL)
+    assert lvkam(*command, "--out", "compared") == OK
+    lines = Path("compared/evidence.csv").read_text().splitlines()
+    names = [row["estimator"] for row in csv.DictReader(lines)]
+    assert names == ["Importance", "ELBO"] * 2
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(
+    ("models", "match"),
+    [
+        (("runs/a", "runs/c"), r"runs/a and runs/c hold out different data"),
+        (("runs/a", "runs/a"), "Expected different models"),
+        (("runs/a", "runs/b", "--run", "runs/a"), "folder of one model, but 2 are given"),
+        (("runs/a", "runs/z"), "There is no run at runs/z"),
+    ],
+)
+def test_models_that_cannot_be_compared(
+    models: tuple[str, ...], match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lvkam("compare", *models, "--inference", "importance", *SMALL) == WRONG_INPUT
+    assert match in capsys.readouterr().err

@@ -20,6 +20,7 @@ SHAPES = {
     "linear_gaussian": ((400, 5), (100, 5)),
     "mnist": ((4000, 784), (1000, 784)),
     "penguins": ((274, 7), (68, 7)),
+    "rings": ((1600, 2), (400, 2)),
     "spectra": ((1300, 446), (329, 446)),
     "text": ((750, 8), (150, 8)),
     "two_moons": ((1600, 2), (400, 2)),
@@ -92,6 +93,18 @@ def test_digits_are_dequantised_and_split_without_overlap() -> None:
     levels = (pixels * 17).floor().clamp(max=16)
     assert set(levels.unique().tolist()) == set(map(float, range(17)))
     assert len(pixels.unique(dim=0)) == 1797
+
+
+def test_rings_are_two_around_a_hole() -> None:
+    train, test = load_program("model", "rings").module.load_data()
+    radii = torch.cat([train, test]).norm(dim=1)
+    inner = radii < radii.mean()
+    assert int(inner.sum()) == 1000
+    # Radii 0.5 and 1 with noise 0.05, in units of the coordinates' common standard deviation.
+    torch.testing.assert_close(
+        radii[inner].mean() / radii[~inner].mean(), torch.tensor(0.5), rtol=0, atol=0.01
+    )
+    assert radii.min() > 0.4
 
 
 def test_exact_log_evidence_is_the_integral_over_the_latent() -> None:

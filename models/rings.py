@@ -1,0 +1,52 @@
+"""Two rings in the plane, one inside the other, around a hole that no single normal law has."""
+
+import torch
+from sklearn.datasets import make_circles
+from torch import Tensor
+
+from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.likelihood import NormalLikelihood
+from lvkam_pyro.modules.mixture_prior import MixturePrior
+
+_NUM_DATA = 2000
+_NUM_TEST = 400
+_NOISE = 0.05
+_RATIO = 0.5
+"""Of the radii."""
+
+
+def build(
+    *,
+    num_latents: int = 2,
+    num_components: int = 2,
+    grid_size: int = 10,
+    num_outputs: int = 2,
+    scale: float = 0.2,
+) -> LVKAM:
+    """Builds the model.
+
+    Args:
+        num_latents: Latents.
+        num_components: Components of each latent's mixture of energy densities.
+        grid_size: Cells of all splines.
+        num_outputs: Coordinates of a datum.
+        scale: The noise's standard deviation to start from, in the data's standard deviations.
+    """
+    basis = BSplineBasis(grid_size=grid_size)
+    prior = MixturePrior(num_latents, num_components=num_components, basis=basis)
+    generator = KANGenerator(num_latents, num_outputs, basis=basis)
+    return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
+
+
+def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draws 1600 points to train on and 400 to hold out, of mean zero and unit variance.
+
+    Args:
+        seed: Of the points.
+    """
+    points, _ = make_circles(_NUM_DATA, noise=_NOISE, factor=_RATIO, random_state=seed)
+    x = torch.tensor(points, dtype=torch.float32)
+    x = (x - x.mean(0)) / x.std(0)
+    return x[_NUM_TEST:], x[:_NUM_TEST]
