@@ -4,6 +4,7 @@ from pyro.infer import Trace_ELBO
 
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.guides.amortized import AmortizedGuide
+from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.start import start_additive
 
@@ -12,6 +13,7 @@ def build(
     *,
     num_particles: int = 1,
     num_epochs: int = 100,
+    patience: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.01,
     guide_learning_rate: float = 0.002,
@@ -27,6 +29,8 @@ def build(
     Args:
         num_particles: Particles a datum and update.
         num_epochs: Passes over the data.
+        patience: End when a tenth of the training data, held out, was fitted no better for so many
+            epochs, and keep the best; None: keep the last.
         batch_size: Data an update.
         learning_rate: Of the model, at the start of its cosine.
         guide_learning_rate: Of the encoder.
@@ -45,4 +49,5 @@ def build(
         guide_learning_rate=guide_learning_rate,
         max_gradient_norm=max_gradient_norm,
         start=start_additive,
+        early_stopping=None if patience is None else EarlyStopping(patience=patience),
     )

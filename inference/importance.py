@@ -2,6 +2,7 @@
 
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.start import start_additive
@@ -11,6 +12,7 @@ def build(
     *,
     num_particles: int = 512,
     num_epochs: int = 60,
+    patience: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.01,
     max_gradient_norm: float = 100.0,
@@ -25,6 +27,8 @@ def build(
     Args:
         num_particles: Particles an update.
         num_epochs: Passes over the data.
+        patience: End when a tenth of the training data, held out, was fitted no better for so many
+            epochs, and keep the best; None: keep the last.
         batch_size: Data an update.
         learning_rate: Of Adam, at the start of its cosine.
         max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
@@ -41,4 +45,5 @@ def build(
         learning_rate=learning_rate,
         max_gradient_norm=max_gradient_norm,
         start=start_additive,
+        early_stopping=None if patience is None else EarlyStopping(patience=patience),
     )

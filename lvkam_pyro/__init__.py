@@ -22,6 +22,7 @@ _HOME = {
     "CurvatureBound": "distributions.envelope",
     "DensityFit": "modules.density_estimation",
     "ELBOEvidence": "evidence.elbo",
+    "EarlyStopping": "training.early_stopping",
     "EmpiricalBayes": "training.objective",
     "EnergyDistribution": "distributions.energy",
     "EnergyMixture": "distributions.mixture",

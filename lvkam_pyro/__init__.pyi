@@ -91,6 +91,7 @@ from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.suite import load_problem, problem_names
 from lvkam_pyro.problems.validation import Trial, Validation, validate
+from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.grid_updates import GridUpdates
 from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.newton import MStep, NewtonMStep
@@ -123,6 +124,7 @@ __all__ = [
     "CurvatureBound",
     "DensityFit",
     "ELBOEvidence",
+    "EarlyStopping",
     "EmpiricalBayes",
     "EnergyDistribution",
     "EnergyMixture",

@@ -70,17 +70,27 @@ def train(setup: Setup, folder: RunFolder, *, resume: bool) -> str:
     Returns:
         What was reached, for the terminal.
     """
-    x, x_test = setup.load_data()
-    model, recipe = setup.build_model(x), setup.build_recipe()
+    data, x_test = setup.load_data()
+    model, recipe = setup.build_model(data), setup.build_recipe()
+    x, x_validation = setup.hold_out(data, recipe)
     claim(folder, setup, resume=resume)
-    seed = setup.seed
-    result = fit(model, x, recipe, x_test=x_test, folder=folder.path, resume=resume, seed=seed)
+    result = fit(
+        model,
+        x,
+        recipe,
+        x_validation=x_validation,
+        x_test=x_test,
+        folder=folder.path,
+        resume=resume,
+        seed=setup.seed,
+    )
     save_pictures(folder, setup, result, x_test)
-    last = result.metrics[-1]
+    row = result.metrics[result.epoch - 1]
+    best = f" of which {result.epoch} was the best," if recipe.early_stopping else ""
     return (
-        f"{folder.path}: {len(result.metrics)} epochs, "
-        f"{last['loss_per_datum']:.3f} nats per datum in training, "
-        f"{last['held_out_loss_per_datum']:.3f} on {len(x_test)} held-out data"
+        f"{folder.path}: {len(result.metrics)} epochs,{best} "
+        f"{row['loss_per_datum']:.3f} nats per datum in training, "
+        f"{row['held_out_loss_per_datum']:.3f} on {len(x_test)} held-out data"
     )
 
 

@@ -84,6 +84,24 @@ class Setup:
             )
         return recipe
 
+    def hold_out(self, x: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
+        """Takes a tenth of the training data for early stopping, if the recipe does.
+
+        Returns:
+            Data to train on, and to choose the epoch by.
+
+        Raises:
+            ValueError: If there is one datum alone.
+        """
+        if recipe.early_stopping is None:
+            return x, None
+        if len(x) < 2:
+            raise ValueError("Early stopping needs two data, one to hold out; got 1.")
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
+        num_validation = -(-len(x) // 10)
+        order = order.to(x.device)
+        return x[order[num_validation:]], x[order[:num_validation]]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -144,9 +162,10 @@ def load_run(path: str | Path, *, device: str = "cpu") -> Run:
     """
     folder = find_run(path)
     setup = load_setup(folder, device=device)
-    x, x_test = setup.load_data()
-    model = setup.build_model(x)
-    fit = load_fit(model, x, setup.build_recipe(), folder.path, seed=setup.seed)
+    data, x_test = setup.load_data()
+    model, recipe = setup.build_model(data), setup.build_recipe()
+    x, _ = setup.hold_out(data, recipe)
+    fit = load_fit(model, x, recipe, folder.path, seed=setup.seed)
     return Run(folder, setup, fit, x, x_test)
 
 

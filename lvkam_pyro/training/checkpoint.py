@@ -10,7 +10,7 @@ import torch
 
 from lvkam_pyro.training.files import write_atomically
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The number that a checkpoint carries; a file with a larger one is refused."""
 
 

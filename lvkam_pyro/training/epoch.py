@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error
 from lvkam_pyro.training.large_data import evenly_spaced
+from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
 
@@ -29,7 +30,7 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
         DivergenceError: Before the update whose loss or gradient is not finite.
     """
     started, learning_rate = time.perf_counter(), training.learning_rate
-    losses, norms, sizes = [], [], []
+    losses, norms, sizes, effective = [], [], [], []
     for number, batch in enumerate(training.batches(x), start=1):
         loss, norm = _gradient(training, recipe, batch, len(x))
         if not (loss + norm).isfinite():
@@ -39,17 +40,21 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
         losses.append(loss)
         norms.append(norm)
         sizes.append(len(batch))
+        effective.extend(_effective_size(recipe))
     weights = torch.tensor(sizes, dtype=x.dtype, device=x.device) / len(x)
-    return {
+    row = {
         "epoch": training.epoch + 1,
         "loss_per_datum": float(torch.stack(losses) @ weights),
         "learning_rate": learning_rate,
         "gradient_norm": float(torch.stack(norms) @ weights),
         "seconds": time.perf_counter() - started,
     }
+    if effective:
+        row["effective_size"] = float(torch.stack(effective) @ weights)
+    return row
 
 
-def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
+def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
     """The loss per datum of data that are not trained on, in evaluation mode.
 
     The draws are the same in every epoch, and torch's random state is left as it was.
@@ -60,7 +65,7 @@ def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict
         x: Held-out data (N, ...).
 
     Returns:
-        `{"held_out_loss_per_datum": ...}`, in nats.
+        The loss per datum in nats.
     """
     training.module.eval()
     with seeded_rng(0, x), torch.no_grad():
@@ -69,7 +74,7 @@ def held_out_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict
             for batch in x.split(recipe.batch_size)
         ]
     training.module.train()
-    return {"held_out_loss_per_datum": math.fsum(losses) / len(x)}
+    return math.fsum(losses) / len(x)
 
 
 def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
@@ -94,6 +99,13 @@ def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str
     moved = updates.move(training.model, training.guide, batches, optimizer=training.optimizer)
     training.module.train()
     return {"grid_error": max(update.worst for update in moved)}
+
+
+def _effective_size(recipe: Recipe) -> list[Tensor]:
+    """That of the last update's particles, if the objective weighs any."""
+    objective = recipe.objective
+    size = objective.effective_size if isinstance(objective, EmpiricalBayes) else None
+    return [] if size is None else [size]
 
 
 def _gradient(

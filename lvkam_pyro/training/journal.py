@@ -4,6 +4,7 @@ import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pyro
 import torch
@@ -56,6 +57,9 @@ class Journal:
         if not resume:
             self.folder.check_free()
         state = self.read() if self.folder.checkpoint.exists() else None
+        if state is not None:
+            # A process killed after its checkpoint has left the metrics behind.
+            self.folder.write_metrics(cast("list[dict[str, float]]", state["metrics"]))
         self.folder.write_settings({"training": self.identity, "versions": versions()})
         return state
 
@@ -98,8 +102,14 @@ class Journal:
         return state
 
 
-def training_identity(recipe: Recipe, x: Tensor, *, seed: int) -> dict[str, object]:
-    """The plain values that a training shares with the one that it goes on from."""
+def training_identity(
+    recipe: Recipe, x: Tensor, *, seed: int, validation: Tensor | None = None
+) -> dict[str, object]:
+    """The plain values that a training shares with the one that it goes on from.
+
+    Without validation data they are not compared: who only reads a training needs none.
+    """
+    stopping = recipe.early_stopping
     return {
         "recipe": recipe.name,
         "num_epochs": recipe.num_epochs,
@@ -108,9 +118,11 @@ def training_identity(recipe: Recipe, x: Tensor, *, seed: int) -> dict[str, obje
         "guide_learning_rate": recipe.guide_learning_rate,
         "max_gradient_norm": recipe.max_gradient_norm,
         "grid_updates": None if recipe.grid_updates is None else asdict(recipe.grid_updates),
+        "early_stopping": None if stopping is None else asdict(stopping),
         "num_data": len(x),
         "data_hash": hash_data(x),
         "seed": seed,
+        **({} if validation is None else {"validation_hash": hash_data(validation)}),
     }
 
 

@@ -1,6 +1,6 @@
 """fit(): trains a model and its guide by a recipe, and can go on where it was stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.training.epoch import grid_metrics, held_out_metrics, train_epoch
+from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
 from lvkam_pyro.training.journal import Journal, training_identity
 from lvkam_pyro.training.preparation import isolated, prepare_training
 from lvkam_pyro.training.recipe import Model, Recipe
@@ -20,7 +20,20 @@ from lvkam_pyro.training.validation import (
     check_likelihood,
     check_model_matches,
     check_same_kind,
+    check_validation,
 )
+
+_ARGUMENTS = {"validation": "x_validation", "held_out": "x_test"}
+"""The arguments of `fit` that hold data out, by the name that their loss has."""
+
+_WORDS = {
+    "loss_per_datum": "loss {:.3f}",
+    "validation_loss_per_datum": "validation {:.3f}",
+    "held_out_loss_per_datum": "held out {:.3f}",
+    "effective_size": "ESS {:.1f}",
+    "learning_rate": "rate {:.2g}",
+}
+"""How the progress bar says an epoch's metrics, losses in nats per datum."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +45,11 @@ class Fit:
         guide: The trained guide.
         recipe: The recipe.
         metrics: A row an epoch: `epoch`, `loss_per_datum` (nats, the mean over the epoch's
-            updates), `held_out_loss_per_datum` (with `x_test`), `learning_rate` (at the epoch's
-            first update), `gradient_norm` (mean, before clipping), `grid_error` (where the recipe
-            moves grids: the largest relative change of functions by it) and `seconds`.
+            updates), `validation_loss_per_datum` (with `x_validation`), `held_out_loss_per_datum`
+            (with `x_test`), `learning_rate` (at the epoch's first update), `gradient_norm` (mean,
+            before clipping), `effective_size` (of `EmpiricalBayes`: of a datum's particles, the
+            mean), `grid_error` (where the recipe moves grids: the largest relative change of
+            functions by it) and `seconds`.
         seed: The seed.
     """
 
@@ -44,12 +59,19 @@ class Fit:
     metrics: list[dict[str, float]]
     seed: int
 
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 1, whose weights these are: the last, or the best on validation data."""
+        stopping = self.recipe.early_stopping
+        return len(self.metrics) if stopping is None else stopping.best_epoch(self.metrics)
+
 
 def fit(
     model: Model,
     x: ArrayLike | Tensor,
     recipe: Recipe,
     *,
+    x_validation: ArrayLike | Tensor | None = None,
     x_test: ArrayLike | Tensor | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -75,6 +97,7 @@ def fit(
             of ``torch.from_file``: batches are read where they lie, and the data are looked at
             once before, in parts, for what is not finite.
         recipe: Guide, objective, epochs, learning rates.
+        x_validation: Further data on which `recipe.early_stopping` chooses the epoch.
         x_test: Held-out data; their loss is reported every epoch and changes nothing else.
         folder: A run folder, made if need be.
         resume: Go on from the folder's checkpoint, if it has one.
@@ -85,7 +108,8 @@ def fit(
         The trained model and guide, in evaluation mode, and the metrics.
 
     Raises:
-        TypeError, ValueError: If the data or the model cannot be used; see the message.
+        TypeError, ValueError: If the data or the model cannot be used, or there are validation data
+            without early stopping or the other way round; see the message.
         FileExistsError: If the folder holds a run and `resume` is False.
         CheckpointError: If the checkpoint to resume is damaged, or of another model or data.
         DivergenceError: If a loss or a gradient is not finite. The parameters are those before that
@@ -114,20 +138,23 @@ def fit(
         >>> bool((result.model.loc - x.mean(0)).abs().max() < 0.3)
         True
     """
-    data, held_out = _check(model, x, x_test)
-    journal = Journal(folder, training_identity(recipe, data, seed=seed)) if folder else None
+    data = _check(model, x)
+    held_out = _check_held_out(data, validation=x_validation, held_out=x_test)
+    check_validation(recipe, x_validation)
+    identity = training_identity(recipe, data, seed=seed, validation=held_out.get("validation"))
+    journal = Journal(folder, identity) if folder else None
     with isolated(seed, data):
         check_likelihood(model, data, batch_size=recipe.batch_size)
         saved = None if journal is None else journal.open(resume=resume)
         training = prepare_training(model, data, recipe, saved=saved, seed=seed)
         with _flushing(journal), _bar(training, recipe, progress) as bar:
             while not recipe.is_over(training.metrics):
-                loss = _epoch(training, recipe, data, held_out)
+                _epoch(training, recipe, data, held_out)
                 if journal is not None:
                     journal.record(training)
-                bar.set_postfix_str(f"{loss:.3f} nats per datum", refresh=False)
+                bar.set_postfix_str(describe(training.metrics[-1]), refresh=False)
                 bar.update()
-    training.module.eval()
+    training.finish()
     return Fit(model, training.guide, recipe, training.metrics, seed)
 
 
@@ -144,17 +171,17 @@ def load_fit(
         seed: Its seed.
 
     Returns:
-        As `fit`, after the last epoch that the checkpoint holds.
+        As `fit`, after the last epoch that the checkpoint holds, or the best of those.
 
     Raises:
         FileNotFoundError: If the folder holds no checkpoint.
         CheckpointError: If the checkpoint is damaged, or of another model, data or recipe.
     """
-    data, _ = _check(model, x, None)
+    data = _check(model, x)
     journal = Journal(folder, training_identity(recipe, data, seed=seed))
     with isolated(seed, data):
         training = prepare_training(model, data, recipe, saved=journal.read(), seed=seed)
-    training.module.eval()
+    training.finish()
     return Fit(model, training.guide, recipe, training.metrics, seed)
 
 
@@ -178,31 +205,35 @@ def check_training(
     Raises:
         TypeError, ValueError: As `fit`.
     """
-    data, _ = _check(model, x, x_test)
+    data = _check(model, x)
+    _check_held_out(data, held_out=x_test)
     with isolated(seed, data):
         check_likelihood(model, data, batch_size=recipe.batch_size)
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
 
 
-def _check(
-    model: Model, x: ArrayLike | Tensor, x_test: ArrayLike | Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _check(model: Model, x: ArrayLike | Tensor) -> Tensor:
     data = as_data(x)
     check_model_matches(model, data)
-    if x_test is None:
-        return data, None
-    held_out = as_data(x_test, name="x_test")
-    check_same_kind(data, held_out)
-    return data, held_out
+    return data
 
 
-def _epoch(training: TrainingState, recipe: Recipe, x: Tensor, held_out: Tensor | None) -> float:
+def _check_held_out(data: Tensor, **held_out: ArrayLike | Tensor | None) -> dict[str, Tensor]:
+    """What there is of held-out data, by the name that their loss has."""
+    checked = {
+        name: as_data(x, name=_ARGUMENTS[name]) for name, x in held_out.items() if x is not None
+    }
+    for name, x in checked.items():
+        check_same_kind(data, x, name=_ARGUMENTS[name])
+    return checked
+
+
+def _epoch(training: TrainingState, recipe: Recipe, x: Tensor, held_out: dict[str, Tensor]) -> None:
     row = train_epoch(training, recipe, x) | grid_metrics(training, recipe, x)
-    if held_out is not None:
-        row |= held_out_metrics(training, recipe, held_out)
-    training.metrics.append(row)
-    return row["loss_per_datum"]
+    for name, data in held_out.items():
+        row[f"{name}_loss_per_datum"] = held_out_loss(training, recipe, data)
+    training.end_epoch(row)
 
 
 @contextmanager
@@ -213,6 +244,20 @@ def _flushing(journal: Journal | None) -> Iterator[None]:
     finally:
         if journal is not None:
             journal.flush()
+
+
+def describe(row: Mapping[str, float]) -> str:
+    """An epoch in a few words, for the progress bar.
+
+    Args:
+        row: Its metrics.
+
+    Example:
+        >>> describe({"loss_per_datum": -63.25, "effective_size": 5.5, "learning_rate": 0.01})
+        'loss -63.250, ESS 5.5, rate 0.01'
+    """
+    known = [text.format(row[name]) for name, text in _WORDS.items() if name in row]
+    return ", ".join(known)
 
 
 def _bar(training: TrainingState, recipe: Recipe, progress: bool) -> "tqdm[NoReturn]":

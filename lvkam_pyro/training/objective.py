@@ -15,6 +15,7 @@ from lvkam_pyro.guides.parameters import check_parameters
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.guides.weights import effective_sample_size
 from lvkam_pyro.training.dreams import Dreams
 
 Program = Callable[..., Any]
@@ -42,6 +43,10 @@ class EmpiricalBayes(ELBO):
     importance estimate of :math:`-\sum_n \log p(x_n)` in nats; train its ``parameters()`` with any
     torch optimiser. It also stands as the ``loss`` of Pyro's ``SVI``. Pyro's global store would
     give two instances of one class the same parameters; the second one is refused.
+
+    Attributes:
+        effective_size: The effective number of a datum's particles (mean over data, at most S) at
+            the last call; None before. `fit` reports it.
 
     Arguments:
         num_particles: Particles per datum `S`.
@@ -71,6 +76,7 @@ class EmpiricalBayes(ELBO):
             raise ValueError(f"Expected a sleep_weight of at least 0, got {sleep_weight}.")
         super().__init__(num_particles=num_particles, vectorize_particles=True)
         self.sleep_weight = sleep_weight
+        self.effective_size: Tensor | None = None
         self._known: tuple[Program, ModelStructure, Dreams | None] | None = None
 
     def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
@@ -78,6 +84,7 @@ class EmpiricalBayes(ELBO):
         structure, dreams = self._knowledge_of(model, guide, x)
         proposal = guide if isinstance(guide, PriorGuide) else _Detached(guide)
         particles = draw_particles(model, proposal, x, self.num_particles, structure=structure)
+        self.effective_size = effective_sample_size(particles.log_weights.detach()).mean()
         loss = _wake_model(particles) + _wake_guide(particles)
         if dreams is not None and particles.log_guide.requires_grad:
             loss = loss + self.sleep_weight * _without_value(-dreams.log_guide(model, guide, x))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.grid_updates import GridUpdates
 
 Model = Callable[[Tensor], object]
@@ -46,10 +47,12 @@ class Recipe:
         regularizer: `regularizer(model)`, a scalar in nats: minus a log prior density of the
             model's parameters, say. All N data share it.
         grid_updates: When and how the grids of the model's KANs follow the posterior; None: never.
+        early_stopping: Keeps the epoch that is best on validation data, which `fit` then needs;
+            None: the last epoch is kept.
 
     Raises:
         TypeError: If `objective` is no ELBO, an estimator is none, `grid_updates` are no
-            GridUpdates, or a count is no integer.
+            GridUpdates, `early_stopping` is no EarlyStopping, or a count is no integer.
         ValueError: If a number is out of its range; the message names it.
 
     Example:
@@ -75,6 +78,7 @@ class Recipe:
     start: Callable[[Model, Tensor], object] | None = None
     regularizer: Callable[[Model], Tensor] | None = None
     grid_updates: GridUpdates | None = None
+    early_stopping: EarlyStopping | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, ELBO):
@@ -85,11 +89,8 @@ class Recipe:
         for estimator in self.estimators:
             if not isinstance(estimator, EvidenceEstimator):
                 raise TypeError(f"estimators must be EvidenceEstimators; got {estimator!r}.")
-        if not isinstance(self.grid_updates, GridUpdates | None):
-            raise TypeError(
-                "grid_updates must be GridUpdates(schedule=...) or None; got "
-                f"{self.grid_updates!r}."
-            )
+        _check_none_or("grid_updates", self.grid_updates, GridUpdates, "GridUpdates(schedule=...)")
+        _check_none_or("early_stopping", self.early_stopping, EarlyStopping, "EarlyStopping()")
         for name in ("num_epochs", "batch_size"):
             check_count(name, getattr(self, name))
         _check_positive("learning_rate", self.learning_rate)
@@ -99,7 +100,13 @@ class Recipe:
 
     def is_over(self, metrics: Sequence[Mapping[str, float]]) -> bool:
         """Whether a training with these rows, one an epoch, has come to its end."""
-        return len(metrics) >= self.num_epochs
+        stopped = self.early_stopping is not None and self.early_stopping.is_over(metrics)
+        return stopped or len(metrics) >= self.num_epochs
+
+
+def _check_none_or(name: str, value: object, kind: type, example: str) -> None:
+    if not isinstance(value, kind | None):
+        raise TypeError(f"{name} must be {example} or None; got {value!r}.")
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +33,7 @@ class TrainingState:
         module: `objective(model, guide)`, which owns every parameter.
         parameters: The trained parameters.
         metrics: A row for every epoch done.
+        best: The state of `module` after the best epoch, where the recipe stops early.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class TrainingState:
         self.scheduler = LambdaLR(self.optimizer, cosine_decay(num_updates))
         self.order = torch.Generator().manual_seed(seed)
         self.metrics: list[dict[str, float]] = []
+        self.stopping = recipe.early_stopping
+        self.best: dict[str, Any] | None = None
 
     @property
     def epoch(self) -> int:
@@ -77,6 +81,18 @@ class TrainingState:
         order = torch.randperm(self.num_data, generator=self.order).to(x.device)
         return (x[index] for index in order.split(self.batch_size))
 
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Takes the metrics of an epoch, and keeps its weights if they are the best."""
+        self.metrics.append(row)
+        if self.stopping is not None and self.stopping.best_epoch(self.metrics) == self.epoch:
+            self.best = deepcopy(self.module.state_dict())
+
+    def finish(self) -> None:
+        """Puts the best weights in place, and the modules into evaluation mode."""
+        if self.best is not None:
+            self.module.load_state_dict(self.best)
+        self.module.eval()
+
     def state_dict(self) -> dict[str, object]:
         """Tensors and plain numbers that restore this state."""
         return {
@@ -85,6 +101,7 @@ class TrainingState:
             "scheduler": self.scheduler.state_dict(),
             "order": self.order.get_state(),
             "metrics": self.metrics,
+            "best": self.best,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self._on_cuda else None,
         }
@@ -109,6 +126,8 @@ class TrainingState:
         self.scheduler.load_state_dict(state["scheduler"])
         self.order.set_state(state["order"])
         self.metrics = list(state["metrics"])
+        # Absent from the first format, which knew no early stopping.
+        self.best = state.get("best")
         torch.set_rng_state(state["random"])
         if self._on_cuda and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"])

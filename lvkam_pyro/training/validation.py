@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lvkam_pyro.guides.sites import Site, SiteRecorder
 from lvkam_pyro.training.large_data import row_chunks
-from lvkam_pyro.training.recipe import Model
+from lvkam_pyro.training.recipe import Model, Recipe
 
 
 def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
@@ -55,14 +55,29 @@ def _as_tensor(x: ArrayLike | Tensor) -> Tensor:
     return torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x)
 
 
-def check_same_kind(x: Tensor, x_test: Tensor) -> None:
-    """Raises ValueError unless the held-out data look like the data."""
+def check_same_kind(x: Tensor, x_test: Tensor, *, name: str = "x_test") -> None:
+    """Raises ValueError unless the held-out data, called `name`, look like the data."""
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype or x.device != x_test.device:
         raise ValueError(
-            "x and x_test must agree in shape but for the number of data, in dtype and in device; "
+            f"x and {name} must agree in shape but for the number of data, in dtype and in device; "
             f"got {_shape(x)} {x.dtype} on {x.device} and {_shape(x_test)} {x_test.dtype} on "
             f"{x_test.device}."
         )
+
+
+def check_validation(recipe: Recipe, x_validation: object) -> None:
+    """Raises ValueError if early stopping has no data to look at, or data have no use."""
+    if (recipe.early_stopping is None) == (x_validation is None):
+        return
+    if x_validation is None:
+        raise ValueError(
+            f"The recipe {recipe.name} stops early, and needs x_validation: hold some of the data "
+            "out of x, and out of x_test."
+        )
+    raise ValueError(
+        f"x_validation is for early stopping, and the recipe {recipe.name} does not: give it "
+        "early_stopping=EarlyStopping(), or pass the data as x_test."
+    )
 
 
 def check_model_matches(model: Model, x: Tensor) -> None:

@@ -1,5 +1,6 @@
 """fit(): learns, repeats itself bit for bit, and says what is wrong."""
 
+import re
 from pathlib import Path
 
 import pyro
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from lvkam_pyro.training.checkpoint import load_checkpoint
 from lvkam_pyro.training.divergence import DivergenceError
-from lvkam_pyro.training.loop import fit
+from lvkam_pyro.training.loop import describe, fit
+from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.run_folder import RunFolder
 from tests.training.toy import (
     Encoder,
@@ -191,3 +193,11 @@ def test_nothing_to_train_is_refused() -> None:
     recipe = toy_recipe(build_guide=lambda model, x: PriorEncoder())
     with pytest.raises(ValueError, match="parameter that requires a gradient"):
         fit(Nothing(), toy_data(), recipe, progress=False)
+
+
+def test_effective_size_of_the_particles_is_reported() -> None:
+    result = toy_fit(recipe=toy_recipe(objective=EmpiricalBayes(6)))
+    sizes = [row["effective_size"] for row in result.metrics]
+    assert all(1 < size < 6 for size in sizes)
+    assert "effective_size" not in toy_fit().metrics[0]
+    assert re.fullmatch(r"loss \d+\.\d{3}, ESS \d\.\d, rate [\d.e-]+", describe(result.metrics[0]))

@@ -120,7 +120,7 @@ def test_damaged_checkpoint_is_refused_by_name(tmp_path: Path, kind: str) -> Non
 def test_newer_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"format_version": checkpoint.FORMAT_VERSION + 1})
-    with pytest.raises(CheckpointError, match=r"has format 2.*Install the newer"):
+    with pytest.raises(CheckpointError, match=r"has format 3.*Install the newer"):
         toy_fit(folder=tmp_path, resume=True)
     torch.save({"weights": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match="is damaged or is no checkpoint"):
@@ -158,3 +158,11 @@ def test_fit_is_read_back_from_its_folder(tmp_path: Path) -> None:
         load_fit(toy_model(7), toy_data() + 1, toy_recipe(), tmp_path)
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load_fit(toy_model(7), toy_data(), toy_recipe(), tmp_path / "nowhere")
+
+
+def test_metrics_left_behind_by_a_kill_catch_up(tmp_path: Path) -> None:
+    result = toy_fit(folder=tmp_path)
+    folder = RunFolder(tmp_path)
+    folder.write_metrics(result.metrics[:2])
+    toy_fit(toy_model(9), folder=tmp_path, resume=True)
+    assert folder.read_metrics() == result.metrics
