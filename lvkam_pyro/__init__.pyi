@@ -14,6 +14,7 @@ from lvkam_pyro.distributions.resampling import (
     resample_stratified,
     resample_systematic,
 )
+from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.bayes_factors import BayesFactor, BayesFactors
 from lvkam_pyro.evidence.compare import compare_evidence
 from lvkam_pyro.evidence.comparison import EvidenceComparison
@@ -27,6 +28,8 @@ from lvkam_pyro.evidence.multistate import MultistateBAR, ThermodynamicCurve
 from lvkam_pyro.evidence.quadrature import QuadratureEvidence
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
 from lvkam_pyro.evidence.rules import PCHIP, Corrected, Hermite, Trapezoid
+from lvkam_pyro.evidence.sandwich import Sandwich, sandwich
+from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.evidence.verdict import Verdict
@@ -111,6 +114,7 @@ __all__ = [
     "ULA",
     "AmortizedGuide",
     "AnalyticExtrapolation",
+    "AnnealedImportance",
     "BSplineBasis",
     "Basis",
     "BayesFactor",
@@ -183,6 +187,7 @@ __all__ = [
     "RejectionDraws",
     "RejectionGuide",
     "RejectionSampler",
+    "Sandwich",
     "Smoothness",
     "Sparsity",
     "SteppingStone",
@@ -190,6 +195,7 @@ __all__ = [
     "SymbolicFit",
     "SymbolicForm",
     "SymbolicLayer",
+    "TemperedSMC",
     "ThermodynamicCurve",
     "ThermodynamicIntegration",
     "Trapezoid",
@@ -223,6 +229,7 @@ __all__ = [
     "resample_stratified",
     "resample_systematic",
     "roughness",
+    "sandwich",
     "to_arviz",
     "to_sympy",
     "update_grid",

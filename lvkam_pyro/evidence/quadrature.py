@@ -165,7 +165,7 @@ def _first_cells(coordinates: LatentCoordinates) -> PriorCells:
 
 def _data_blocks(x: Tensor, cells: PriorCells) -> tuple[Tensor, ...]:
     num_boxes = math.prod(len(edges) - 1 for edges in cells.edges)
-    return x.tensor_split(math.ceil(len(x) * num_boxes / _MAX_BOXES))
+    return x.split(max(1, _MAX_BOXES // num_boxes))
 
 
 def _end_mass(integral: Integral, cells: PriorCells) -> Tensor:

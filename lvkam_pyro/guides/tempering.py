@@ -88,25 +88,60 @@ def temper(target: UnconstrainedModel, temperatures: Tensor, num_chains: int) ->
         >>> temper(target, torch.linspace(0, 1, 4).double(), 8).state.position.shape
         torch.Size([4, 8, 3, 1])
     """
-    size = max(_PARTICLES_PER_CHAIN * num_chains, _MIN_POPULATION)
-    position = _finite_prior(target, size)
-    population = evaluate_state(target, position[None])
-    covariance = _covariance_of(population.position)
-    log_step = torch.full_like(covariance[..., 0], initial_log_step(target.num_coordinates))
-    log_step = log_step.reshape(1, target.num_data, -1)[..., 0]
-    rungs = [(population, covariance, log_step)]
-    for gap, temperature in zip(temperatures.diff(), temperatures[1:], strict=True):
-        population, covariance = _reweight(population, gap, covariance)
-        population, covariance, log_step = _move(
-            target, population, temperature.reshape(1, 1, 1), covariance, log_step
-        )
-        rungs.append((population, covariance, log_step))
-    fields = zip(*(population.tensors for population, _, _ in rungs), strict=True)
+    population = Tempering(target, max(_PARTICLES_PER_CHAIN * num_chains, _MIN_POPULATION))
+    rungs = [population.rung]
+    for temperature in temperatures[1:]:
+        population.advance(temperature.expand(target.num_data))
+        rungs.append(population.rung)
+    fields = zip(*(rung.state.tensors for rung in rungs), strict=True)
     return Start(
         LadderState(*(torch.cat(tensors)[:, :num_chains] for tensors in fields)),
-        torch.cat([covariance for _, covariance, _ in rungs]),
-        torch.cat([log_step for _, _, log_step in rungs]),
+        torch.cat([rung.covariance for rung in rungs]),
+        torch.cat([rung.log_step for rung in rungs]),
     )
+
+
+class Tempering:
+    """A population of each datum on its way from prior to posterior, learning how to move.
+
+    Args:
+        target: The model.
+        size: The number of particles.
+
+    Attributes:
+        temperature: Where each datum's population stands, `(N,)`.
+        rung: The population `(1, S, N)` there, and the covariance and step size it has learned.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import ModelStructure
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(2)
+        >>> population = Tempering(UnconstrainedModel(model, x, ModelStructure.of(model, x)), 64)
+        >>> population.advance(torch.tensor([0.5, 1.0]).double())
+        >>> population.rung.state.log_likelihood.shape
+        torch.Size([1, 64, 2])
+    """
+
+    def __init__(self, target: UnconstrainedModel, size: int) -> None:
+        self.target = target
+        state = evaluate_state(target, draw_finite_prior(target, size)[None])
+        covariance = _covariance_of(state.position)
+        log_step = torch.full_like(covariance[..., 0], initial_log_step(target.num_coordinates))
+        self.rung = Start(state, covariance, log_step.reshape(1, target.num_data, -1)[..., 0])
+        self.temperature = torch.zeros_like(self.rung.log_step[0])
+
+    def advance(self, temperature: Tensor) -> None:
+        """Reweight, resample and move to the next temperature of each datum, `(N,)`."""
+        gap = temperature - self.temperature
+        state, covariance = _reweight(self.rung.state, gap, self.rung.covariance)
+        self.rung = Start(
+            *_move(self.target, state, temperature[None, None], covariance, self.rung.log_step)
+        )
+        self.temperature = temperature
 
 
 def initial_log_step(num_coordinates: int) -> float:
@@ -119,8 +154,21 @@ def initial_log_step(num_coordinates: int) -> float:
     return -math.log(num_coordinates) / 6
 
 
-def _finite_prior(target: UnconstrainedModel, num_draws: int) -> Tensor:
-    """Prior draws `(draws, N, D)`, a neighbour's in place of one rounded to a boundary."""
+def draw_finite_prior(target: UnconstrainedModel, num_draws: int) -> Tensor:
+    """Prior draws `(draws, N, D)`, a neighbour's in place of one rounded to a boundary.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.guides.structure import ModelStructure
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(3)
+        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+        >>> draw_finite_prior(target, 5).shape
+        torch.Size([5, 3, 1])
+    """
     position = target.draw_prior(num_draws)
     finite = position.isfinite().all(-1, keepdim=True)
     return torch.where(finite, position, position.roll(1, 0).nan_to_num(0.0, 0.0, 0.0))
@@ -136,18 +184,35 @@ def _reweight(
     population: LadderState, gap: Tensor, covariance: Tensor
 ) -> tuple[LadderState, Tensor]:
     """Resample a population for the next temperature, and learn its covariance from the weights."""
-    log_weights = gap * population.log_likelihood[0]
+    log_weights = tempered(gap, population.log_likelihood[0])
     weights = normalized_weights(log_weights)
     mean = (weights[..., None] * population.position[0]).sum(0)
     deviation = weights.sqrt()[None, ..., None] * (population.position - mean)
     size = effective_sample_size(log_weights).reshape(1, -1, *(1,) * (covariance.ndim - 2))
     learned = blend(second_moment(deviation), size, covariance)
     index = torch.multinomial(weights.T, len(weights), replacement=True).T[None]
-    return _select(population, index), learned
+    return select(population, index), learned
 
 
-def _select(population: LadderState, index: Tensor) -> LadderState:
-    """The chains of given index `(1, C, N)`, per datum."""
+def tempered(power: Tensor, log_likelihood: Tensor) -> Tensor:
+    """A log likelihood times a power: 0 at power 0, whatever it is.
+
+    Example:
+        >>> tempered(torch.tensor([0.0, 0.5]), torch.tensor([float("-inf"), 2.0]))
+        tensor([0., 1.])
+    """
+    return torch.where(power == 0, 0.0, power * log_likelihood)
+
+
+def select(population: LadderState, index: Tensor) -> LadderState:
+    """The chains of given index `(1, C, N)`, per datum.
+
+    Example:
+        >>> l = torch.tensor([3.0, 1.0]).reshape(1, 2, 1)
+        >>> state = LadderState(l[..., None], l, l, l[..., None], l[..., None])
+        >>> select(state, torch.tensor([1, 1]).reshape(1, 2, 1)).log_likelihood.squeeze()
+        tensor([1., 1.])
+    """
     return LadderState(
         *(
             torch.take_along_dim(tensor, index if tensor.ndim == 3 else index[..., None], 1)

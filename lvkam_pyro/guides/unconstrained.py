@@ -107,6 +107,10 @@ class UnconstrainedModel:
         run = PriorRecorder(last=self.structure.latents[-1].name)
         with torch.no_grad(), suppress(LastLatentDrawnError), plate, run:
             self.model(self.x)
+        return self.unconstrain(run)
+
+    def unconstrain(self, run: SiteRecorder) -> Tensor:
+        """The positions `(S, N, D)` of a recorded run with a leading axis of S particles."""
         return torch.cat([self._flatten(site, run) for site in self.structure.latents], -1)
 
     def _flatten(self, site: LatentSite, run: SiteRecorder) -> Tensor:

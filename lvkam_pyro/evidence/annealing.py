@@ -1,0 +1,166 @@
+"""What estimators that carry particles along a path of temperatures share."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.distributions.resampling import resample_systematic
+from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.evidence import Evidence, to_double
+from lvkam_pyro.evidence.fisher import MAX_GRADIENT_DRAWS, with_fisher_gradient
+from lvkam_pyro.evidence.islands import island_size
+from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.evidence.verdict import (
+    MAX_CHAIN_SPREAD,
+    MIN_EFFECTIVE_SAMPLE_SIZE,
+    Gate,
+    Verdict,
+)
+from lvkam_pyro.guides.annealing import AnnealedDraws, AnnealingPath, anneal
+from lvkam_pyro.guides.parameters import own_parameters
+from lvkam_pyro.guides.particles import Guide
+from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.guides.tempering import draw_finite_prior
+from lvkam_pyro.guides.unconstrained import UnconstrainedModel
+from lvkam_pyro.guides.validation import check_count, check_data, hash_data
+from lvkam_pyro.guides.weights import pareto_k
+
+MIN_REPLICATES = 8
+"""Islands below which a standard error says little."""
+
+_MAX_ELEMENTS = 2**23
+"""Values of one array per step (32 MB in single precision); more data run in blocks."""
+
+
+class AnnealingEstimator(EvidenceEstimator):
+    """An estimator by weighted particles that go from the prior to the posterior.
+
+    The temperatures, step sizes and covariances are learned from a population of its own, so that
+    each island's exp(estimate) is unbiased; islands are the replicates of the standard error. It
+    needs no guide: one that is given is left aside.
+
+    Implementing one: define `path(target)`, `gates(summary)`, and set `threshold` and `remedy`.
+
+    Args:
+        num_particles: S, at least (rounded up to full islands).
+        num_replicates: R islands, at least 8.
+        num_moves: MALA steps at each temperature.
+
+    Attributes:
+        threshold: The share of effective particles below which an island resamples.
+        remedy: What to use instead.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> isinstance(lv.TemperedSMC(), AnnealingEstimator)
+        True
+    """
+
+    threshold: float
+    remedy: str
+
+    def __init__(self, num_particles: int, *, num_replicates: int, num_moves: int) -> None:
+        check_count("num_particles", num_particles)
+        self.num_replicates = check_count("num_replicates", num_replicates, minimum=MIN_REPLICATES)
+        self.num_moves = check_count("num_moves", num_moves)
+        super().__init__(num_particles=num_particles)
+
+    @property
+    def num_drawn(self) -> int:
+        """The number of particles in full islands."""
+        return island_size(self.num_particles, self.num_replicates) * self.num_replicates
+
+    @abstractmethod
+    def path(self, target: UnconstrainedModel) -> AnnealingPath:
+        """The temperatures and how to move at each."""
+
+    @abstractmethod
+    def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
+        """The estimator's own conditions on its diagnostics."""
+
+    def estimate(
+        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
+    ) -> Evidence:
+        """Estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        check_data(x)
+        structure = ModelStructure.of(model, x)
+        parts, evaluations, scale = [], 0, 1.0
+        with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
+            for block in self._blocks(x, structure):
+                target = UnconstrainedModel(model, block, structure)
+                parts.append(_summarize(*self._run(target)))
+                evaluations = max(evaluations, target.num_evaluations)
+                scale = target.data_scale * len(block) / len(x)
+        summary = {name: torch.cat([part[name] for part in parts], -1) for name in parts[0]}
+        return self._conclude(summary, x, evaluations, scale)
+
+    def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
+        if not structure.follows_data:
+            return (x,)
+        width = x[0].numel() + sum(site.num_coordinates for site in structure.latents)
+        rows = max(1, _MAX_ELEMENTS // (self.num_drawn * width))
+        return x.split(rows)
+
+    def _run(self, target: UnconstrainedModel) -> tuple[AnnealedDraws, AnnealingPath]:
+        path = self.path(target)
+        position = draw_finite_prior(target, self.num_drawn)
+        draws = anneal(
+            target,
+            path,
+            position,
+            num_islands=self.num_replicates,
+            num_moves=self.num_moves,
+            threshold=self.threshold,
+        )
+        return draws, path
+
+    def _conclude(
+        self, summary: dict[str, Tensor], x: Tensor, evaluations: int, scale: float
+    ) -> Evidence:
+        replicates = summary.pop("replicates")
+        summary["island_spread"] = replicates.std(0)
+        spread = "a spread of the islands in nats"
+        gates = [
+            *self.gates(summary),
+            Gate.below("an effective sample size", summary["ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
+            Gate.above(spread, summary["island_spread"], MAX_CHAIN_SPREAD),
+        ]
+        return Evidence.of(
+            log_mean_exp(replicates),
+            leave_one_out_log_mean_exp(replicates),
+            diagnostics=summary,
+            verdict=Verdict.of(gates, remedy=self.remedy),
+            num_likelihood_evaluations=evaluations,
+            estimator=self.name,
+            data_hash=hash_data(x),
+            data_scale=scale,
+        )
+
+    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+        """The total, whose gradient is that of the joint density at the last particles."""
+        structure = ModelStructure.of(model, x)
+        target = UnconstrainedModel(model, x, structure)
+        with torch.no_grad():
+            draws, _ = self._run(target)
+            log_weights = (draws.log_weights + draws.log_ratio[:, None]).flatten(0, 1)
+            possible = log_weights.amax(0) > -torch.inf
+            index = resample_systematic(torch.where(possible, log_weights, 0.0), MAX_GRADIENT_DRAWS)
+            position = draws.state.position[0].take_along_dim(index[..., None], 0)
+            latents = target.constrain(position)
+        total = float(log_mean_exp(draws.log_ratio).sum())
+        return with_fisher_gradient(total, model, x, structure, latents), target.data_scale
+
+
+def _summarize(draws: AnnealedDraws, path: AnnealingPath) -> dict[str, Tensor]:
+    """What is kept of the draws of a block of data."""
+    below_one = (path.temperatures < 1).sum(0)
+    summary = {
+        "replicates": draws.log_ratio,
+        "ess": draws.ess,
+        "pareto_k": pareto_k(draws.log_weights.flatten(0, 1)),
+        "acceptance": draws.acceptance,
+        "num_temperatures": below_one + 1,
+    }
+    return {name: to_double(value) for name, value in summary.items()}

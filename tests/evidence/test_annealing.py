@@ -1,0 +1,173 @@
+"""Annealed importance sampling, tempered SMC and the sandwich, against exact evidences."""
+
+from collections.abc import Callable
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+from lvkam_pyro.evidence.annealed import AnnealedImportance
+from lvkam_pyro.evidence.annealing import AnnealingEstimator
+from lvkam_pyro.evidence.sandwich import sandwich
+from lvkam_pyro.evidence.smc import TemperedSMC
+from lvkam_pyro.guides.annealing import AnnealingPath, _next_gap, anneal
+from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.guides.tempering import draw_finite_prior
+from lvkam_pyro.guides.unconstrained import UnconstrainedModel
+from lvkam_pyro.guides.weights import effective_sample_size
+from tests.guides import models
+from tests.statistics import assert_within_standard_errors
+
+QUICK: dict[str, AnnealingEstimator] = {
+    "annealed": AnnealedImportance(1024, num_temperatures=40),
+    "smc": TemperedSMC(1024, num_moves=3),
+}
+WIDER = 1.6
+"""Student's tail of 16 islands over the normal one, at the suite's rate."""
+
+
+def bind(model: Callable[[Tensor], object], x: Tensor) -> UnconstrainedModel:
+    return UnconstrainedModel(model, x, ModelStructure.of(model, x))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_linear_gaussian(name: str) -> None:
+    model = models.LinearGaussian(3, 4, scale=0.3)
+    x = model.sample(8)
+    evidence = QUICK[name].estimate(model, x)
+    assert evidence.verdict.reliable, str(evidence)
+    error = WIDER * evidence.standard_error
+    assert_within_standard_errors(evidence.log_evidence, model.exact(x), error)
+    total = torch.tensor(evidence.total).double()
+    error = torch.tensor(WIDER * evidence.total_standard_error).double()
+    assert_within_standard_errors(total, model.exact(x).sum(), error)
+
+
+def test_smc_needs_fewer_temperatures_for_an_easy_datum() -> None:
+    x = torch.tensor([0.0, 8.0])
+    evidence = QUICK["smc"].estimate(models.with_factor, x)
+    few, many = evidence.diagnostics["num_temperatures"]
+    assert few < many
+    error = WIDER * evidence.standard_error
+    exact = models.normal_evidence(x, 2.0).double()
+    assert_within_standard_errors(evidence.log_evidence, exact, error)
+
+
+def test_the_adaptive_step_leaves_the_wanted_share() -> None:
+    log_likelihood = torch.randn(1000, 3, dtype=torch.float64) * torch.tensor([0.1, 10.0, 100.0])
+    most = torch.ones(3, dtype=torch.float64)
+    gap = _next_gap(log_likelihood, most, 0.8)
+    assert gap[0] == 1
+    share = effective_sample_size(gap * log_likelihood)[1:] / 1000
+    torch.testing.assert_close(share, torch.full((2,), 0.8).double(), rtol=1e-6, atol=0)
+
+
+def test_resampling_or_not_estimates_the_same_ratio() -> None:
+    x = torch.tensor([1.0, 3.0])
+    target = bind(models.with_factor, x)
+    path = AnnealingPath.along(target, torch.linspace(0, 1, 8).double(), 256)
+    exact = models.normal_evidence(x, 2.0).double()
+    for threshold in (0.0, 0.5, 1.1):
+        position = draw_finite_prior(target, 4096)
+        draws = anneal(target, path, position, num_islands=64, num_moves=1, threshold=threshold)
+        ratios = (draws.log_ratio - exact).exp()
+        error = WIDER * ratios.std(0) / 8
+        assert_within_standard_errors(ratios.mean(0), torch.ones(2).double(), error)
+
+
+def test_weights_are_carried_where_nothing_is_resampled() -> None:
+    """Without moves and resampling the weights are those of the prior, whatever the path."""
+    x = torch.tensor([1.0])
+    target = bind(models.with_factor, x)
+    path = AnnealingPath.along(target, torch.linspace(0, 1, 5).double(), 64)
+    position = draw_finite_prior(target, 64)
+    draws = anneal(target, path, position, num_islands=8, num_moves=0, threshold=0.0)
+    expected = dist.Normal(position[..., 0], 1.0).log_prob(x).double().unflatten(0, (8, -1))
+    torch.testing.assert_close(draws.log_weights, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_impossible_particles_and_data(name: str) -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.factor("window", torch.where(z > x, 0.0, -torch.inf))
+
+    evidence = QUICK[name].estimate(model, torch.tensor([0.0, 1e6]))
+    exact = torch.tensor(0.5).double().log()
+    error = WIDER * evidence.standard_error[0]
+    assert_within_standard_errors(evidence.log_evidence[0], exact, error)
+    assert evidence.log_evidence[1] == -torch.inf
+    assert evidence.verdict.unreliable[1]
+    assert not any(v.isnan().any() for k, v in evidence.diagnostics.items() if k != "island_spread")
+
+
+def test_too_few_temperatures_are_flagged() -> None:
+    model = models.LinearGaussian(6, 8, scale=0.05)
+    poor = AnnealedImportance(64, num_temperatures=3).estimate(model, model.sample(3))
+    assert poor.verdict.unreliable.all()
+
+
+def test_blocks_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.LinearGaussian(2, 4)
+    x = model.sample(5)
+    monkeypatch.setattr("lvkam_pyro.evidence.annealing._MAX_ELEMENTS", 1000)
+    evidence = QUICK["smc"].estimate(model, x)
+    error = WIDER * evidence.standard_error
+    assert_within_standard_errors(evidence.log_evidence, model.exact(x), error)
+
+
+class Simulator(models.LinearGaussian):
+    """The same, returning what it observes."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        prior = dist.Normal(torch.zeros(self.weight.shape[1]), 1.0).to_event(1)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", prior)
+            loc = z @ self.weight.T
+            return pyro.sample("x", dist.Normal(loc, self.scale).to_event(1), obs=x)
+
+
+def test_the_sandwich_holds_the_evidence() -> None:
+    model = Simulator(2, 3)
+    few = AnnealedImportance(32, num_temperatures=6)
+    bounds = sandwich(model, torch.zeros(200, 3), annealing=few)
+    exact = model.exact(bounds.x)
+    assert float((bounds.lower - exact).mean()) < 0 < float((bounds.upper - exact).mean())
+    assert bounds.gap > 4 * bounds.gap_standard_error
+    assert "200 simulated data" in str(bounds)
+    many = AnnealedImportance(64, num_temperatures=40)
+    assert sandwich(model, torch.zeros(200, 3), annealing=many).gap < bounds.gap / 4
+
+
+def test_the_sandwich_needs_a_model_that_returns_its_data() -> None:
+    message = r"return its observations, of shape \(2,\), but got None"
+    with pytest.raises(ValueError, match=message):
+        sandwich(models.with_deterministic, torch.zeros(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_the_errors_are_calibrated(name: str) -> None:
+    model = models.LinearGaussian(2, 4)
+    x = model.sample(10)
+    runs = [QUICK[name].estimate(model, x, seed=seed) for seed in range(100)]
+    scores = torch.stack([(r.log_evidence - model.exact(x)) / r.standard_error for r in runs])
+    assert 0.8 < float(scores.std()) < 1.3
+
+
+WRONG = [
+    (ValueError, lambda: TemperedSMC(0), "num_particles >= 1"),
+    (ValueError, lambda: TemperedSMC(num_replicates=4), "num_replicates >= 8"),
+    (ValueError, lambda: TemperedSMC(efficiency=1.0), "efficiency between 0 and 1, but got 1.0"),
+    (ValueError, lambda: AnnealedImportance(num_temperatures=1), "num_temperatures >= 2"),
+    (TypeError, lambda: AnnealedImportance(num_moves=0.5), "num_moves to be an integer"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "call", "match"), WRONG)
+def test_wrong_input(error: type[Exception], call: Callable[[], object], match: str) -> None:
+    with pytest.raises(error, match=match):
+        call()
