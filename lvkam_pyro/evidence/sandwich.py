@@ -34,6 +34,11 @@ class Sandwich:
         upper: Above it in expectation, `(N,)`.
         lower_standard_error: `(N,)`.
         upper_standard_error: Of the chains from one exact draw, `(N,)`: the draw itself varies too.
+
+    Example:
+        >>> zeros, ones = torch.zeros(4), torch.ones(4)
+        >>> Sandwich(zeros[:, None], -2 * ones, -1.5 * ones, zeros, zeros).gap
+        0.5
     """
 
     x: Tensor
