@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.training.divergence import divergence_error
+from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
@@ -32,9 +32,12 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
     started, learning_rate = time.perf_counter(), training.learning_rate
     losses, norms, sizes, effective = [], [], [], []
     for number, batch in enumerate(training.batches(x), start=1):
-        loss, norm = _gradient(training, recipe, batch, len(x))
+        place = {"epoch": training.epoch + 1, "batch": number}
+        with refusals_named(**place):
+            loss, norm = _gradient(training, recipe, batch, len(x))
         if not (loss + norm).isfinite():
-            raise divergence_error(loss, training.module, epoch=training.epoch + 1, batch=number)
+            sites = sites_not_finite(training.model, training.guide, batch)
+            raise divergence_error(loss, training.module, sites=sites, **place)
         training.optimizer.step()
         training.scheduler.step()
         losses.append(loss)

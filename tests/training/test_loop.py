@@ -20,6 +20,7 @@ from tests.training.toy import (
     Encoder,
     FactorModel,
     assert_same_weights,
+    stop_at,
     toy_data,
     toy_fit,
     toy_model,
@@ -147,6 +148,45 @@ def test_divergence_names_the_place_and_keeps_the_last_epoch(tmp_path: Path) -> 
         toy_fit(model, recipe=toy_recipe(regularizer=explode), folder=tmp_path)
     assert all(p.isfinite().all() for p in model.parameters())
     assert len(load_checkpoint(tmp_path / "checkpoint.pt")["metrics"]) == 2
+
+
+@pytest.mark.parametrize("rate", [1e2, 1e30], ids=["NaN", "a scale of zero"])
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+def test_steps_too_long_are_a_divergence_and_change_nothing_on_the_disk(
+    rate: float, tmp_path: Path
+) -> None:
+    recipe = toy_recipe(learning_rate=rate, guide_learning_rate=rate)
+    with pytest.raises(DivergenceError, match=r"epoch 1, batch 2: .* this update was not made"):
+        toy_fit(recipe=recipe, folder=tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_divergence_names_the_site_of_an_outlier() -> None:
+    x = toy_data()
+    x[17, 2] = 1e30
+    match = r"not finite at model site 'z', model site 'x'; .* model\.linear\.weight"
+    with pytest.warns(UserWarning, match="NaN"), pytest.raises(DivergenceError, match=match):
+        fit(toy_model(), x, toy_recipe(num_epochs=1), progress=False)
+
+
+def test_datum_outside_the_support_is_no_divergence() -> None:
+    class Counts(FactorModel):
+        def forward(self, x: Tensor) -> Tensor:
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+                law = dist.Bernoulli(logits=self.linear(z)).to_event(1)
+                return pyro.sample("x", law, obs=x)
+
+    x = torch.ones(40, 3)
+    x[39, 0] = 2.0
+    with pytest.raises(ValueError, match="to be within the support"):
+        fit(Counts(), x, toy_recipe(), progress=False)
+
+
+def test_errors_of_the_program_itself_are_not_taken_for_a_divergence() -> None:
+    recipe = toy_recipe(regularizer=stop_at(2, ValueError))
+    with pytest.raises(ValueError, match="stopped by the test"):
+        toy_fit(recipe=recipe)
 
 
 class Colliding(Encoder):
