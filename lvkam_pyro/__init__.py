@@ -7,6 +7,7 @@ The public names load on first use (PEP 562), so that ``import lvkam_pyro`` cost
 import importlib
 
 _HOME = {
+    "Adaptive": "guides.pilot",
     "AmortizedGuide": "guides.amortized",
     "AnalyticExtrapolation": "kan.extrapolation",
     "AnnealedImportance": "evidence.annealed",
@@ -27,9 +28,11 @@ _HOME = {
     "EmpiricalBayes": "training.objective",
     "EnergyDistribution": "distributions.energy",
     "EnergyMixture": "distributions.mixture",
+    "EqualLength": "guides.pilot",
     "Evidence": "evidence.evidence",
     "EvidenceComparison": "evidence.comparison",
     "EvidenceEstimator": "evidence.estimator",
+    "FixedSchedule": "guides.schedule",
     "Formula": "kan.symbolic.formula",
     "FourierBasis": "kan.fourier",
     "GridGibbs": "guides.grid_gibbs",
@@ -69,6 +72,7 @@ _HOME = {
     "PCAStart": "training.pca",
     "PCHIP": "evidence.rules",
     "Particles": "guides.particles",
+    "PilotSchedule": "guides.schedule",
     "PowerPosterior": "guides.power_posterior",
     "PowerSamples": "guides.power_posterior",
     "PowerSchedule": "guides.schedule",

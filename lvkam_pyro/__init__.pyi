@@ -41,10 +41,11 @@ from lvkam_pyro.guides.lookahead import LookaheadGuide
 from lvkam_pyro.guides.mala import MALA, ULA
 from lvkam_pyro.guides.mean_field import GridMeanFieldGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
+from lvkam_pyro.guides.pilot import Adaptive, EqualLength
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.rejection import RejectionDraws, RejectionGuide
-from lvkam_pyro.guides.schedule import PowerSchedule
+from lvkam_pyro.guides.schedule import FixedSchedule, PilotSchedule, PowerSchedule
 from lvkam_pyro.kan.basis import Basis
 from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.chebyshev import ChebyshevBasis
@@ -112,6 +113,7 @@ __all__ = [
     "MALA",
     "PCHIP",
     "ULA",
+    "Adaptive",
     "AmortizedGuide",
     "AnalyticExtrapolation",
     "AnnealedImportance",
@@ -132,9 +134,11 @@ __all__ = [
     "EmpiricalBayes",
     "EnergyDistribution",
     "EnergyMixture",
+    "EqualLength",
     "Evidence",
     "EvidenceComparison",
     "EvidenceEstimator",
+    "FixedSchedule",
     "Formula",
     "FourierBasis",
     "GridGibbs",
@@ -169,6 +173,7 @@ __all__ = [
     "NormalReference",
     "PCAStart",
     "Particles",
+    "PilotSchedule",
     "PowerPosterior",
     "PowerSamples",
     "PowerSchedule",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from lvkam_pyro.guides.kernel import Kernel, LadderDraws, LadderPlan
 from lvkam_pyro.guides.ladder import MIN_DRAWS
 from lvkam_pyro.guides.mala import MALA
 from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.schedule import PowerSchedule
+from lvkam_pyro.guides.schedule import PilotSchedule, PowerSchedule
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import Model, ModelStructure
 from lvkam_pyro.guides.validation import check_count, check_data, hash_data
@@ -37,7 +37,7 @@ class PowerSamples:
         step_size: `(T, N)`, the steps in preconditioned units; infinite where a kernel has none.
         rhat: `(T, N)`, R-hat of the log likelihood between whole chains.
         ess: `(T, N)`, the effective number of draws of the mean log likelihood.
-        num_likelihood_evaluations: Per datum, warm-up and start included.
+        num_likelihood_evaluations: Per datum; warm-up, start and a schedule's pilot included.
         data_scale: The data plate's full size divided by its size.
         data_hash: A short name of the observations.
         biased: Whether the kernel's chains converge to another law than the power posteriors.
@@ -92,7 +92,8 @@ class PowerPosterior:
         num_warmup: Steps that adapt step sizes and covariances, and are dropped.
         num_samples: D, the kept draws of each chain.
         thinning: Steps for each kept draw.
-        schedule: Where the temperatures lie.
+        schedule: Where the temperatures lie: a function of their number (`PowerSchedule`), or a
+            `PilotSchedule` that finds out on the data.
         kernel: How the chains move: `MALA()` or `HMC()` for any model, `GridGibbs()` for additive
             ones.
 
@@ -117,7 +118,7 @@ class PowerPosterior:
     num_warmup: int = 120
     num_samples: int = 80
     thinning: int = 2
-    schedule: Callable[[int], Tensor] = field(default_factory=PowerSchedule)
+    schedule: Callable[[int], Tensor] | PilotSchedule = field(default_factory=PowerSchedule)
     kernel: Kernel = field(default_factory=MALA)
 
     def __post_init__(self) -> None:
@@ -154,12 +155,16 @@ class PowerPosterior:
         """
         check_data(x)
         structure = ModelStructure.of(model, x)
+        temperatures, pilot_evaluations = self._temperatures(model, x, seed)
+        plan = self._plan(temperatures.to(x.device))
         blocks = self._blocks(x, structure)
         num_steps = len(blocks) * (self.num_warmup + self.num_samples * self.thinning)
         bar = tqdm(total=num_steps, desc="ladder", unit="step", disable=not progress)
         with bar, own_parameters(model), seeded_rng(seed, x), torch.no_grad():
-            parts = [self._sample_block(model, block, structure, bar.update) for block in blocks]
-        return _join_blocks(parts, x)
+            runs = [self.kernel.run(model, block, structure, plan, bar.update) for block in blocks]
+        samples = _join_blocks([_gather(run, plan, biased=self.kernel.biased) for run in runs], x)
+        evaluations = samples.num_likelihood_evaluations + pilot_evaluations
+        return replace(samples, num_likelihood_evaluations=evaluations)
 
     def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
         if not structure.follows_data:
@@ -169,24 +174,27 @@ class PowerPosterior:
         num_blocks = math.ceil(len(x) / max(1, rows))
         return x.tensor_split(num_blocks)
 
-    def _sample_block(
-        self, model: Model, x: Tensor, structure: ModelStructure, tick: Callable[[], object]
-    ) -> PowerSamples:
-        plan = LadderPlan(
-            temperatures=self.schedule(self.num_temperatures).to(x.device),
+    def _temperatures(self, model: Model, x: Tensor, seed: int) -> tuple[Tensor, int]:
+        """The temperatures, and the likelihood evaluations that finding them cost."""
+        if not isinstance(self.schedule, PilotSchedule):
+            return self.schedule(self.num_temperatures), 0
+        found = self.schedule.fit(model, x, self.num_temperatures, seed=seed)
+        return found(self.num_temperatures), found.num_likelihood_evaluations
+
+    def _plan(self, temperatures: Tensor) -> LadderPlan:
+        return LadderPlan(
+            temperatures=temperatures,
             num_chains=self.num_chains,
             num_warmup=self.num_warmup,
             num_samples=self.num_samples,
             thinning=self.thinning,
         )
-        draws = self.kernel.run(model, x, structure, plan, tick)
-        return _gather(draws, plan.temperatures, biased=self.kernel.biased)
 
 
-def _gather(draws: LadderDraws, temperatures: Tensor, *, biased: bool) -> PowerSamples:
+def _gather(draws: LadderDraws, plan: LadderPlan, *, biased: bool) -> PowerSamples:
     """The samples of one block of data, with their convergence."""
     return PowerSamples(
-        temperatures=temperatures,
+        temperatures=plan.temperatures,
         **vars(draws),
         rhat=chain_rhat(draws.log_likelihood),
         ess=chain_effective_sample_size(draws.log_likelihood),
