@@ -45,6 +45,7 @@ _HOME = {
     "Hermite": "evidence.rules",
     "ImportanceEvidence": "evidence.importance",
     "ImportanceGuide": "guides.importance",
+    "ImportanceWeightedBound": "training.importance_weighted",
     "JointLikelihood": "modules.joint_likelihood",
     "KAN": "kan.network",
     "KANGenerator": "modules.generator",

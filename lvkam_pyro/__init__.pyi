@@ -97,6 +97,7 @@ from lvkam_pyro.problems.suite import load_problem, problem_names
 from lvkam_pyro.problems.validation import Trial, Validation, validate
 from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.grid_updates import GridUpdates
+from lvkam_pyro.training.importance_weighted import ImportanceWeightedBound
 from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.newton import MStep, NewtonMStep
 from lvkam_pyro.training.objective import EmpiricalBayes
@@ -150,6 +151,7 @@ __all__ = [
     "Hermite",
     "ImportanceEvidence",
     "ImportanceGuide",
+    "ImportanceWeightedBound",
     "JointLikelihood",
     "KANGenerator",
     "KANLayer",

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
 from lvkam_pyro.training.large_data import evenly_spaced
-from lvkam_pyro.training.objective import EmpiricalBayes
+from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
 
@@ -107,7 +107,7 @@ def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str
 def _effective_size(recipe: Recipe) -> list[Tensor]:
     """That of the last update's particles, if the objective weighs any."""
     objective = recipe.objective
-    size = objective.effective_size if isinstance(objective, EmpiricalBayes) else None
+    size = objective.effective_size if isinstance(objective, ParticleObjective) else None
     return [] if size is None else [size]
 
 

@@ -47,7 +47,7 @@ class Fit:
         metrics: A row an epoch: `epoch`, `loss_per_datum` (nats, the mean over the epoch's
             updates), `validation_loss_per_datum` (with `x_validation`), `held_out_loss_per_datum`
             (with `x_test`), `learning_rate` (at the epoch's first update), `gradient_norm` (mean,
-            before clipping), `effective_size` (of `EmpiricalBayes`: of a datum's particles, the
+            before clipping), `effective_size` (of a datum's particles, the
             mean), `grid_error` (where the recipe moves grids: the largest relative change of
             functions by it) and `seconds`.
         seed: The seed.

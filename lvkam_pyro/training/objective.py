@@ -1,27 +1,20 @@
 """The objective of empirical Bayes: the evidence, climbed along Fisher's identity."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pyro
-import torch
-from pyro.infer import ELBO
-from pyro.infer.enum import get_importance_trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from lvkam_pyro.guides.parameters import check_parameters
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.structure import ModelStructure
-from lvkam_pyro.guides.weights import effective_sample_size
 from lvkam_pyro.training.dreams import Dreams
+from lvkam_pyro.training.particle_objective import ParticleObjective, Program
 
-Program = Callable[..., Any]
 
-
-class EmpiricalBayes(ELBO):
+class EmpiricalBayes(ParticleObjective):
     r"""Maximum likelihood of a model with latents, by importance-weighted particles.
 
     .. math:: \nabla_\theta \log p(x_n) = \mathbb{E}_{p(z \mid x_n)} \nabla_\theta \log p(x_n, z)
@@ -58,7 +51,7 @@ class EmpiricalBayes(ELBO):
             `sleep_weight` is negative.
 
     Example:
-        >>> import lvkam_pyro as lv
+        >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
         >>> objective = lv.EmpiricalBayes(num_particles=64)(model, lv.PriorGuide(model))
         >>> objective(torch.rand(10, 5)).backward()
@@ -67,61 +60,30 @@ class EmpiricalBayes(ELBO):
     """
 
     def __init__(self, num_particles: int = 8, *, sleep_weight: float = 0.0) -> None:
-        if num_particles < 2:
-            raise ValueError(
-                f"Expected at least 2 particles, got num_particles = {num_particles}: the weights "
-                "of one particle are 1 whatever it is."
-            )
+        super().__init__(num_particles)
         if not sleep_weight >= 0:
             raise ValueError(f"Expected a sleep_weight of at least 0, got {sleep_weight}.")
-        super().__init__(num_particles=num_particles, vectorize_particles=True)
         self.sleep_weight = sleep_weight
-        self.effective_size: Tensor | None = None
-        self._known: tuple[Program, ModelStructure, Dreams | None] | None = None
+        self._dreamer: tuple[Program, Dreams | None] | None = None
 
     def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
         """The loss on data `x`, a scalar in nats, scaled from the batch to the whole plate."""
-        structure, dreams = self._knowledge_of(model, guide, x)
+        structure = self._structure_of(model, guide, x)
+        dreams = self._dreams_of(model, x, structure)
         proposal = guide if isinstance(guide, PriorGuide) else _Detached(guide)
         particles = draw_particles(model, proposal, x, self.num_particles, structure=structure)
-        self.effective_size = effective_sample_size(particles.log_weights.detach()).mean()
+        self._remember(particles)
         loss = _wake_model(particles) + _wake_guide(particles)
         if dreams is not None and particles.log_guide.requires_grad:
             loss = loss + self.sleep_weight * _without_value(-dreams.log_guide(model, guide, x))
         return particles.data_scale * loss
 
-    def _get_trace(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
-        """One trace of guide and model, for those of Pyro's tools that ask an ELBO for it."""
-        return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
-
-    def _knows(self, model: Program) -> bool:
-        return self._known is not None and self._known[0] is model
-
-    def _knowledge_of(
-        self, model: Program, guide: Program, x: Tensor
-    ) -> tuple[ModelStructure, Dreams | None]:
-        """The model's structure, found once: a search runs the model, an update must not."""
-        if self._known is None or not self._knows(model):
-            check_parameters(model, guide)
-            structure = ModelStructure.of(model, x)
+    def _dreams_of(self, model: Program, x: Tensor, structure: ModelStructure) -> Dreams | None:
+        """How the model dreams, found once; None where it shall not or cannot."""
+        if self._dreamer is None or self._dreamer[0] is not model:
             dreams = Dreams.of(model, x, structure) if self.sleep_weight > 0 else None
-            self._known = model, structure, dreams
-        return self._known[1:]
-
-    def loss(self, model: Program, guide: Program, x: Tensor) -> float:
-        """The value of the loss, without gradients."""
-        with torch.no_grad():
-            return float(self.differentiable_loss(model, guide, x))
-
-    def loss_and_grads(self, model: Program, guide: Program, x: Tensor) -> float:
-        """The value of the loss; its gradients are added to the parameters', as SVI expects."""
-        if not self._knows(model):
-            check_parameters(model, guide, by_name=True)
-        loss = self.differentiable_loss(model, guide, x)
-        loss.backward()
-        return float(loss.detach())
+            self._dreamer = model, dreams
+        return self._dreamer[1]
 
 
 def _wake_model(particles: Particles) -> Tensor:

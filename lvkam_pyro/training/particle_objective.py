@@ -1,0 +1,85 @@
+"""What the objectives that are made of weighted particles share."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+from torch import Tensor
+
+from lvkam_pyro.guides.parameters import check_parameters
+from lvkam_pyro.guides.particles import Particles
+from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.guides.weights import effective_sample_size
+
+Program = Callable[..., Any]
+
+
+class ParticleObjective(ELBO):
+    """A Pyro ELBO whose loss is made of particles drawn by the guide for each datum.
+
+    Implementing one:
+
+    - Inherit from `ParticleObjective` and define `differentiable_loss(model, guide, x)`.
+    - There, `self._structure_of(model, guide, x)` is the model's structure, found once;
+      `self._remember(particles)` keeps their effective size.
+
+    Attributes:
+        effective_size: The effective number of a datum's particles (mean over data, at most S) at
+            the last call; None before. `fit` reports it.
+
+    Arguments:
+        num_particles: Particles per datum `S`.
+
+    Raises:
+        ValueError: If `num_particles` is below 2, when there are no weights to learn from.
+    """
+
+    def __init__(self, num_particles: int) -> None:
+        if num_particles < 2:
+            raise ValueError(
+                f"Expected at least 2 particles, got num_particles = {num_particles}: the weights "
+                "of one particle are 1 whatever it is."
+            )
+        super().__init__(num_particles=num_particles, vectorize_particles=True)
+        self.effective_size: Tensor | None = None
+        self._known: tuple[Program, ModelStructure] | None = None
+
+    @abstractmethod
+    def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
+        """The loss on data `x`, a scalar in nats, scaled from the batch to the whole plate."""
+
+    def loss(self, model: Program, guide: Program, x: Tensor) -> float:
+        """The value of the loss, without gradients."""
+        with torch.no_grad():
+            return float(self.differentiable_loss(model, guide, x))
+
+    def loss_and_grads(self, model: Program, guide: Program, x: Tensor) -> float:
+        """The value of the loss; its gradients are added to the parameters', as SVI expects."""
+        if not self._knows(model):
+            check_parameters(model, guide, by_name=True)
+        loss = self.differentiable_loss(model, guide, x)
+        loss.backward()
+        return float(loss.detach())
+
+    def _get_trace(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
+        """One trace of guide and model, for those of Pyro's tools that ask an ELBO for it."""
+        return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+
+    def _remember(self, particles: Particles) -> None:
+        self.effective_size = effective_sample_size(particles.log_weights.detach()).mean()
+
+    def _knows(self, model: Program) -> bool:
+        return self._known is not None and self._known[0] is model
+
+    def _structure_of(self, model: Program, guide: Program, x: Tensor) -> ModelStructure:
+        """The model's structure, found once: a search runs the model, an update must not."""
+        if self._known is None or not self._knows(model):
+            check_parameters(model, guide)
+            self._known = model, ModelStructure.of(model, x)
+        return self._known[1]
