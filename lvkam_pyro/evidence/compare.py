@@ -1,21 +1,35 @@
 """Several models, several estimators, the same data: the run."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 
-from torch import Tensor
+import pyro
+import torch
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.ladder import LadderEstimator
+from lvkam_pyro.evidence.fingerprint import fingerprint
+from lvkam_pyro.evidence.store import EvidenceStore
+from lvkam_pyro.evidence.tasks import (
+    EvidenceTask,
+    TaskResult,
+    check_executor,
+    group_estimators,
+    run_tasks,
+)
 from lvkam_pyro.guides.particles import Guide
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.structure import Model
-from lvkam_pyro.guides.validation import check_data
+from lvkam_pyro.guides.validation import check_data, hash_data
+
+_Place = tuple[str, int]
+"""A model's name and an estimator's place in the list."""
 
 
 def compare_evidence(
@@ -26,6 +40,8 @@ def compare_evidence(
     guide: Guide | Mapping[str, Guide] | None = None,
     seed: int = 0,
     progress: bool = True,
+    folder: str | Path | None = None,
+    executor: Executor | None = None,
 ) -> EvidenceComparison:
     """Estimate the evidence of each model by each estimator, on the same data.
 
@@ -38,14 +54,21 @@ def compare_evidence(
         guide: The proposal of the estimators that use one: one guide, or the model's name to its
             guide; None is each model's prior.
         seed: Equal seeds give equal results; the caller's generators are left alone.
-        progress: Whether to show progress bars.
+        progress: Whether to show a progress bar.
+        folder: Where to keep each result as it is finished. A result that is there already, of the
+            same model (its parameters and code, but not the code of its class), data, estimator,
+            guide and seed, is not estimated again: so a comparison that was stopped goes on.
+        executor: Where to estimate, e.g. a `ProcessPoolExecutor`; None: here. Models, guides and
+            estimators must pickle. The results are those of one process with one thread of torch,
+            bit for bit.
 
     Returns:
         The comparison.
 
     Raises:
-        TypeError: If `x` is no tensor.
-        ValueError: If there is no model or no estimator, or `x` is empty or not finite.
+        TypeError: If `x` is no tensor, or a model cannot be sent to another process.
+        ValueError: If there is no model or no estimator, `x` is empty or not finite, or a file of
+            the folder is damaged.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -66,17 +89,71 @@ def compare_evidence(
             f"Expected at least one model and one estimator, but got {len(named)} and "
             f"{len(estimators)}. Pass e.g. compare_evidence(model, x, [ImportanceEvidence()])."
         )
-    bar = tqdm(total=len(named) * len(estimators), desc="evidence", disable=not progress)
-    rows = []
-    with bar:
-        for name, model in named.items():
-            proposal = guide.get(name) if isinstance(guide, Mapping) else guide
-            runs: list[tuple[PowerPosterior, PowerSamples]] = []
-            for estimator in estimators:
-                bar.set_postfix_str(f"{name}, {estimator.name}")
-                rows.append(EvidenceRow(name, _estimate(estimator, model, x, proposal, seed, runs)))
-                bar.update()
+    if executor is not None:
+        check_executor(executor)
+    guides = {name: guide.get(name) if isinstance(guide, Mapping) else guide for name in named}
+    kept = _Kept(folder, lambda: _keys(named, x, estimators, guides, seed))
+    results = kept.results()
+    tasks = [
+        EvidenceTask(name, model, x, group, guides[name], seed)
+        for name, model in named.items()
+        for group in group_estimators(
+            {i: one for i, one in enumerate(estimators) if (name, i) not in results}
+        )
+    ]
+    count, done = len(named) * len(estimators), len(results)
+    with tqdm(total=count, initial=done, desc="evidence", disable=not progress) as bar:
+        for result in run_tasks(tasks, executor):
+            results[result.model, result.index] = result.evidence
+            kept.add(result)
+            bar.set_postfix_str(f"{result.model}, {result.evidence.estimator}")
+            bar.update()
+    rows = (EvidenceRow(name, results[name, i]) for name in named for i in range(len(estimators)))
     return EvidenceComparison(tuple(_numbered(rows)))
+
+
+class _Kept:
+    """The results in the folder of a comparison, or none without one."""
+
+    def __init__(self, folder: str | Path | None, keys: Callable[[], dict[_Place, str]]) -> None:
+        self._store = None if folder is None else EvidenceStore(folder)
+        self._keys = {} if folder is None else keys()
+
+    def results(self) -> dict[_Place, Evidence]:
+        """What is there already."""
+        if self._store is None:
+            return {}
+        found = {place: self._store.load(key) for place, key in self._keys.items()}
+        return {place: evidence for place, evidence in found.items() if evidence is not None}
+
+    def add(self, result: TaskResult) -> None:
+        """Keeps a result, unless it was cut short."""
+        if self._store is not None and result.is_whole:
+            self._store.save(self._keys[result.model, result.index], result.evidence)
+
+
+def _keys(
+    models: Mapping[str, Model],
+    x: Tensor,
+    estimators: Sequence[EvidenceEstimator],
+    guides: Mapping[str, Guide | None],
+    seed: int,
+) -> dict[_Place, str]:
+    """What each result is found by: everything that it is a function of."""
+    common = (hash_data(x), seed, torch.__version__)
+    names = [fingerprint(estimator) for estimator in estimators]
+    return {
+        (name, i): fingerprint((_content(model), _content(guides[name]), names[i], common))
+        for name, model in models.items()
+        for i in range(len(estimators))
+    }
+
+
+def _content(program: Model | None) -> tuple[object, object]:
+    """A Pyro program with its parameters, which those that are no modules keep in Pyro's store."""
+    if program is None or isinstance(program, nn.Module):
+        return program, None
+    return program, pyro.get_param_store().get_state()
 
 
 def _numbered(rows: Iterable[EvidenceRow]) -> Iterator[EvidenceRow]:
@@ -88,22 +165,3 @@ def _numbered(rows: Iterable[EvidenceRow]) -> Iterator[EvidenceRow]:
         count = counts[row.model, name]
         label = name if count == 1 else f"{name} {count}"
         yield EvidenceRow(row.model, replace(row.evidence, estimator=label))
-
-
-def _estimate(
-    estimator: EvidenceEstimator,
-    model: Model,
-    x: Tensor,
-    guide: Guide | None,
-    seed: int,
-    runs: list[tuple[PowerPosterior, PowerSamples]],
-) -> Evidence:
-    """One result, from a ladder already run where there is one."""
-    if not isinstance(estimator, LadderEstimator):
-        return estimator.estimate(model, x, guide, seed=seed)
-    for ladder, samples in runs:
-        if ladder == estimator.ladder:
-            return estimator.estimate_from(samples)
-    samples = estimator.ladder.sample(model, x, seed=seed)
-    runs.append((estimator.ladder, samples))
-    return estimator.estimate_from(samples)

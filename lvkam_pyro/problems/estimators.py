@@ -10,6 +10,7 @@ from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.evidence.multistate import MultistateBAR
 from lvkam_pyro.evidence.quadrature import QuadratureEvidence
+from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 
@@ -20,6 +21,7 @@ _ESTIMATORS = (
     SteppingStone,
     MultistateBAR,
     QuadratureEvidence,
+    QuasiMonteCarloEvidence,
     LookaheadEvidence,
     GridGibbsEvidence,
 )
