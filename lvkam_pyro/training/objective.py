@@ -37,6 +37,13 @@ class EmpiricalBayes(ParticleObjective):
     torch optimiser. It also stands as the ``loss`` of Pyro's ``SVI``. Pyro's global store would
     give two instances of one class the same parameters; the second one is refused.
 
+    Optimisers that compare values, such as ``torch.optim.LBFGS`` with its line search, need the
+    same draws at every call: seed torch at the start of the closure, and pass all of the data. With
+    a guide that is not trained the model's gradient is then that of the value, to rounding. A
+    :class:`PriorGuide` follows the prior as it is learned, so freeze it for as long as L-BFGS runs:
+    ``PriorGuide(copy.deepcopy(model))``. A trained guide's gradient is not that of the value: Adam
+    is the optimiser for it.
+
     Attributes:
         effective_size: The effective number of a datum's particles (mean over data, at most S) at
             the last call; None before. `fit` reports it.
