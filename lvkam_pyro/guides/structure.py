@@ -8,7 +8,11 @@ import torch
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import biject_to
-from torch.distributions.constraints import MixtureSameFamilyConstraint
+from torch.distributions.constraints import (
+    Constraint,
+    MixtureSameFamilyConstraint,
+    independent,
+)
 from torch.distributions.transforms import Transform
 
 from lvkam_pyro.guides.parameters import own_parameters
@@ -269,11 +273,17 @@ def bijection(site: Site) -> Transform:
         >>> bijection(run.sites["z"])(torch.tensor(0.0))
         tensor(1.)
     """
-    support = site["fn"].support
-    # torch maps onto the support of components, but not onto that of their mixture.
-    while isinstance(support, MixtureSameFamilyConstraint):
-        support = support.base_constraint
-    return biject_to(support)
+    return biject_to(_of_components(site["fn"].support))
+
+
+def _of_components(support: Constraint) -> Constraint:
+    """The support of a mixture's components: onto that torch can map, not onto the mixture's."""
+    if isinstance(support, MixtureSameFamilyConstraint):
+        return _of_components(support.base_constraint)
+    if isinstance(support, independent):
+        base = _of_components(support.base_constraint)
+        return independent(base, support.reinterpreted_batch_ndims)
+    return support
 
 
 def _unconstrained_shape(site: Site) -> torch.Size | None:

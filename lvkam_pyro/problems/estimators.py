@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
@@ -11,6 +12,7 @@ from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.evidence.multistate import MultistateBAR
 from lvkam_pyro.evidence.quadrature import QuadratureEvidence
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
+from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 
@@ -20,6 +22,8 @@ _ESTIMATORS = (
     ThermodynamicIntegration,
     SteppingStone,
     MultistateBAR,
+    AnnealedImportance,
+    TemperedSMC,
     QuadratureEvidence,
     QuasiMonteCarloEvidence,
     LookaheadEvidence,

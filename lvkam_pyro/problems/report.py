@@ -22,6 +22,11 @@ prior.
 - verdict: the estimator's own, which knows nothing of the exact answer;
 - seconds: of one estimate on one thread, ladders included; a guide to magnitudes only.
 """
+_MAX_Z = 4.0
+_SUMMARY = (
+    "estimator", "reliable", "but beyond 4 s.e.", "not reliable, or a bound", "refused", "which",
+)  # fmt: skip
+_SUMMARY_RULE = "| --- | ---: | ---: | ---: | ---: | --- |"
 _COLUMNS = ("estimator", "error", "s.e.", "z", "RMSE", "cost", "verdict", "seconds")
 _RULE = "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
 
@@ -46,7 +51,8 @@ def to_markdown(validation: Validation) -> str:
     sections = [
         "\n".join(_section(list(group))) for _, group in groupby(trials, lambda t: t.problem.name)
     ]
-    return "\n".join([_HEAD.format(counts=counts), *sections])
+    head = [_HEAD.format(counts=counts), "Problems by verdict:", "", *_summarize(trials)]
+    return "\n".join([*head, *sections])
 
 
 def _section(trials: Sequence[Trial]) -> list[str]:
@@ -57,8 +63,31 @@ def _section(trials: Sequence[Trial]) -> list[str]:
         *([_row(_COLUMNS), _RULE] if done else []),
         *(_row(_cells(trial)) for trial in done),
         *([""] if done else []),
-        *(f"{trial.estimator} refuses it: {trial.refusal}\n" for trial in refused),
+        *_refusals(refused),
     ]
+
+
+def _refusals(refused: Iterable[Trial]) -> list[str]:
+    """A sentence for each reason, with all whose reason it is."""
+    reasons: dict[str, list[str]] = {}
+    for trial in refused:
+        reasons.setdefault(trial.refusal, []).append(trial.estimator)
+    return [f"Refused by {', '.join(names)}: {reason}\n" for reason, names in reasons.items()]
+
+
+def _summarize(trials: Sequence[Trial]) -> list[str]:
+    """A line an estimator: on how many problems its verdict is right, wrong or missing."""
+    names = dict.fromkeys(trial.estimator for trial in trials)
+    lines = [_row(_SUMMARY), _SUMMARY_RULE]
+    for name in names:
+        own = [trial for trial in trials if trial.estimator == name]
+        said = [trial.verdict for trial in own]
+        sure = [trial for trial in own if trial.verdict == "reliable"]
+        wrong = [trial.problem.name for trial in sure if abs(trial.z) > _MAX_Z]
+        flagged = len(own) - len(sure) - said.count("refused")
+        counts = (len(sure), len(wrong), flagged, said.count("refused"))
+        lines.append(_row([name, *map(str, counts), ", ".join(wrong)]))
+    return [*lines, ""]
 
 
 def _introduce(problem: Problem) -> list[str]:

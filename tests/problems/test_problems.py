@@ -16,6 +16,7 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.problems.chain import chain_log_evidence, draw_data, make_chain
+from lvkam_pyro.problems.mixture_prior import MixedLinear
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.suite import load_problem, problem_names
 from tests.statistics import assert_within_standard_errors
@@ -138,6 +139,16 @@ def test_exact_answer_is_that_of_the_look_ahead(name: str) -> None:
         problem.log_evidence,
         evidence.standard_error.clamp(min=1e-12),
         extra=evidence.discretization_error + 1e-5,
+    )
+
+
+def test_chains_move_on_mixtures_of_each_coordinate() -> None:
+    model = MixedLinear(torch.eye(2, dtype=torch.float64))
+    x = torch.tensor([[-1.0, 1.5], [0.2, -0.9]], dtype=torch.float64)
+    ladder = lv.PowerPosterior(num_temperatures=6, num_warmup=60, num_samples=40)
+    evidence = lv.MultistateBAR(ladder).estimate(model, x)
+    assert_within_standard_errors(
+        evidence.log_evidence, model.log_evidence(x), 1.4 * evidence.standard_error
     )
 
 

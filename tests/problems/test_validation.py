@@ -102,8 +102,8 @@ def test_refusal_is_told_and_the_rest_goes_on() -> None:
     assert refused.to_dict()["error"] is None
     assert len(done.results) == 1
     page = to_markdown(lv.Validation((refused, done)))
-    assert f"Lookahead refuses it: {refused.refusal}" in page
-    assert page.count("| Importance |") == 1
+    assert f"Refused by Lookahead: {refused.refusal}" in page
+    assert page.count("| Importance |") == 2, "once among all, once for the problem"
 
 
 def test_page_marks_the_blind_spot() -> None:
@@ -111,6 +111,7 @@ def test_page_marks_the_blind_spot() -> None:
     page = to_markdown(validate([blind], [lv.ImportanceEvidence(64)], progress=False))
     assert "**Blind spot:** no draw reaches the spike" in page
     assert "| Importance | -4 |" in page
+    assert "| Importance | 1 | 1 | 0 | 0 | spike_and_plateau |" in page
 
 
 @pytest.mark.parametrize("missing", ["problems", "estimators", "seeds"])
