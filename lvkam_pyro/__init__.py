@@ -37,6 +37,7 @@ _HOME = {
     "FourierBasis": "kan.fourier",
     "GridGibbs": "guides.grid_gibbs",
     "GridGibbsEvidence": "evidence.grid_gibbs",
+    "GridGibbsGuide": "guides.grid_gibbs_guide",
     "GridMeanFieldGuide": "guides.mean_field",
     "GridSchedule": "kan.grid_schedule",
     "GridUpdate": "kan.grid",

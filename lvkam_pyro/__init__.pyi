@@ -35,6 +35,7 @@ from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.grid_gibbs import GridGibbs
+from lvkam_pyro.guides.grid_gibbs_guide import GridGibbsGuide
 from lvkam_pyro.guides.hmc import HMC
 from lvkam_pyro.guides.importance import ImportanceGuide
 from lvkam_pyro.guides.lookahead import LookaheadGuide
@@ -144,6 +145,7 @@ __all__ = [
     "FourierBasis",
     "GridGibbs",
     "GridGibbsEvidence",
+    "GridGibbsGuide",
     "GridMeanFieldGuide",
     "GridSchedule",
     "GridUpdate",

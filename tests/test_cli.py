@@ -109,7 +109,15 @@ def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert settings["model"]["program"] == "two_moons"
     assert settings["inference"]["options"]["hidden"] == [8]
 
-    recipes = ("importance", "amortized", "iwae", "elbo", "lookahead", "thermodynamic")
+    recipes = (
+        "importance",
+        "amortized",
+        "iwae",
+        "elbo",
+        "lookahead",
+        "grid_gibbs",
+        "thermodynamic",
+    )
     ladder = ("num_temperatures=3", "num_chains=2", "num_warmup=3", "num_samples=4")
     few = ("num_evidence_particles=64", *ladder)
     compared = ("two_moons", "--inference", *recipes, "--set", *few, "--num-data", 6)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lvkam_pyro.distributions.resampling import resample_systematic
 from lvkam_pyro.guides.additive import AdditiveModel
-from lvkam_pyro.guides.conditionals import conditional_logits
+from lvkam_pyro.guides.conditionals import draw_node
 from lvkam_pyro.guides.exchange import exchange_probability
 from lvkam_pyro.guides.kernel import Kernel, LadderDraws, LadderPlan
 from lvkam_pyro.guides.ladder import MIN_DRAWS
@@ -140,10 +140,7 @@ class _GibbsRun:
         """Draw one latent of every chain from its conditional."""
         functions, log_masses = self.tables.values[coordinate], self.tables.log_masses[coordinate]
         residual = self.residual + functions[self.nodes[..., coordinate]]
-        logits = conditional_logits(log_masses, functions, residual, self._temperatures)
-        cumulated = logits.sub_(logits.amax(-1, keepdim=True)).exp_().cumsum(-1)
-        place = torch.rand_like(cumulated[..., :1]) * cumulated[..., -1:]
-        node = torch.searchsorted(cumulated, place).squeeze(-1).clamp(max=len(functions) - 1)
+        node = draw_node(log_masses, functions, residual, self._temperatures)
         self.nodes[..., coordinate] = node
         self.residual = residual - functions[node]
 

@@ -1,0 +1,69 @@
+"""Gibbs sampling: posterior draws of an additive model train it; there is no encoder, no weight."""
+
+from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
+from lvkam_pyro.guides.grid_gibbs import GridGibbs
+from lvkam_pyro.guides.grid_gibbs_guide import GridGibbsGuide
+from lvkam_pyro.guides.power_posterior import PowerPosterior
+from lvkam_pyro.training.objective import EmpiricalBayes
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.smoothness import Smoothness
+from lvkam_pyro.training.start import start_additive
+
+
+def build(
+    *,
+    num_particles: int = 8,
+    num_sweeps: int = 2,
+    num_nodes: int = 64,
+    smoothness: float = 3.0,
+    num_epochs: int = 120,
+    batch_size: int = 128,
+    learning_rate: float = 0.01,
+    max_gradient_norm: float = 10.0,
+    num_temperatures: int = 16,
+    num_chains: int = 16,
+    num_warmup: int = 20,
+    num_samples: int = 40,
+) -> Recipe:
+    """Builds the recipe: maximum likelihood with equally weighted posterior draws.
+
+    For models with one layer of functions and normal noise; others are refused with the reason.
+    Each update starts from look-ahead draws of its data and moves them by Gibbs sweeps.
+
+    Args:
+        num_particles: Posterior draws a datum and update.
+        num_sweeps: Sweeps over the latents an update.
+        num_nodes: Quadrature nodes of each latent while training.
+        smoothness: Penalty on the roughness of the generator's functions, in nats per squared
+            second difference of their coefficients.
+        num_epochs: Passes over the data.
+        batch_size: Data an update.
+        learning_rate: At the start of its cosine.
+        max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
+        num_temperatures: Rungs of the evidence's ladder, from the prior to the posterior.
+        num_chains: Chains a rung and datum, whose spread gives the standard error.
+        num_warmup: Sweeps that are thrown away.
+        num_samples: Draws that are kept.
+    """
+    ladder = PowerPosterior(
+        num_temperatures=num_temperatures,
+        num_chains=num_chains,
+        num_warmup=num_warmup,
+        num_samples=num_samples,
+        thinning=1,
+        kernel=GridGibbs(),
+    )
+    return Recipe(
+        name="grid_gibbs",
+        build_guide=lambda model, x: GridGibbsGuide(
+            model, num_particles=num_particles, num_sweeps=num_sweeps, num_nodes=num_nodes
+        ),
+        objective=EmpiricalBayes(num_particles),
+        estimators=(GridGibbsEvidence(ladder),),
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_gradient_norm=max_gradient_norm,
+        start=start_additive,
+        regularizer=Smoothness(smoothness),
+    )
