@@ -1,11 +1,13 @@
-"""Data files for the command line: .npy, .npz and .csv."""
+"""Data files for the command line: .npy, .npz, .csv and .parquet."""
 
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 from torch import Tensor
 
 from lvkam_pyro.training.validation import as_data
@@ -18,7 +20,8 @@ def read_data(path: str | Path, *, seed: int = 0) -> tuple[Tensor, Tensor]:
 
     Args:
         path: A `.npy` array, a `.npz` archive with `x_train` and `x_test` or with one array, or a
-            `.csv` of numbers, with or without a line of names.
+            `.csv` of numbers, with or without a line of names, or a `.parquet` of numbers (with
+            pyarrow).
         seed: Of the split, where the file does not make it.
 
     Returns:
@@ -39,11 +42,21 @@ def read_data(path: str | Path, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no data file {path}.")
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
+    readers = {
+        ".npy": _read_npy,
+        ".npz": _read_npz,
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+    }
     if path.suffix not in readers:
         raise ValueError(f"{path} must end in {', '.join(readers)}; convert it to one of them.")
     try:
         arrays = readers[path.suffix](path)
+    except ImportError as error:
+        raise ValueError(
+            f"{path} is read by pyarrow, which is not installed: pip install "
+            "'lvkam-pyro[parquet]', or convert the file to .npy."
+        ) from error
     except (ValueError, EOFError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"Cannot read {path}: {error}") from error
     data = [_as_tensor(array, path) for array in arrays]
@@ -74,6 +87,14 @@ def _read_csv(path: Path) -> list[NDArray[np.generic]]:
         # An empty table is refused by name later.
         warnings.filterwarnings("ignore", "loadtxt: input contained no data")
         return [np.loadtxt(path, delimiter=",", skiprows=int(not _is_numeric(first)), ndmin=2)]
+
+
+def _read_parquet(path: Path) -> list[NDArray[np.generic]]:
+    table = pd.read_parquet(path, engine="pyarrow")
+    words = [str(name) for name, kind in table.dtypes.items() if not is_numeric_dtype(kind)]
+    if words:
+        raise ValueError(f"its columns {', '.join(words)} hold no numbers")
+    return [table.to_numpy(dtype=np.float64, na_value=np.nan)]
 
 
 def _is_numeric(cells: list[str]) -> bool:

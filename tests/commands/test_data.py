@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -48,7 +49,7 @@ def test_table_may_have_a_line_of_names(tmp_path: Path) -> None:
 
 WRONG = {
     "missing": ("x.npy", None, FileNotFoundError, r"no data file .*x\.npy"),
-    "other ending": ("x.pkl", "1,2", ValueError, r"must end in \.npy, \.npz, \.csv"),
+    "other ending": ("x.pkl", "1,2", ValueError, r"must end in \.npy, \.npz, \.csv, \.parquet"),
     "damaged": ("x.npy", "no array", ValueError, r"Cannot read .*x\.npy"),
     "damaged archive": ("x.npz", "no archive", ValueError, r"Cannot read .*x\.npz"),
     "words": ("x.csv", "a,b\n1,2\n3,four\n", ValueError, "Cannot read .*four"),
@@ -90,3 +91,33 @@ def test_wrong_arrays_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=match):
         read_data(save(tmp_path / "x.npz", **arrays))
+
+
+def test_parquet_without_its_reader_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(path: Path, engine: str) -> None:
+        raise ImportError(f"Unable to find a usable engine {engine}")
+
+    monkeypatch.setattr(pd, "read_parquet", missing)
+    path = tmp_path / "x.parquet"
+    path.touch()
+    with pytest.raises(ValueError, match=r"pip install 'lvkam-pyro\[parquet\]', or convert"):
+        read_data(path)
+
+
+def test_parquet_is_a_table_of_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path, table = tmp_path / "x.parquet", pd.DataFrame(X, columns=["a", "b", "c"])
+    table.to_parquet(path)
+    save(tmp_path / "x.npy", x=X)
+    assert torch.equal(read_data(path)[0], read_data(tmp_path / "x.npy")[0])
+    table.assign(word="four").to_parquet(path)
+    with pytest.raises(ValueError, match=r"Cannot read .*its columns word hold no numbers"):
+        read_data(path)
+    table.assign(d=pd.array([1, None, *range(8)], dtype="Int64")).to_parquet(path)
+    with pytest.raises(ValueError, match=r"NaN or infinity in 1 of its 40 entries.*\(1, 3\)"):
+        read_data(path)
+    path.write_text("no table")
+    with pytest.raises(ValueError, match=r"Cannot read .*x\.parquet"):
+        read_data(path)
