@@ -2,10 +2,6 @@
 
 import errno
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -40,38 +36,6 @@ def test_resumed_training_ends_bit_for_bit_as_an_unbroken_one(
     assert len(resumed.metrics) == 4
     again = toy_fit(toy_model(8), folder=tmp_path, resume=True)
     assert_same_weights(unbroken, again)
-
-
-KILLED = """
-import sys, time, torch
-from tests.training.toy import FactorModel, toy_data, toy_recipe
-from lvkam_pyro.training import journal
-from lvkam_pyro.training.loop import fit
-
-def slow(model):
-    time.sleep(0.02)
-    return torch.zeros(())
-
-journal.SECONDS_BETWEEN_WRITES = 0.0
-torch.manual_seed(0)
-recipe = toy_recipe(num_epochs=40, regularizer=slow)
-fit(FactorModel(), toy_data(), recipe, folder=sys.argv[1], progress=False)
-"""
-
-
-def test_killed_process_is_resumed_bit_for_bit(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent.parent
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "metrics.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.2)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert 0 < len(load_checkpoint(tmp_path / "checkpoint.pt")["metrics"]) < 40
-    recipe = toy_recipe(num_epochs=40)
-    resumed = toy_fit(toy_model(9), recipe=recipe, folder=tmp_path, resume=True)
-    assert_same_weights(toy_fit(recipe=recipe), resumed)
 
 
 def test_without_resume_a_run_is_not_overwritten(tmp_path: Path) -> None:
