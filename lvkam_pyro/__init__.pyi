@@ -15,7 +15,9 @@ from lvkam_pyro.distributions.resampling import (
     resample_systematic,
 )
 from lvkam_pyro.evidence.annealed import AnnealedImportance
+from lvkam_pyro.evidence.auto import AutoEvidence
 from lvkam_pyro.evidence.bayes_factors import BayesFactor, BayesFactors
+from lvkam_pyro.evidence.cascade import CascadeEvidence
 from lvkam_pyro.evidence.compare import compare_evidence
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.elbo import ELBOEvidence
@@ -119,11 +121,13 @@ __all__ = [
     "AmortizedGuide",
     "AnalyticExtrapolation",
     "AnnealedImportance",
+    "AutoEvidence",
     "BSplineBasis",
     "Basis",
     "BayesFactor",
     "BayesFactors",
     "BernoulliLikelihood",
+    "CascadeEvidence",
     "CategoricalLikelihood",
     "ChebyshevBasis",
     "ConstantEnvelope",

@@ -30,6 +30,8 @@ class Evidence:
         data_hash: A short name of the observations.
         discretization_error: `(N,)`, of a temperature grid, or None where there is none.
         data_scale: The data plate's full size divided by the number of data.
+        leave_one_out: The values without each replicate, `(R, N)`, if they are kept: what totals
+            of some of the data have their errors from.
 
     Example:
         >>> verdict = Verdict(True, (), "", torch.zeros(2, dtype=torch.bool))
@@ -53,6 +55,7 @@ class Evidence:
     data_hash: str
     discretization_error: Tensor | None = None
     data_scale: float = 1.0
+    leave_one_out: Tensor | None = None
 
     @classmethod
     def of(
@@ -82,6 +85,7 @@ class Evidence:
             data_hash=data_hash,
             discretization_error=discretization_error,
             data_scale=data_scale,
+            leave_one_out=leave_one_out,
         )
 
     @property

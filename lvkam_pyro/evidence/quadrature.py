@@ -32,6 +32,8 @@ _MAX_BOXES = 2**13
 _MAX_DISCRETIZATION_ERROR = 1e-3
 _MAX_END_MASS = 1e-6
 _NUM_DRAWS = 256
+_NUM_EQUAL_REPLICATES = 32
+"""Without Monte Carlo all replicates are equal; as many as other estimators have."""
 
 
 class QuadratureEvidence(EvidenceEstimator):
@@ -120,7 +122,7 @@ class QuadratureEvidence(EvidenceEstimator):
         ]
         return Evidence.of(
             log_evidence,
-            log_evidence.expand(2, -1),
+            log_evidence.expand(_NUM_EQUAL_REPLICATES, -1),
             diagnostics=diagnostics,
             verdict=Verdict.of(gates, remedy=_REMEDY),
             num_likelihood_evaluations=math.ceil(float(evaluations.double().mean())),

@@ -1,10 +1,12 @@
 """Evidence by steppingstone sampling over a ladder of power posteriors."""
 
+import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 
 
@@ -20,7 +22,8 @@ class SteppingStone(LadderEstimator):
     .. math:: \log p(x) = -\sum_k \log E_{p_{t_{k+1}}}[p(x|z)^{t_k - t_{k+1}}]
 
     The two agree when neighbours overlap. Forward errs low where they do not, reverse errs high,
-    and less surely: its terms have no bound where the prior is wider than the posterior.
+    and less surely: its terms have no bound where the prior is wider than the posterior, and what
+    is impossible above temperature 0 it does not see at all (the verdict is unreliable then).
     Diagnostics: `forward`, `reverse`, `reverse_gap` (reverse minus forward), `chain_spread`,
     `(N,)` each, and the ladder's as in `ThermodynamicIntegration`.
 
@@ -67,6 +70,7 @@ class SteppingStone(LadderEstimator):
             estimates[self.reverse],
             sign * leave_one_out_log_mean_exp(steps).sum(1),
             chain_estimates=sign * steps.sum(1),
+            gates=[_blind_gate(samples)] if self.reverse else [],
             diagnostics={
                 "forward": estimates[0],
                 "reverse": estimates[1],
@@ -88,6 +92,12 @@ def chain_log_steps(samples: PowerSamples) -> Tensor:
     """
     gaps = samples.temperatures.diff()[:, None]
     return log_mean_exp(gaps * samples.log_likelihood[..., :-1, :])
+
+
+def _blind_gate(samples: PowerSamples) -> Gate:
+    """Upper temperatures have no draws where the likelihood is zero, and part of the prior has."""
+    impossible = (samples.log_likelihood[:, :, 0] == -torch.inf).any(0).any(0)
+    return Gate(to_double(impossible) > 0, "have prior draws of zero likelihood, unseen in reverse")
 
 
 def _chain_reverse_log_steps(samples: PowerSamples) -> Tensor:

@@ -58,19 +58,22 @@ class InverseTransform(Messenger):
     def _pyro_sample(self, msg: Site) -> None:
         if msg["done"] or msg["is_observed"] or site_is_subsample(msg):
             return
-        value = _inverse(msg["fn"], self._take(msg), msg["name"])
+        shape = self._shared_shape(msg)
+        columns = self.uniforms[:, self._used : self._used + shape.numel()]
+        self._used += shape.numel()
+        if columns.shape[1] < shape.numel():
+            return  # A site that was not counted: whoever runs the program will say so.
+        uniforms = columns.reshape(-1, *shape).expand(msg["fn"].shape())
+        value = _inverse(msg["fn"], uniforms, msg["name"])
         msg["value"] = value.to(self.dtypes.get(msg["name"], value.dtype))
         msg["done"] = True
 
-    def _take(self, msg: Site) -> Tensor:
-        """The next uniforms, in the shape of a site's value but for the data's axis."""
+    def _shared_shape(self, msg: Site) -> torch.Size:
+        """The shape of a site's value for one particle, with an axis of 1 for the data."""
         law = msg["fn"]
         shape = list(law.shape()[1:])
         shape[len(shape) + self.structure.data_dim - len(law.event_shape)] = 1
-        size = torch.Size(shape).numel()
-        columns = self.uniforms[:, self._used : self._used + size]
-        self._used += size
-        return columns.reshape(-1, *shape).expand(law.shape())
+        return torch.Size(shape)
 
 
 def _inverse(law: Any, uniforms: Tensor, name: str) -> Tensor:  # noqa: ANN401

@@ -1,0 +1,139 @@
+"""The evidence by the first method that is reliable, for each datum."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, combine_steps
+from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
+from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.multistate import MultistateBAR
+from lvkam_pyro.evidence.quadrature import QuadratureEvidence
+from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
+from lvkam_pyro.guides.parameters import own_parameters
+from lvkam_pyro.guides.particles import Guide, draw_particles
+from lvkam_pyro.guides.seeding import preserved_rng
+from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.guides.validation import check_data, hash_data
+
+MAX_QUASI_COORDINATES = 8
+"""Latents above which quasi-random points are hardly better than random ones."""
+
+_MAX_PARETO_K = 0.5
+"""Where weights are cheap to replace they must have a variance."""
+
+
+class AutoEvidence(EvidenceEstimator):
+    r"""Several methods in order of their cost, each on the data that have no reliable value yet.
+
+    1. `QuadratureEvidence`, for up to three latents.
+    2. `ImportanceEvidence` with the guide, if there is one (Pareto k below 0.5).
+    3. `QuasiMonteCarloEvidence` from the prior, for up to eight latents (k below 0.5).
+    4. `LookaheadEvidence` and then `GridGibbsEvidence`, for additive models.
+    5. `MultistateBAR` on the default ladder, for any model.
+
+    A method that does not apply to the model is skipped. Each datum's value comes from one method;
+    nothing is averaged. The result is a `CascadeEvidence`: `steps` holds every result, `methods`
+    says which one a datum's value comes from. Diagnostics: `method` (the index of the step),
+    `disagreement` and `excess`, `(N,)` each, of the values that several methods have of a datum.
+    A mode that no method has seen leaves no trace in any of them. The loss is that of the first
+    method that applies, whatever its verdict.
+
+    Args:
+        estimators: The methods, in order; None: those above.
+
+    Raises:
+        ValueError: If there is no estimator; when used, if none applies to the model, or the guide
+            does not fit it.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(torch.zeros(12), 1.0).to_event(1))
+        ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+        >>> AutoEvidence().estimate(model, torch.zeros(2)).methods
+        ('Lookahead', 'Lookahead')
+    """
+
+    name = "Auto"
+
+    def __init__(self, estimators: Sequence[EvidenceEstimator] | None = None) -> None:
+        super().__init__()
+        if estimators is not None and not estimators:
+            raise ValueError("Expected at least one estimator, but got none. Pass None: default.")
+        self.estimators = None if estimators is None else tuple(estimators)
+
+    def estimate(
+        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
+    ) -> CascadeEvidence:
+        """Estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        check_data(x)
+        structure = ModelStructure.of(model, x)
+        if guide is not None:
+            # A guide that does not fit the model is a mistake, not a method that does not apply.
+            with torch.no_grad(), own_parameters(model, guide), preserved_rng(x):
+                draw_particles(model, guide, x, 1, structure=structure)
+        steps: list[Step] = []
+        skipped: list[str] = []
+        left = torch.ones(len(x), dtype=torch.bool)
+        failure = ValueError("")
+        for estimator, proposal in self._methods(structure, guide):
+            # A model whose plate does not follow its data has them estimated together.
+            data = left.nonzero()[:, 0] if structure.follows_data else torch.arange(len(x))
+            try:
+                evidence = estimator.estimate(model, x[data.to(x.device)], proposal, seed=seed)
+            except ValueError as error:
+                skipped.append(f"{estimator.name}: {error}")
+                failure = error
+                continue
+            unreliable = _without_value(estimator, evidence, data, len(x))
+            steps.append(Step(evidence, data, unreliable))
+            left &= unreliable
+            if not bool(left.any()):
+                break
+        if not steps:
+            raise failure
+        return combine_steps(steps, skipped, data_hash=hash_data(x), estimator=self.name)
+
+    def _methods(
+        self, structure: ModelStructure, guide: Guide | None
+    ) -> list[tuple[EvidenceEstimator, Guide | None]]:
+        """The estimators in order, each with the proposal that it is given."""
+        if self.estimators is not None:
+            return [(estimator, guide) for estimator in self.estimators]
+        num_coordinates = sum(site.num_coordinates for site in structure.latents)
+        is_small = num_coordinates <= MAX_QUASI_COORDINATES
+        return [
+            (QuadratureEvidence(), None),
+            *([] if guide is None else [(ImportanceEvidence(), guide)]),
+            *([(QuasiMonteCarloEvidence(), None)] if is_small else []),
+            (LookaheadEvidence(), None),
+            (GridGibbsEvidence(), None),
+            (MultistateBAR(), None),
+        ]
+
+    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+        """The total of the first method that applies, with its gradient."""
+        failure = ValueError("")
+        for estimator, proposal in self._methods(ModelStructure.of(model, x), guide):
+            try:
+                return estimator.log_evidence(model, proposal, x)
+            except ValueError as error:
+                failure = error
+        raise failure
+
+
+def _without_value(
+    estimator: EvidenceEstimator, evidence: Evidence, data: Tensor, num_data: int
+) -> Tensor:
+    """Which of all data have no reliable value from a run on some of them, `(N,)`."""
+    unreliable = torch.ones(num_data, dtype=torch.bool)
+    unreliable[data] = evidence.verdict.unreliable
+    if isinstance(estimator, ImportanceEvidence):
+        unreliable[data] |= ~(evidence.diagnostics["pareto_k"] <= _MAX_PARETO_K)
+    return unreliable

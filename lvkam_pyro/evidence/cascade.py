@@ -1,0 +1,189 @@
+"""One result from several estimators that ran one after the other, each on the data left over."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from scipy.stats import t as student_t
+from torch import Tensor
+
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.jackknife import jackknife_error
+from lvkam_pyro.evidence.verdict import Gate, Verdict
+
+_RATE = 1e-4
+"""The chance that two sound values of a datum are said to disagree."""
+
+_MAX_EXCESS = -math.log(_RATE)
+"""Nats by which an unbiased estimate exceeds the evidence at that rate (Markov's inequality)."""
+
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Step:
+    """One estimator's run.
+
+    Attributes:
+        evidence: Its result.
+        data: The indices of the data that it ran on, `(M,)`.
+        unreliable: Which of all data it has no reliable value of, `(N,)`.
+    """
+
+    evidence: Evidence
+    data: Tensor
+    unreliable: Tensor
+
+    def spread(self, values: Tensor, missing: float) -> Tensor:
+        """Values `(M,)` of its data at their places among all, `(N,)`."""
+        full = torch.full(self.unreliable.shape, missing, dtype=torch.float64)
+        full[self.data] = values.double()
+        return full
+
+
+@dataclass(frozen=True)
+class CascadeEvidence(Evidence):
+    """Evidence whose data have their values from different estimators.
+
+    Attributes:
+        steps: All results, in the order in which they ran; the later ones of fewer data.
+        skipped: Why estimators did not apply to the model, a sentence for each.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> evidence = lv.AutoEvidence().estimate(model, torch.zeros(2))
+        >>> evidence.methods
+        ('Quadrature', 'Quadrature')
+    """
+
+    steps: tuple[Evidence, ...] = field(default=())
+    skipped: tuple[str, ...] = field(default=())
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The name of the estimator that each datum's value comes from."""
+        names = [step.estimator for step in self.steps]
+        return tuple(names[int(index)] for index in self.diagnostics["method"])
+
+
+def combine_steps(
+    steps: Sequence[Step], skipped: Sequence[str], *, data_hash: str, estimator: str
+) -> CascadeEvidence:
+    """For each datum the first reliable value, or the last where none is.
+
+    Nothing is averaged. The error of the total adds up those of the estimators' totals over the
+    data that are theirs, as independent. Two values of a datum that are both reliable but differ
+    by more than their errors, or a value far below another one (an unbiased estimate is rarely far
+    above the evidence, so the value has missed a mode), are flagged.
+
+    Args:
+        steps: At least one, the first of all data.
+        skipped: Why other estimators did not run.
+        data_hash: The observations' short name.
+        estimator: The display name.
+
+    Returns:
+        The evidence.
+    """
+    log_evidence = torch.stack([s.spread(s.evidence.log_evidence, -torch.inf) for s in steps])
+    error = torch.stack([s.spread(s.evidence.standard_error, torch.inf) for s in steps])
+    slack = torch.stack([s.spread(_discretization_error(s.evidence), 0.0) for s in steps])
+    has_value = torch.stack([s.spread(torch.ones(len(s.data)), 0.0) for s in steps]).bool()
+    reliable = has_value & ~torch.stack([s.unreliable for s in steps])
+    last = len(steps) - 1 - has_value.flip(0).long().argmax(0)
+    method = torch.where(reliable.any(0), reliable.long().argmax(0), last)
+    chosen = method[None]
+    value, own_error = (t.gather(0, chosen)[0] for t in (log_evidence, error))
+    limit = _limit(steps)
+    differs = _standard_errors_apart(log_evidence, error, slack, chosen)
+    disagreement = torch.where(reliable & reliable.gather(0, chosen), differs, 0.0).amax(0)
+    above = log_evidence - slack - value - slack.gather(0, chosen)
+    excess = above.nan_to_num(0.0, posinf=torch.inf).amax(0).clamp(min=0)
+    gates = [
+        Gate(~reliable.any(0), "have no reliable value by any method"),
+        Gate.above("a disagreement of methods in standard errors", disagreement, limit),
+        Gate.above("an excess of another method in nats", excess, _MAX_EXCESS),
+    ]
+    return CascadeEvidence(
+        log_evidence=value,
+        standard_error=own_error,
+        total=float(value.sum()),
+        total_standard_error=_total_error(steps, method),
+        diagnostics={"method": method.double(), "disagreement": disagreement, "excess": excess},
+        verdict=_verdict(gates, steps),
+        num_likelihood_evaluations=_count_evaluations(steps),
+        estimator=estimator,
+        num_replicates=_num_replicates(steps, method),
+        data_hash=data_hash,
+        discretization_error=slack.gather(0, chosen)[0],
+        data_scale=steps[0].evidence.data_scale,
+        steps=tuple(step.evidence for step in steps),
+        skipped=tuple(skipped),
+    )
+
+
+def _discretization_error(evidence: Evidence) -> Tensor:
+    error = evidence.discretization_error
+    return torch.zeros_like(evidence.log_evidence) if error is None else error
+
+
+def _limit(steps: Sequence[Step]) -> float:
+    freedom = min(step.evidence.num_replicates for step in steps) - 1
+    return round(float(student_t.isf(_RATE / 2, freedom)), 1)
+
+
+def _standard_errors_apart(
+    log_evidence: Tensor, error: Tensor, slack: Tensor, chosen: Tensor
+) -> Tensor:
+    """How far each value lies from the chosen one beyond what is known, `(steps, N)`."""
+    value = log_evidence.gather(0, chosen)
+    allowed = slack + slack.gather(0, chosen) + _ROUNDING * (1 + value.abs())
+    beyond = ((log_evidence - value).abs() - allowed).clamp(min=0)
+    both = torch.hypot(error, error.gather(0, chosen))
+    return torch.where(beyond > 0, beyond / both, 0.0)
+
+
+def _total_error(steps: Sequence[Step], method: Tensor) -> float:
+    """The root of the sum of the squared errors of each method's own total."""
+    squares = 0.0
+    for index, step in enumerate(steps):
+        own = method[step.data] == index
+        if bool(own.any()):
+            squares += _partial_total_error(step.evidence, own) ** 2
+    return math.sqrt(squares)
+
+
+def _partial_total_error(evidence: Evidence, own: Tensor) -> float:
+    """The standard error of the total over some of the data."""
+    if evidence.leave_one_out is None:
+        # Draws shared by data err together: at worst, entirely.
+        return float(evidence.standard_error[own].sum())
+    return float(jackknife_error(evidence.leave_one_out[:, own].sum(1)))
+
+
+def _num_replicates(steps: Sequence[Step], method: Tensor) -> int:
+    used = set(method.tolist())
+    return min(s.evidence.num_replicates for i, s in enumerate(steps) if i in used)
+
+
+def _count_evaluations(steps: Sequence[Step]) -> int:
+    """The mean number over the data, rounded up."""
+    num_data = len(steps[0].unreliable)
+    spent = sum(s.evidence.num_likelihood_evaluations * len(s.data) for s in steps)
+    return math.ceil(spent / num_data)
+
+
+def _verdict(gates: Sequence[Gate], steps: Sequence[Step]) -> Verdict:
+    """The verdict, with the last method's own reasons where no method is reliable."""
+    last = steps[-1].evidence
+    verdict = Verdict.of(gates, remedy=last.verdict.remedy or "Read the steps' own verdicts.")
+    if not bool(gates[0].failed.any()):
+        return verdict
+    reasons = tuple(f"{last.estimator}: {reason}" for reason in last.verdict.reasons)
+    return Verdict(False, verdict.reasons + reasons, verdict.remedy, verdict.unreliable)

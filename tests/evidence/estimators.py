@@ -1,0 +1,59 @@
+"""Every estimator of the evidence, small: the table that the contract runs over."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import lvkam_pyro as lv
+
+QUICK = lv.PowerPosterior(num_temperatures=12, num_chains=16, num_warmup=40, num_samples=30)
+TINY = lv.PowerPosterior(num_temperatures=4, num_chains=8, num_warmup=10, num_samples=4)
+GIBBS = lv.PowerPosterior(
+    num_temperatures=12, num_chains=16, num_warmup=10, num_samples=30, kernel=lv.GridGibbs()
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to make an estimator, and what it can do.
+
+    Attributes:
+        make: Makes it, of a size at which a test of two latents is reliable.
+        takes_guide: Whether it proposes from a guide.
+        needs_additive: Whether it serves additive models with normal noise alone.
+        needs_independent: Whether its latents must be independent a priori.
+        is_random: Whether it has a Monte Carlo error.
+    """
+
+    make: Callable[[], lv.EvidenceEstimator]
+    takes_guide: bool = False
+    needs_additive: bool = False
+    needs_independent: bool = False
+    is_random: bool = True
+
+
+ESTIMATORS: dict[str, Case] = {
+    "importance": Case(lambda: lv.ImportanceEvidence(8192), takes_guide=True),
+    "quasi": Case(lambda: lv.QuasiMonteCarloEvidence(8192), takes_guide=True),
+    "quadrature": Case(lv.QuadratureEvidence, needs_independent=True, is_random=False),
+    "thermodynamic": Case(lambda: lv.ThermodynamicIntegration(QUICK)),
+    "steppingstone": Case(lambda: lv.SteppingStone(QUICK)),
+    "reverse": Case(lambda: lv.SteppingStone(QUICK, reverse=True)),
+    "multistate": Case(lambda: lv.MultistateBAR(QUICK)),
+    "annealed": Case(lambda: lv.AnnealedImportance(512, num_temperatures=32)),
+    "smc": Case(lambda: lv.TemperedSMC(1024, num_moves=3)),
+    "lookahead": Case(
+        lambda: lv.LookaheadEvidence(2048),
+        needs_additive=True,
+        needs_independent=True,
+        is_random=False,  # For linear models.
+    ),
+    "gibbs": Case(
+        lambda: lv.GridGibbsEvidence(GIBBS), needs_additive=True, needs_independent=True
+    ),
+    "auto": Case(
+        lambda: lv.AutoEvidence(
+            [lv.QuadratureEvidence(), lv.QuasiMonteCarloEvidence(4096), lv.MultistateBAR(QUICK)]
+        ),
+        is_random=False,
+    ),
+}  # fmt: skip
