@@ -111,6 +111,7 @@ class LadderRun:
         self.kernel = kernel
         self.temperatures = temperatures = plan.temperatures
         shape = (len(temperatures), target.num_data)
+        self._fresh: list[Tensor] = []
         self._log_likelihood: list[Tensor] = []
         self._position: list[Tensor] = []
         self._acceptance = temperatures.new_zeros(shape)
@@ -139,7 +140,7 @@ class LadderRun:
             dtype=dtype,
         )
         for iteration in range(self.plan.num_warmup):
-            state, probability, _ = self._step(state, adaptation, iteration)
+            state, probability, _ = self.step(state, adaptation, iteration)
             adaptation.update(iteration, state, probability)
             tick()
         try:
@@ -151,7 +152,7 @@ class LadderRun:
 
     def _keep(self, state: LadderState, adaptation: Adaptation, tick: Callable[[], object]) -> None:
         for iteration in range(self.plan.num_samples * self.plan.thinning):
-            state, probability, swaps = self._step(state, adaptation, iteration)
+            state, probability, swaps = self.step(state, adaptation, iteration)
             self._acceptance += probability.mean(1)
             pairs = slice(iteration % 2, iteration % 2 + 2 * len(swaps), 2)
             self._swaps[pairs] += swaps.mean(1)
@@ -174,11 +175,21 @@ class LadderRun:
             data_scale=self.target.data_scale,
         )
 
-    def _step(
+    def step(
         self, state: LadderState, adaptation: Adaptation, iteration: int
     ) -> tuple[LadderState, Tensor, Tensor]:
-        """Move every chain, then offer exchanges."""
-        fresh = self.target.draw_prior(self.plan.num_chains)
+        """Move every chain, then offer exchanges.
+
+        Args:
+            state: Where the chains stand.
+            adaptation: The metric and the step sizes in use.
+            iteration: The step's number: even and odd pairs are offered exchanges in turn.
+
+        Returns:
+            The new state, the moves' acceptance probabilities `(T, C, N)`, and those of the offered
+            exchanges `(pairs, C, N)`.
+        """
+        fresh = self._draw_prior()
         finite = fresh.isfinite().all(-1, keepdim=True)
         fresh = torch.where(finite, fresh, state.position[0])
 
@@ -193,3 +204,11 @@ class LadderRun:
         state = state.where(self.kernel.accept(probability), proposed)
         state, swaps = exchange(state, self.temperatures, first=iteration % 2)
         return state, probability, swaps
+
+    def _draw_prior(self) -> Tensor:
+        """Prior draws `(C, N, D)` for one step; the model draws those of several steps at once."""
+        if not self._fresh:
+            num_chains = self.plan.num_chains
+            draws = self.target.draw_prior(len(self.temperatures) * num_chains)
+            self._fresh.extend(draws.split(num_chains))
+        return self._fresh.pop()
