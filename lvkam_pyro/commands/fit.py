@@ -54,18 +54,17 @@ def fit_command(
         folder.check_free()
     if dry_run:
         return describe(setup, folder)
-    if overwrite:
-        folder.clear()
-    return train(setup, folder, resume=resume)
+    return train(setup, folder, resume=resume, overwrite=overwrite)
 
 
-def train(setup: Setup, folder: RunFolder, *, resume: bool) -> str:
+def train(setup: Setup, folder: RunFolder, *, resume: bool, overwrite: bool = False) -> str:
     """Trains what a setup says into a folder, and draws the pictures.
 
     Args:
         setup: Programs, options, data and seed.
         folder: The run folder.
         resume: Go on from its checkpoint, if it has one.
+        overwrite: Remove its old run, once the data are known to fit the model.
 
     Returns:
         What was reached, for the terminal.
@@ -73,6 +72,9 @@ def train(setup: Setup, folder: RunFolder, *, resume: bool) -> str:
     data, x_test = setup.load_data()
     model, recipe = setup.build_model(data), setup.build_recipe()
     x, x_validation = setup.hold_out(data, recipe)
+    check_training(model, x, recipe, x_test=x_test, seed=setup.seed)
+    if overwrite:
+        folder.clear()
     claim(folder, setup, resume=resume)
     result = fit(
         model,

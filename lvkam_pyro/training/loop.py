@@ -138,7 +138,7 @@ def fit(
         >>> bool((result.model.loc - x.mean(0)).abs().max() < 0.3)
         True
     """
-    data = _check(model, x)
+    data = _check(model, x, recipe)
     held_out = _check_held_out(data, validation=x_validation, held_out=x_test)
     check_validation(recipe, x_validation)
     identity = training_identity(recipe, data, seed=seed, validation=held_out.get("validation"))
@@ -177,7 +177,7 @@ def load_fit(
         FileNotFoundError: If the folder holds no checkpoint.
         CheckpointError: If the checkpoint is damaged, or of another model, data or recipe.
     """
-    data = _check(model, x)
+    data = _check(model, x, recipe)
     journal = Journal(folder, training_identity(recipe, data, seed=seed))
     with isolated(seed, data):
         training = prepare_training(model, data, recipe, saved=journal.read(), seed=seed)
@@ -205,7 +205,7 @@ def check_training(
     Raises:
         TypeError, ValueError: As `fit`.
     """
-    data = _check(model, x)
+    data = _check(model, x, recipe)
     _check_held_out(data, held_out=x_test)
     with isolated(seed, data):
         check_likelihood(model, data, batch_size=recipe.batch_size)
@@ -213,7 +213,9 @@ def check_training(
         recipe.grid_updates.check(model)
 
 
-def _check(model: Model, x: ArrayLike | Tensor) -> Tensor:
+def _check(model: Model, x: ArrayLike | Tensor, recipe: Recipe) -> Tensor:
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe(name=..., ...); got {recipe!r}.")
     data = as_data(x)
     check_model_matches(model, data)
     return data
