@@ -1,4 +1,8 @@
-"""Handwritten digits: 5000 images of 28 x 28 black and white pixels from MNIST."""
+"""Handwritten digits: 5000 images of 28 x 28 black and white pixels from MNIST.
+
+`lvkam fit mnist --set num_epochs=40` reaches -118 nats per held-out image in 35 CPU seconds by
+importance sampling, whose heavy weights make that a low estimate; independent pixels have -207.
+"""
 
 import numpy as np
 import torch

