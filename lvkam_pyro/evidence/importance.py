@@ -1,5 +1,7 @@
 """Evidence by importance sampling, per datum."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from lvkam_pyro.evidence.verdict import (
 )
 from lvkam_pyro.guides.parameters import own_parameters
 from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
+from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import Model, ModelStructure
@@ -80,7 +83,7 @@ class ImportanceEvidence(EvidenceEstimator):
         shared = structure.shares_particles and isinstance(guide, PriorGuide)
         count = self.num_shared if shared else self.num_particles
         size = self.island_size(count)
-        parts, scales = [], []
+        parts, scales, before = [], [], _evaluations_behind(guide)
         with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
             for block in data_blocks(x, structure, size * self.num_replicates):
                 log_weights, scale = island_log_weights(
@@ -95,7 +98,10 @@ class ImportanceEvidence(EvidenceEstimator):
                 parts.append(self.summarize(log_weights))
                 scales.append(scale * len(block) / len(x))
         summary = {name: torch.cat([part[name] for part in parts], -1) for name in parts[0]}
-        return self.conclude(summary, x, scale=scales[0], size=size)
+        evidence = self.conclude(summary, x, scale=scales[0], size=size)
+        behind = (_evaluations_behind(guide) - before) // len(parts)
+        total = evidence.num_likelihood_evaluations + behind
+        return replace(evidence, num_likelihood_evaluations=total)
 
     def island_size(self, num_particles: int) -> int:
         """The number of particles of an island, when so many in all are asked for."""
@@ -183,3 +189,8 @@ def check_reparameterized(particles: Particles) -> None:
             "The guide has parameters, but none of its draws depends on them: it samples without "
             "rsample. Use a reparameterised distribution in the guide, or detach its parameters."
         )
+
+
+def _evaluations_behind(guide: Guide) -> int:
+    """Likelihood evaluations that a guide has made by itself, per datum."""
+    return guide.num_evaluations if isinstance(guide, PopulationGuide) else 0

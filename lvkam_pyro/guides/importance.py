@@ -98,6 +98,7 @@ class ImportanceGuide(PopulationGuide):
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
             size = max(num_draws, self.num_particles)
+            self.num_evaluations += size
             population = self._propose(x, structure, size)
             points, log_density = population.resample(num_draws, self.resampler)
             if num_draws < size:

@@ -76,7 +76,7 @@ def _largest_log_prob(site: Site) -> Tensor:
         peak: Tensor = law.log_prob(law.mean)
         return peak
     if law.support.is_discrete:
-        return torch.zeros(law.batch_shape, device=site["value"].device)
+        return site["value"].new_zeros(law.batch_shape, dtype=torch.float64)
     raise ValueError(
         f"The largest value of the likelihood's site '{site['name']}' is not known: it has the law "
         f"{type(base).__name__}, and only normal and discrete ones tell. Pass max_log_likelihood, "

@@ -55,7 +55,9 @@ class LookaheadGuide(PopulationGuide):
         sampler, data = LookaheadSampler(tables, dtype=dtype), tables.project(x)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
-            drawn = sampler.sample(*data, max(num_draws, self.num_particles))
+            size = max(num_draws, self.num_particles)
+            self.num_evaluations += size
+            drawn = sampler.sample(*data, size)
             population = Population(drawn.nodes[0], drawn.log_joint[0], drawn.log_weights[0])
             nodes, log_mass = population.take(num_draws)
             width = tables.at(tables.cell_width, nodes).log().sum(-1)

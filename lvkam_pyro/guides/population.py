@@ -90,10 +90,13 @@ class PopulationGuide(ABC):
     call are one population: replicates need one call each, which is what `ImportanceEvidence`
     does. They carry no gradient and the guide has no parameters.
 
-    Implementing one: define `prepare`.
+    Implementing one: define `prepare`, whose function adds to `num_evaluations`.
 
     Args:
         model: The Pyro model, with its latents directly in the data plate.
+
+    Attributes:
+        num_evaluations: Likelihood evaluations of a datum behind all draws so far.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -103,6 +106,7 @@ class PopulationGuide(ABC):
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.num_evaluations = 0
         self._structure: ModelStructure | None = None
 
     @abstractmethod

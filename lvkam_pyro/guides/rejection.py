@@ -143,6 +143,7 @@ class RejectionGuide(PopulationGuide):
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
             run = self._run(x, structure, num_draws)
+            self.num_evaluations += run.num_proposed
             return run.position, run.log_joint - run.log_evidence
 
         return draw

@@ -156,6 +156,15 @@ def test_islands_are_independent_populations(
     )
 
 
+def test_evaluations_behind_the_draws_count(
+    linear: tuple[models.LinearGaussian, Tensor],
+) -> None:
+    model, x = linear
+    guide = importance(model, num_particles=200)
+    evidence = lv.ImportanceEvidence(100, num_replicates=10).estimate(model, x, guide)
+    assert evidence.num_likelihood_evaluations == 100 + 10 * 200
+
+
 @every_guide
 def test_a_population_scores_its_own_draws_alone(
     build: Build, linear: tuple[models.LinearGaussian, Tensor]
