@@ -27,13 +27,13 @@ _ARGUMENTS = {"validation": "x_validation", "held_out": "x_test"}
 """The arguments of `fit` that hold data out, by the name that their loss has."""
 
 _WORDS = {
-    "loss_per_datum": "loss {:.3f}",
-    "validation_loss_per_datum": "validation {:.3f}",
-    "held_out_loss_per_datum": "held out {:.3f}",
-    "effective_size": "ESS {:.1f}",
-    "learning_rate": "rate {:.2g}",
+    "loss_per_datum": (1, "loss {:.3f}"),
+    "validation_loss_per_datum": (-1, "validation evidence {:.3f}"),
+    "held_out_loss_per_datum": (-1, "held-out evidence {:.3f}"),
+    "effective_size": (1, "ESS {:.1f}"),
+    "learning_rate": (1, "rate {:.2g}"),
 }
-"""How the progress bar says an epoch's metrics, losses in nats per datum."""
+"""How the progress bar says an epoch's metrics: a factor, and the text."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def fit(
                 _epoch(training, recipe, data, held_out)
                 if journal is not None:
                     journal.record(training)
-                bar.set_postfix_str(describe(training.metrics[-1]), refresh=False)
+                bar.set_postfix_str(describe_epoch(training.metrics[-1]), refresh=False)
                 bar.update()
     training.finish()
     return Fit(model, training.guide, recipe, training.metrics, seed)
@@ -248,18 +248,20 @@ def _flushing(journal: Journal | None) -> Iterator[None]:
             journal.flush()
 
 
-def describe(row: Mapping[str, float]) -> str:
-    """An epoch in a few words, for the progress bar.
+def describe_epoch(row: Mapping[str, float]) -> str:
+    """An epoch in a few words, for the progress bar: nats per datum, particles, step size.
+
+    What is called evidence is minus the objective's loss: its estimate, or of an ELBO the bound.
 
     Args:
-        row: Its metrics.
+        row: The epoch's metrics.
 
     Example:
-        >>> describe({"loss_per_datum": -63.25, "effective_size": 5.5, "learning_rate": 0.01})
-        'loss -63.250, ESS 5.5, rate 0.01'
+        >>> describe_epoch({"loss_per_datum": -63.25, "held_out_loss_per_datum": -62.5})
+        'loss -63.250, held-out evidence 62.500'
     """
-    known = [text.format(row[name]) for name, text in _WORDS.items() if name in row]
-    return ", ".join(known)
+    known = ((sign * row[name], text) for name, (sign, text) in _WORDS.items() if name in row)
+    return ", ".join(text.format(value) for value, text in known)
 
 
 def _bar(training: TrainingState, recipe: Recipe, progress: bool) -> "tqdm[NoReturn]":

@@ -1,6 +1,8 @@
 """fit(): learns, repeats itself bit for bit, and says what is wrong."""
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import pyro
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from lvkam_pyro.training.checkpoint import load_checkpoint
 from lvkam_pyro.training.divergence import DivergenceError
-from lvkam_pyro.training.loop import describe, fit
+from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.run_folder import RunFolder
 from tests.training.toy import (
@@ -241,4 +243,20 @@ def test_effective_size_of_the_particles_is_reported() -> None:
     sizes = [row["effective_size"] for row in result.metrics]
     assert all(1 < size < 6 for size in sizes)
     assert "effective_size" not in toy_fit().metrics[0]
-    assert re.fullmatch(r"loss \d+\.\d{3}, ESS \d\.\d, rate [\d.e-]+", describe(result.metrics[0]))
+
+
+def test_bar_shows_loss_evidence_particles_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    recipe = toy_recipe(objective=EmpiricalBayes(6))
+    row = fit(toy_model(), X, recipe, x_test=X[:9]).metrics[-1]
+    last = sys.stderr.getvalue().rstrip().rsplit("\r", 1)[-1]
+    assert last.startswith("toy: 100%")
+    assert re.search(r"4/4 .*epoch/s", last)
+    assert f"loss {row['loss_per_datum']:.3f}" in last
+    assert f"held-out evidence {-row['held_out_loss_per_datum']:.3f}" in last
+    assert f"ESS {row['effective_size']:.1f}" in last
+    assert f"rate {row['learning_rate']:.2g}" in last

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,22 @@ def test_metrics_left_behind_by_a_kill_catch_up(tmp_path: Path) -> None:
     folder.write_metrics(result.metrics[:2])
     toy_fit(toy_model(9), folder=tmp_path, resume=True)
     assert folder.read_metrics() == result.metrics
+
+
+class Malicious:
+    """What pickle would run while it reads a file."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return os.mkdir, ("pwned",)
+
+
+def test_checkpoint_that_runs_code_is_refused_and_runs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format_version": 1, "module": Malicious()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="is damaged or is no checkpoint"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+    assert not (tmp_path / "pwned").exists()
+    with zipfile.ZipFile(tmp_path / "checkpoint.pt") as archive:
+        assert archive.testzip() is None, "the file itself is whole"
