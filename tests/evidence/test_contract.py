@@ -209,12 +209,12 @@ def test_the_errors_are_calibrated(name: str) -> None:
     model = models.LinearGaussian(2, 4, scale=1.0)
     x = model.sample(6)
     exact, estimator = model.exact(x), ESTIMATORS[name].make()
-    runs = [estimator.estimate(model, x, seed=seed) for seed in range(60)]
+    runs = [estimator.estimate(model, x, seed=seed) for seed in range(30)]
     slack = torch.stack(
         [torch.zeros(6) if r.discretization_error is None else r.discretization_error for r in runs]
     )
     distance = torch.stack([r.log_evidence - exact for r in runs])
     distance = distance.sign() * (distance.abs() - slack).clamp(min=0)
     scores = distance / torch.stack([r.standard_error for r in runs])
-    # Six data of sixty runs, which share draws within a run.
+    # Six data of thirty runs, which share draws within a run.
     assert 0.7 < float(scores.std()) < 1.35

@@ -31,6 +31,8 @@ def test_the_points_avoid_the_ends_and_fill_the_cube() -> None:
     assert points.dtype == torch.float64
     assert float(points.min()) > 0
     assert float(points.max()) < 1
+    # Half-way between the engine's numbers, 0 among them.
+    assert ((points * 2**31) % 2 == 1).all()
     # One point in each of the equal cells, in every coordinate.
     cells = (points * 2**12).floor().long().sort(0).values
     assert torch.equal(cells, torch.arange(2**12)[:, None].expand(-1, 3))
@@ -128,16 +130,6 @@ def test_few_effective_points_are_flagged() -> None:
     evidence = QuasiMonteCarloEvidence(1024).estimate(model, model.sample(3))
     assert evidence.verdict.unreliable.all()
     assert any("of a scramble" in reason for reason in evidence.verdict.reasons)
-
-
-@pytest.mark.slow
-def test_the_errors_are_calibrated() -> None:
-    model = models.LinearGaussian(2, 4)
-    x = model.sample(10)
-    estimator = QuasiMonteCarloEvidence(4096)
-    runs = [estimator.estimate(model, x, seed=seed) for seed in range(200)]
-    scores = torch.stack([(r.log_evidence - model.exact(x)) / r.standard_error for r in runs])
-    assert 0.8 < float(scores.std()) < 1.3
 
 
 def test_a_law_without_an_inverse() -> None:
