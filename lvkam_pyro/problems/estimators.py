@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lvkam_pyro.evidence.annealed import AnnealedImportance
+from lvkam_pyro.evidence.auto import AutoEvidence
 from lvkam_pyro.evidence.elbo import ELBOEvidence
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
@@ -28,6 +29,7 @@ _ESTIMATORS = (
     QuasiMonteCarloEvidence,
     LookaheadEvidence,
     GridGibbsEvidence,
+    AutoEvidence,
 )
 _BY_NAME: Mapping[str, type[EvidenceEstimator]] = MappingProxyType(
     {estimator.name: estimator for estimator in _ESTIMATORS}
