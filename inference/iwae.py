@@ -2,6 +2,7 @@
 
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.amortized import AmortizedGuide
+from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.importance_weighted import ImportanceWeightedBound
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.smoothness import Smoothness
@@ -13,6 +14,7 @@ def build(
     num_particles: int = 8,
     smoothness: float = 3.0,
     num_epochs: int = 400,
+    patience: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.01,
     guide_learning_rate: float = 0.002,
@@ -31,6 +33,8 @@ def build(
         smoothness: Penalty on the roughness of the generator's functions, in nats per squared
             second difference of their coefficients.
         num_epochs: Passes over the data.
+        patience: End when a tenth of the training data, held out, was fitted no better for so many
+            epochs, and keep the best; None: keep the last.
         batch_size: Data an update.
         learning_rate: Of the model, at the start of its cosine.
         guide_learning_rate: Of the encoder.
@@ -51,4 +55,5 @@ def build(
         max_gradient_norm=max_gradient_norm,
         start=start_additive,
         regularizer=Smoothness(smoothness),
+        early_stopping=None if patience is None else EarlyStopping(patience=patience),
     )

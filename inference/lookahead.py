@@ -2,6 +2,7 @@
 
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
 from lvkam_pyro.guides.lookahead import LookaheadGuide
+from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.smoothness import Smoothness
@@ -14,6 +15,7 @@ def build(
     num_nodes: int = 64,
     smoothness: float = 3.0,
     num_epochs: int = 120,
+    patience: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.01,
     max_gradient_norm: float = 10.0,
@@ -30,6 +32,8 @@ def build(
         smoothness: Penalty on the roughness of the generator's functions, in nats per squared
             second difference of their coefficients.
         num_epochs: Passes over the data.
+        patience: End when a tenth of the training data, held out, was fitted no better for so many
+            epochs, and keep the best; None: keep the last.
         batch_size: Data an update.
         learning_rate: At the start of its cosine.
         max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
@@ -49,4 +53,5 @@ def build(
         max_gradient_norm=max_gradient_norm,
         start=start_additive,
         regularizer=Smoothness(smoothness),
+        early_stopping=None if patience is None else EarlyStopping(patience=patience),
     )

@@ -4,6 +4,7 @@ from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.guides.power_posterior import PowerPosterior
+from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.smoothness import Smoothness
@@ -20,6 +21,7 @@ def build(
     sleep_weight: float = 1.0,
     smoothness: float = 3.0,
     num_epochs: int = 400,
+    patience: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.01,
     guide_learning_rate: float = 0.002,
@@ -44,6 +46,8 @@ def build(
         smoothness: Penalty on the roughness of the generator's functions, in nats per squared
             second difference of their coefficients.
         num_epochs: Passes over the data.
+        patience: End when a tenth of the training data, held out, was fitted no better for so many
+            epochs, and keep the best; None: keep the last.
         batch_size: Data an update.
         learning_rate: Of the model, at the start of its cosine.
         guide_learning_rate: Of the encoder.
@@ -68,4 +72,5 @@ def build(
         max_gradient_norm=max_gradient_norm,
         start=start_additive,
         regularizer=Smoothness(smoothness),
+        early_stopping=None if patience is None else EarlyStopping(patience=patience),
     )
