@@ -156,7 +156,7 @@ def _fit_parser() -> ArgumentParser:
     parser.add_argument("--inference", type=str, default="amortized", help="a recipe, likewise")
     _add_set(parser)
     parser.add_argument(
-        "--data", type=Path | None, default=None, help="your own data: .npy, .npz, .csv"
+        "--data", type=Path | None, default=None, help="own data: .npy, .npz, .csv, .parquet"
     )
     parser.add_argument("--out", type=Path | None, default=None, help="folder; else runs/MODEL")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")

@@ -35,7 +35,7 @@ def test_resume_needs_no_more_than_the_folder(capsys: pytest.CaptureFixture[str]
     assert all(torch.equal(first[name], second[name]) for name in first)
     capsys.readouterr()
     assert lvkam("resume", "broken") == WRONG_INPUT
-    assert "broken is finished: it has all of its 4 epochs" in capsys.readouterr().err
+    assert "broken is finished, after 4 epochs" in capsys.readouterr().err
 
 
 def test_resume_of_a_run_without_a_checkpoint_begins_anew() -> None:

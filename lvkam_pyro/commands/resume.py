@@ -2,6 +2,7 @@
 
 from lvkam_pyro.commands.fit import train
 from lvkam_pyro.commands.setup import find_run, load_setup
+from lvkam_pyro.training.journal import metrics_of
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.run_folder import RunFolder
 
@@ -33,9 +34,9 @@ def resume_command(run: str, *, device: str = "cpu") -> str:
 
 
 def _check_unfinished(folder: RunFolder, recipe: Recipe) -> None:
-    metrics = folder.read_checkpoint()["metrics"]
-    if isinstance(metrics, list) and recipe.is_over(metrics):
+    metrics = metrics_of(folder.read_checkpoint(), folder)
+    if recipe.is_over(metrics):
         raise FileExistsError(
-            f"{folder.path} is finished: it has all of its {len(metrics)} epochs. Fit again into "
-            "another folder (--out) with a larger num_epochs to train for longer."
+            f"{folder.path} is finished, after {len(metrics)} epochs. To train for longer, fit "
+            "again into another folder (--out) with a larger num_epochs or patience."
         )

@@ -2,9 +2,9 @@
 
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import pyro
 import torch
@@ -59,7 +59,7 @@ class Journal:
         state = self.read() if self.folder.checkpoint.exists() else None
         if state is not None:
             # A process killed after its checkpoint has left the metrics behind.
-            self.folder.write_metrics(cast("list[dict[str, float]]", state["metrics"]))
+            self.folder.write_metrics(metrics_of(state, self.folder))
         self.folder.write_settings({"training": self.identity, "versions": versions()})
         return state
 
@@ -124,6 +124,25 @@ def training_identity(
         "seed": seed,
         **({} if validation is None else {"validation_hash": hash_data(validation)}),
     }
+
+
+def metrics_of(state: Mapping[str, object], folder: RunFolder) -> list[dict[str, float]]:
+    """The metrics in a checkpoint's state, a row an epoch.
+
+    Args:
+        state: What `load_checkpoint` returns.
+        folder: Where it is from, for the message.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    metrics = state.get("metrics")
+    if not (isinstance(metrics, list) and metrics):
+        raise CheckpointError(
+            f"{folder.checkpoint} is no checkpoint of a training: it has no metrics. Restore it "
+            "from a copy, or start the training again in another folder."
+        )
+    return metrics
 
 
 def versions() -> dict[str, str]:

@@ -90,6 +90,9 @@ def test_newer_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match="is damaged or is no checkpoint"):
         toy_fit(folder=tmp_path, resume=True)
+    save_checkpoint(path, {"epoch": 3})
+    with pytest.raises(CheckpointError, match="it has no metrics"):
+        toy_fit(folder=tmp_path, resume=True)
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load_checkpoint(tmp_path / "nothing.pt")
 
