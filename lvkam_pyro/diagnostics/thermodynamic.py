@@ -52,7 +52,8 @@ def thermodynamic_group(
 
     Returns:
         `mean_log_lik`, `var_log_lik`, `mcse`, `ess`, `rhat` over (temperature, data) and
-        `log_evidence`, `se` over (estimator, data).
+        `log_evidence`, `se`, `discretization_error` (0 without any), `unreliable` over (estimator,
+        data).
     """
     variables: dict[str, Named] = {}
     coords: dict[str, Coordinate] = {}
@@ -65,9 +66,16 @@ def thermodynamic_group(
         variables |= {
             "log_evidence": (dims, torch.stack([one.log_evidence for one in estimates])),
             "se": (dims, torch.stack([one.standard_error for one in estimates])),
+            "discretization_error": (dims, torch.stack([_discretization(e) for e in estimates])),
+            "unreliable": (dims, torch.stack([one.verdict.unreliable for one in estimates])),
         }
         coords["estimator"] = [one.estimator for one in estimates]
     return dataset(variables, coords=coords)
+
+
+def _discretization(evidence: Evidence) -> Tensor:
+    error = evidence.discretization_error
+    return torch.zeros_like(evidence.log_evidence) if error is None else error
 
 
 def _curve(ladder: PowerSamples) -> dict[str, Tensor]:

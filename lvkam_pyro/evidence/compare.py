@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lvkam_pyro import __version__
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.estimator import EvidenceEstimator
@@ -58,6 +59,7 @@ def compare_evidence(
         folder: Where to keep each result as it is finished. A result that is there already, of the
             same model (its parameters and code, but not the code of its class), data, estimator,
             guide and seed, is not estimated again: so a comparison that was stopped goes on.
+            Ladders cut short and the results of `AutoEvidence`, which hold others, are not kept.
         executor: Where to estimate, e.g. a `ProcessPoolExecutor`; None: here. Models, guides and
             estimators must pickle. The results are those of one process with one thread of torch,
             bit for bit.
@@ -127,8 +129,9 @@ class _Kept:
         return {place: evidence for place, evidence in found.items() if evidence is not None}
 
     def add(self, result: TaskResult) -> None:
-        """Keeps a result, unless it was cut short."""
-        if self._store is not None and result.is_whole:
+        """Keeps a result, unless it was cut short or has more to it than the store writes down."""
+        is_plain = type(result.evidence) is Evidence
+        if self._store is not None and result.is_whole and is_plain:
             self._store.save(self._keys[result.model, result.index], result.evidence)
 
 
@@ -140,7 +143,7 @@ def _keys(
     seed: int,
 ) -> dict[_Place, str]:
     """What each result is found by: everything that it is a function of."""
-    common = (hash_data(x), seed, torch.__version__)
+    common = (hash_data(x), seed, torch.__version__, __version__)
     names = [fingerprint(estimator) for estimator in estimators]
     return {
         (name, i): fingerprint((_content(model), _content(guides[name]), names[i], common))

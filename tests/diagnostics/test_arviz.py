@@ -16,6 +16,7 @@ from torch import Tensor
 from lvkam_pyro.diagnostics.arviz import to_arviz
 from lvkam_pyro.evidence.compare import compare_evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from tests.diagnostics import programs
 from tests.statistics import assert_within_standard_errors
@@ -322,11 +323,24 @@ def test_evidence_is_kept_and_takes_the_place_of_the_guide(x: Tensor) -> None:
     first, second = (row.evidence for row in comparison)
     both = torch.stack([first.log_evidence, second.log_evidence])
     torch.testing.assert_close(values(idata, "thermodynamic", "log_evidence"), both)
+    flags = torch.stack([first.verdict.unreliable, second.verdict.unreliable])
+    assert torch.equal(values(idata, "thermodynamic", "unreliable").bool(), flags)
     # The prior's particles know less than this one estimate, which takes their place.
     idata = to_arviz(model, x, evidence=first, num_draws=20)
     marginal = values(idata, "log_likelihood", "x").flatten(0, 1)
     error = first.standard_error.max() + 1e-4
     assert (marginal - first.log_evidence).abs().max() < 6 * error
+
+
+def test_every_estimator_has_its_discretization_error(x: Tensor) -> None:
+    ladder = PowerPosterior(num_temperatures=4, num_chains=4, num_warmup=4, num_samples=4)
+    estimators = [ImportanceEvidence(64), ThermodynamicIntegration(ladder)]
+    comparison = compare_evidence(programs.linear_gaussian, x, estimators, progress=False)
+    idata = to_arviz(programs.linear_gaussian, x, evidence=comparison, num_draws=20)
+    assert list(idata["thermodynamic"]["estimator"].values) == ["Importance", "Thermodynamic"]
+    errors = values(idata, "thermodynamic", "discretization_error")
+    known = comparison["model", "Thermodynamic"].discretization_error
+    assert torch.equal(errors, torch.stack([torch.zeros(len(x)).double(), known]))
 
 
 def test_evidence_of_several_models_is_refused(x: Tensor) -> None:

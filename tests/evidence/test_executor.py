@@ -74,6 +74,7 @@ def test_parameters_in_pyros_store_travel(pool: Executor) -> None:
 
 def test_worker_uses_one_thread_and_the_caller_as_before(pool: Executor) -> None:
     before = torch.get_num_threads()
+    pool.submit(torch.set_num_threads, 2).result()
     compare(pool, PROBLEM.model)
     assert pool.submit(torch.get_num_threads).result() == 1
     assert torch.get_num_threads() == before

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
+from lvkam_pyro.evidence.cascade import CascadeEvidence
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.fingerprint import fingerprint
 from lvkam_pyro.evidence.store import EvidenceStore
@@ -145,6 +146,14 @@ def test_ladder_cut_short_is_not_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())
     compare(tmp_path, estimators=[lv.SteppingStone(ladder)])
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_result_with_more_to_it_is_not_kept(tmp_path: Path) -> None:
+    auto = lv.AutoEvidence([lv.ImportanceEvidence(16)])
+    for _ in range(2):
+        comparison = compare(tmp_path, estimators=[auto])
+        assert isinstance(comparison["model", "Auto"], CascadeEvidence)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_number_is_read_back_bit_for_bit(tmp_path: Path) -> None:
