@@ -24,7 +24,9 @@ from lvkam_pyro.training.run_folder import RunFolder
 _NUM_POSTERIORS = 400
 _NUM_PARTICLES = 512
 _NUM_DRAWS = 64
-"""Posteriors behind the densities: of so many data, so many draws of so many particles each."""
+_BATCH_SIZE = 32
+"""Posteriors behind the densities: of so many data, so many draws of so many particles each, for
+as many data at a time as take less memory than training."""
 
 
 def draw_data(model: Model, x: Tensor, *, seed: int = 0) -> Tensor:
@@ -108,7 +110,9 @@ def _save_functions(
 
 def _draw_posterior(fit: Fit, x: Tensor, seed: int) -> Tensor:
     """Equally weighted draws of an LVKAM's latents `(D, N, ...)`, of some of the data."""
+    draws: list[Tensor] = []
     with torch.no_grad(), seeded_rng(seed, x):
-        particles = draw_particles(fit.model, fit.guide, x[:_NUM_POSTERIORS], _NUM_PARTICLES)
-        (latents,) = particles.resample(_NUM_DRAWS).values()
-    return latents
+        for batch in x[:_NUM_POSTERIORS].split(_BATCH_SIZE):
+            particles = draw_particles(fit.model, fit.guide, batch, _NUM_PARTICLES)
+            draws.extend(particles.resample(_NUM_DRAWS).values())
+    return torch.cat(draws, 1)
