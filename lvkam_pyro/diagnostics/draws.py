@@ -42,7 +42,7 @@ def draw_prior(model: Model, x: Tensor, num_draws: int, layout: DataLayout) -> D
         The draws.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, torch, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
