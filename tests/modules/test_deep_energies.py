@@ -17,7 +17,7 @@ from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from tests.statistics import assert_p_value
 
-ROUGHNESS, VERY_ROUGH = 1.0, 30.0
+ROUGHNESS, VERY_ROUGH = 1.0, 25.0
 GRID = torch.linspace(0, 1, 100_001, dtype=torch.float64)
 
 
