@@ -1,6 +1,8 @@
 """The public names with their types, for the tools that do not run ``__getattr__``."""
 
 from lvkam_pyro.diagnostics.arviz import to_arviz
+from lvkam_pyro.diagnostics.conversion import arviz_groups
+from lvkam_pyro.diagnostics.resampled import UnreliablePosteriorWarning
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.envelope import ConstantEnvelope, CurvatureBound, LogLinearEnvelope
 from lvkam_pyro.distributions.logspline import LogSpline
@@ -213,8 +215,10 @@ __all__ = [
     "ThermodynamicIntegration",
     "Trapezoid",
     "Trial",
+    "UnreliablePosteriorWarning",
     "Validation",
     "Verdict",
+    "arviz_groups",
     "auto_symbolic",
     "compare_evidence",
     "draw_particles",

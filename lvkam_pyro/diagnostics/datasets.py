@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro import __version__
 from lvkam_pyro.diagnostics.draws import Draws
-from lvkam_pyro.diagnostics.layout import DataLayout, SiteLayout
+from lvkam_pyro.diagnostics.layout import AxisNames, DataLayout, SiteLayout
 
 SAMPLE = ("chain", "draw")
 Named = tuple[Sequence[str], Tensor]
@@ -68,17 +68,40 @@ def site_dataset(
 
 def posterior_groups(chains: Sequence[Draws], layout: DataLayout) -> dict[str, xr.Dataset]:
     """Draws from the posterior, new observations, and the log densities there."""
-    dims = (*SAMPLE, layout.data_dim)
-    log_prior = torch.stack([chain.log_prior for chain in chains])
-    log_likelihood = torch.stack([chain.log_likelihood for chain in chains])
+    latents = [chain.latents for chain in chains]
+    log_prior = [chain.log_prior for chain in chains]
+    log_likelihood = [chain.log_likelihood for chain in chains]
+    observations = (chain.observations for chain in chains)
     return {
-        "posterior": site_dataset((chain.latents for chain in chains), layout.latents),
-        "posterior_predictive": site_dataset(
-            (chain.observations for chain in chains), layout.observed
-        ),
-        "log_prior": dataset({layout.latent_name: (dims, log_prior)}),
-        "conditional_log_likelihood": dataset({layout.observed_name: (dims, log_likelihood)}),
+        **latent_groups(latents, log_prior, log_likelihood, layout),
+        "posterior_predictive": site_dataset(observations, layout.observed),
     }
+
+
+def latent_groups(
+    latents: Iterable[Mapping[str, Tensor]],
+    log_prior: Sequence[Tensor],
+    log_likelihood: Sequence[Tensor],
+    layout: AxisNames,
+) -> dict[str, xr.Dataset]:
+    """Draws from the posterior and the log densities there, from one item a chain.
+
+    Args:
+        latents: Site name to draws `(D, N, ...)`.
+        log_prior: Of these draws, `(D, N)`; none where it is not known.
+        log_likelihood: The same of the observations given the draws.
+        layout: What the axes are called.
+    """
+    dims = (*SAMPLE, layout.data_dim)
+    conditional: Named = (dims, torch.stack(list(log_likelihood)))
+    groups = {
+        "posterior": site_dataset(latents, layout.latents),
+        "conditional_log_likelihood": dataset({layout.observed_name: conditional}),
+    }
+    if log_prior:
+        prior: Named = (dims, torch.stack(list(log_prior)))
+        groups["log_prior"] = dataset({layout.latent_name: prior})
+    return groups
 
 
 def prior_groups(chains: Sequence[Draws], layout: DataLayout) -> dict[str, xr.Dataset]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from pyro.distributions import Unit
 from torch import Tensor
@@ -11,6 +11,26 @@ from lvkam_pyro.guides.sites import Site
 from lvkam_pyro.guides.structure import Model, ModelStructure, plates, record_once
 
 RESERVED = {"chain", "draw", "particle", "temperature", "swap", "estimator"}
+
+
+class AxisNames(Protocol):
+    """What axes and variables are called, wherever that is known from."""
+
+    @property
+    def latents(self) -> Mapping[str, "SiteLayout"]:
+        """Layout of each latent site."""
+
+    @property
+    def data_dim(self) -> str:
+        """The name of the axis of data."""
+
+    @property
+    def latent_name(self) -> str:
+        """The name of all latents together."""
+
+    @property
+    def observed_name(self) -> str:
+        """The name of all observations together."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,58 @@ class SiteLayout:
 
     dims: tuple[str, ...]
     inner_dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PlainLayout:
+    """Names for draws of a model that is not at hand.
+
+    Attributes:
+        latents: Layout of each latent site.
+
+    Example:
+        >>> import torch
+        >>> PlainLayout.of({"z": torch.zeros(4, 3, 2)}).latents["z"].dims
+        ('data', 'latent')
+    """
+
+    latents: Mapping[str, SiteLayout]
+    data_dim: str = "data"
+    observed_name: str = "x"
+
+    @classmethod
+    def of(cls, latents: Mapping[str, Tensor]) -> Self:
+        """Of draws `(S, N, ...)`."""
+        shapes = {name: values.shape[2:] for name, values in latents.items()}
+        return cls(
+            {
+                name: SiteLayout(
+                    ("data", *event_names(name, len(shape), sole="latent" * (len(shapes) == 1))), ()
+                )
+                for name, shape in shapes.items()
+            }
+        )
+
+    @property
+    def latent_name(self) -> str:
+        """The name of all latents together."""
+        return "_".join(self.latents)
+
+
+def event_names(site: str, num_axes: int, *, sole: str = "") -> list[str]:
+    """What the axes of an event are called.
+
+    Args:
+        site: The site's name.
+        num_axes: How many axes an event has.
+        sole: The name of the first, if the site is the only one of its kind.
+
+    Example:
+        >>> event_names("z", 2), event_names("z", 2, sole="latent")
+        (['z_dim_0', 'z_dim_1'], ['latent', 'z_dim_1'])
+    """
+    names = [f"{site}_dim_{axis}" for axis in range(num_axes)]
+    return [sole, *names[1:]] if sole and names else names
 
 
 @dataclass(frozen=True)
@@ -110,9 +182,9 @@ def _describe(
 ) -> dict[str, SiteLayout]:
     layouts = {}
     for name, site in sites.items():
-        events = [f"{name}_dim_{i}" for i in range(len(site["fn"].event_shape))]
-        if len(sites) == 1 and events:
-            events[0] = sole
+        events = event_names(
+            name, len(site["fn"].event_shape), sole=sole if len(sites) == 1 else ""
+        )
         inner = [frame for frame in plates(site) if frame.name != structure.data_plate]
         inner.sort(key=lambda frame: frame.dim)
         dims = (structure.data_plate, *(frame.name for frame in inner), *events)

@@ -9,7 +9,7 @@ from arviz_stats.base import array_stats
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.datasets import Named, dataset
-from lvkam_pyro.diagnostics.layout import DataLayout
+from lvkam_pyro.diagnostics.layout import AxisNames
 from lvkam_pyro.guides.particles import Particles
 from lvkam_pyro.guides.weights import effective_sample_size, largest_weight, pareto_k
 
@@ -17,12 +17,12 @@ PARTICLE = ("chain", "particle")
 """Not draws: these carry weights, which ArviZ's statistics would ignore."""
 
 
-def proposal_groups(chains: Sequence[Particles], layout: DataLayout) -> dict[str, xr.Dataset]:
+def proposal_groups(chains: Sequence[Particles], layout: AxisNames) -> dict[str, xr.Dataset]:
     """The particles of all chains with their weights, and what the weights say of the guide.
 
     Args:
         chains: Independent particles, one set a chain.
-        layout: `DataLayout.of(model, x)`.
+        layout: What the axes are called.
 
     Returns:
         `proposal` (latents without a data axis where all data share them, `log_weights`,
@@ -78,7 +78,7 @@ def smooth_log_weights(log_weights: Tensor) -> Tensor:
     return torch.where(is_fitted, candidate, log_weights).log_softmax(0)
 
 
-def _latent(name: str, chains: Sequence[Particles], layout: DataLayout) -> Named:
+def _latent(name: str, chains: Sequence[Particles], layout: AxisNames) -> Named:
     values = torch.stack([chain.latents[name] for chain in chains])
     dims = layout.latents[name].dims
     if values.shape[2] == 1 and chains[0].num_data > 1:

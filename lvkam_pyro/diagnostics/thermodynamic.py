@@ -7,48 +7,50 @@ import xarray as xr
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.datasets import SAMPLE, Coordinate, Named, dataset
-from lvkam_pyro.diagnostics.layout import DataLayout
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.power_posterior import PowerSamples
 
 
-def ladder_group(ladder: PowerSamples, layout: DataLayout) -> xr.Dataset:
-    """What the chains did at each temperature: `power_sample_stats`.
+def ladder_groups_of(ladder: PowerSamples, data_dim: str) -> dict[str, xr.Dataset]:
+    """What the chains did at each temperature.
 
     Args:
         ladder: Draws `(D, C, T, N)` from the power posteriors.
-        layout: `DataLayout.of(model, x)`.
+        data_dim: What the axis of data is called.
 
     Returns:
-        `log_likelihood` over (chain, draw, temperature, data); `acceptance` and `step_size` over
-        (temperature, data); `swap_rate` over (swap, data), swap k being that of temperatures k and
-        k + 1.
+        `power_posterior`, with `log_likelihood` over (chain, draw, temperature, data), and
+        `power_sample_stats`, with `acceptance` and `step_size` over (temperature, data) and
+        `swap_rate` over (swap, data), swap k being that of temperatures k and k + 1.
     """
-    data = layout.data_dim
-    return dataset(
-        {
-            "log_likelihood": (
-                (*SAMPLE, "temperature", data),
-                ladder.log_likelihood.transpose(0, 1),
-            ),
-            "acceptance": (("temperature", data), ladder.acceptance),
-            "step_size": (("temperature", data), ladder.step_size),
-            "swap_rate": (("swap", data), ladder.swap_rate),
-        },
-        coords=_coords(ladder),
-        attrs={"num_likelihood_evaluations": ladder.num_likelihood_evaluations},
-    )
+    log_likelihood = ladder.log_likelihood.transpose(0, 1)
+    attrs = {"num_likelihood_evaluations": ladder.num_likelihood_evaluations}
+    return {
+        "power_posterior": dataset(
+            {"log_likelihood": ((*SAMPLE, "temperature", data_dim), log_likelihood)},
+            coords=_coords(ladder),
+        ),
+        "power_sample_stats": dataset(
+            {
+                "acceptance": (("temperature", data_dim), ladder.acceptance),
+                "step_size": (("temperature", data_dim), ladder.step_size),
+                "swap_rate": (("swap", data_dim), ladder.swap_rate),
+            },
+            coords=_coords(ladder),
+            attrs=attrs,
+        ),
+    }
 
 
 def thermodynamic_group(
-    ladder: PowerSamples | None, estimates: Sequence[Evidence], layout: DataLayout
+    ladder: PowerSamples | None, estimates: Sequence[Evidence], data_dim: str
 ) -> xr.Dataset:
     """The thermodynamic curve a datum, and each estimator's log evidence.
 
     Args:
         ladder: Draws from the power posteriors, if there were any.
         estimates: Estimates of one model, named by their estimators.
-        layout: `DataLayout.of(model, x)`.
+        data_dim: What the axis of data is called.
 
     Returns:
         `mean_log_lik`, `var_log_lik`, `mcse`, `ess`, `rhat` over (temperature, data) and
@@ -58,11 +60,11 @@ def thermodynamic_group(
     variables: dict[str, Named] = {}
     coords: dict[str, Coordinate] = {}
     if ladder is not None:
-        dims = ("temperature", layout.data_dim)
+        dims = ("temperature", data_dim)
         variables |= {name: (dims, values) for name, values in _curve(ladder).items()}
         coords |= _coords(ladder)
     if estimates:
-        dims = ("estimator", layout.data_dim)
+        dims = ("estimator", data_dim)
         variables |= {
             "log_evidence": (dims, torch.stack([one.log_evidence for one in estimates])),
             "se": (dims, torch.stack([one.standard_error for one in estimates])),

@@ -14,6 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.arviz import to_arviz
+from lvkam_pyro.diagnostics.resampled import UnreliablePosteriorWarning
 from lvkam_pyro.evidence.compare import compare_evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
@@ -89,14 +90,14 @@ def test_particles_of_the_prior_have_no_data_axis(x: Tensor) -> None:
 
 def test_groups_and_axes_of_a_ladder(x: Tensor, ladder: PowerSamples) -> None:
     idata = to_arviz(programs.linear_gaussian, x, ladder=ladder)
-    assert groups_of(idata) == GROUPS | {"power_sample_stats", "thermodynamic"}
-    power = dims(idata, "power_sample_stats", "log_likelihood")
+    assert groups_of(idata) == GROUPS | {"power_posterior", "power_sample_stats", "thermodynamic"}
+    power = dims(idata, "power_posterior", "log_likelihood")
     assert power == (*SAMPLE, "temperature", "data")
     assert dims(idata, "power_sample_stats", "swap_rate") == ("swap", "data")
     assert dims(idata, "thermodynamic", "mcse") == ("temperature", "data")
     temperatures = torch.tensor(np.asarray(idata["thermodynamic"]["temperature"]))
     assert torch.equal(temperatures, ladder.temperatures)
-    cold = values(idata, "power_sample_stats", "log_likelihood")[:, :, -1]
+    cold = values(idata, "power_posterior", "log_likelihood")[:, :, -1]
     torch.testing.assert_close(
         cold, values(idata, "conditional_log_likelihood", "x"), rtol=1e-5, atol=1e-4
     )
@@ -137,7 +138,8 @@ def test_resampled_draws_look_like_independent_ones(idata: Any) -> None:
 
 
 def test_rhat_shows_a_guide_that_misses_the_posterior(x: Tensor) -> None:
-    idata = to_arviz(programs.linear_gaussian, 4 * x, num_particles=50, num_draws=200)
+    with pytest.warns(UnreliablePosteriorWarning):
+        idata = to_arviz(programs.linear_gaussian, 4 * x, num_particles=50, num_draws=200)
     assert float(np.max(az.rhat(idata)["z"])) > 1.05
     assert values(idata, "importance", "ess").min() < 20
 

@@ -102,7 +102,8 @@ def test_arviz_and_the_amortized_guide_use_the_second_instance_itself() -> None:
     first(X)
     store = snapshot()
     guide = lv.AmortizedGuide(second, X[:, None])
-    groups = lv.to_arviz(second, X, num_draws=50, num_chains=2, num_particles=100)
+    with pytest.warns(lv.UnreliablePosteriorWarning):
+        groups = lv.to_arviz(second, X, num_draws=50, num_chains=2, num_particles=100)
     ModelStructure.of(second, X)
     assert_same_store(store)
     assert guide.names == ("z",)

@@ -1,0 +1,122 @@
+"""ArviZ's groups of a model with a data plate, or of what `fit` returned."""
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lvkam_pyro.diagnostics.assembly import PosteriorDraws, groups_with_model
+from lvkam_pyro.diagnostics.estimates import check_same_data, estimates_of
+from lvkam_pyro.diagnostics.layout import DataLayout
+from lvkam_pyro.diagnostics.resampled import mark_resampled
+from lvkam_pyro.evidence.comparison import EvidenceComparison
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.guides.parameters import own_parameters
+from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
+from lvkam_pyro.guides.power_posterior import PowerSamples
+from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.guides.structure import Model
+from lvkam_pyro.guides.validation import check_count, check_data
+from lvkam_pyro.training.loop import Fit
+
+
+def model_groups(
+    model: Model,
+    x: Tensor,
+    *,
+    guide: Guide | None = None,
+    num_draws: int = 500,
+    num_chains: int = 4,
+    num_particles: int = 1000,
+    ladder: PowerSamples | None = None,
+    evidence: Evidence | EvidenceComparison | None = None,
+    seed: int = 0,
+) -> dict[str, xr.Dataset]:
+    """The posterior of each datum's latents by importance resampling, or from a ladder.
+
+    Args:
+        model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`.
+        x: The data `(N, ...)`.
+        guide: What proposes the particles; None: the model's prior, unless there is a ladder.
+        num_draws: Draws a chain; with a ladder it has its own number.
+        num_chains: Chains; with a ladder it has its own number.
+        num_particles: Particles a chain from which the draws are resampled.
+        ladder: `PowerPosterior(...).sample(model, x)` of the same data.
+        evidence: An estimate of the log evidence of the same data, or a comparison of several.
+        seed: Seed of all draws. The caller's random state stays as it was.
+
+    Returns:
+        The groups that `to_arviz` lists.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If a count is below 1, the data are not finite, the ladder or evidence is of
+            other data, a datum has no particle of positive weight, or the model has no log density
+            for each datum.
+    """
+    check_data(x)
+    counts = {"num_draws": num_draws, "num_chains": num_chains, "num_particles": num_particles}
+    for name, count in counts.items():
+        check_count(name, count)
+    estimates = estimates_of(evidence)
+    check_same_data(x, ladder, estimates)
+    with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
+        layout = DataLayout.of(model, x)
+        particles = _draw_chains(model, guide, x, ladder, layout, num_chains, num_particles)
+        latents = (
+            [chain.resample(num_draws) for chain in particles]
+            if ladder is None
+            else ladder_latents(ladder)
+        )
+        draws = PosteriorDraws(latents, particles, ladder, estimates)
+        groups = groups_with_model(model, x, layout, draws)
+    if ladder is None:
+        mark_resampled(groups, num_particles=num_particles)
+    return groups
+
+
+def fit_groups(fit: Fit, x: Tensor, **options: object) -> dict[str, xr.Dataset]:
+    """The posterior of each datum's latents under a trained model, from its trained guide.
+
+    Args:
+        fit: What `lvkam_pyro.fit` returned.
+        x: The data `(N, ...)`, those of the training or others.
+        **options: Those of `model_groups`; with a ladder the guide is not used, unless it is
+            passed.
+
+    Returns:
+        The groups that `to_arviz` lists.
+    """
+    guide = {} if options.get("ladder") is not None else {"guide": fit.guide}
+    return model_groups(fit.model, x, **{**guide, **options})  # type: ignore[arg-type]
+
+
+def ladder_latents(ladder: PowerSamples) -> list[dict[str, Tensor]]:
+    """The draws at temperature 1, chain by chain.
+
+    Args:
+        ladder: The power posteriors.
+    """
+    return [
+        {name: values[:, chain] for name, values in ladder.latents.items()}
+        for chain in range(ladder.num_chains)
+    ]
+
+
+def _draw_chains(
+    model: Model,
+    guide: Guide | None,
+    x: Tensor,
+    ladder: PowerSamples | None,
+    layout: DataLayout,
+    num_chains: int,
+    num_particles: int,
+) -> list[Particles]:
+    """Independent particles for each chain; none if a ladder does their work."""
+    if guide is None and ladder is not None:
+        return []
+    proposal = PriorGuide(model) if guide is None else guide
+    return [
+        draw_particles(model, proposal, x, num_particles, structure=layout.structure)
+        for _ in range(num_chains)
+    ]
