@@ -12,7 +12,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format constraints clean
+.PHONY: help demo test notebooks lint format constraints clean
 
 help:  ## Say what each target does.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -23,6 +23,9 @@ demo: .venv/installed  ## Set up, train on the digits, compare estimates of the 
 
 test: .venv/installed-test  ## Set up and run the tests (PYTEST_ARGS=--runslow for the long ones too).
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
+
+notebooks: .venv/installed-notebooks  ## Execute the notebooks from their sources, warnings as errors.
+	OMP_NUM_THREADS=1 $(BIN)/python -m notebooks.execute
 
 lint: .venv/installed-test  ## Check rules, format and types.
 	$(BIN)/ruff check
@@ -54,4 +57,8 @@ $(BIN)/uv:
 
 .venv/installed-test: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) --editable '.[test]'
+	touch $@ .venv/installed
+
+.venv/installed-notebooks: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) --editable '.[notebooks,examples]'
 	touch $@ .venv/installed

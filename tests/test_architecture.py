@@ -34,7 +34,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 PROGRAMS = sorted(path for room in ("models", "inference") for path in (ROOT / room).glob("*.py"))
 OURS = sorted(
     path
-    for folder in ("lvkam_pyro", "models", "inference", "tests", "benchmarks")
+    for folder in ("lvkam_pyro", "models", "inference", "tests", "benchmarks", "notebooks")
     for path in (ROOT / folder).rglob("*.py*")
     if path.suffix in {".py", ".pyi"}
 )
@@ -141,7 +141,7 @@ def test_no_import_inside_a_function(path: Path) -> None:
 
 @by_name(FILES)
 def test_library_imports_no_program(path: Path) -> None:
-    outside = {"models", "inference", "tests", "benchmarks", "lvkam_pyro.bundled"}
+    outside = {"models", "inference", "tests", "benchmarks", "notebooks", "lvkam_pyro.bundled"}
     assert not [n for n in imported(path) if n.split(".")[0] in outside or "bundled" in n]
 
 
