@@ -1,8 +1,35 @@
 """The public names with their types, for the tools that do not run ``__getattr__``."""
 
 from lvkam_pyro.diagnostics.arviz import to_arviz
+from lvkam_pyro.diagnostics.check import CheckResult
+from lvkam_pyro.diagnostics.convergence_check import ConvergenceCheck, check_convergence
 from lvkam_pyro.diagnostics.conversion import arviz_groups
+from lvkam_pyro.diagnostics.diagnose import diagnose
+from lvkam_pyro.diagnostics.diagnosis import Diagnosis
+from lvkam_pyro.diagnostics.discrepancies import Discrepancy
+from lvkam_pyro.diagnostics.evidence_check import EvidenceCheck
+from lvkam_pyro.diagnostics.finding import Finding, Severity
+from lvkam_pyro.diagnostics.loo_pit import LOOPIT, loo_pit
+from lvkam_pyro.diagnostics.mismatch import PriorPosteriorMismatch, prior_posterior_mismatch
+from lvkam_pyro.diagnostics.predictive import (
+    PosteriorPredictiveCheck,
+    PredictiveCheck,
+    PriorPredictiveCheck,
+    posterior_predictive_check,
+    prior_predictive_check,
+)
 from lvkam_pyro.diagnostics.resampled import UnreliablePosteriorWarning
+from lvkam_pyro.diagnostics.samplers import (
+    GuideSampler,
+    ImportanceSampler,
+    LadderSampler,
+    PosteriorDraws,
+    PosteriorSampler,
+    draw_posterior,
+)
+from lvkam_pyro.diagnostics.sbc import SBC, sbc
+from lvkam_pyro.diagnostics.uniformity import Uniformity, uniformity
+from lvkam_pyro.diagnostics.weights_check import WeightsCheck, check_weights
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.envelope import ConstantEnvelope, CurvatureBound, LogLinearEnvelope
 from lvkam_pyro.distributions.logspline import LogSpline
@@ -89,14 +116,20 @@ from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.modules.reference import LogNormalReference, NormalReference, ReferenceMeasure
 from lvkam_pyro.modules.summary import PriorSummary
+from lvkam_pyro.plots.calibration import plot_loo_pit
+from lvkam_pyro.plots.convergence import plot_convergence
 from lvkam_pyro.plots.densities import plot_prior_densities
 from lvkam_pyro.plots.evidence import plot_evidence
 from lvkam_pyro.plots.function_grid import plot_function_grid
 from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss
+from lvkam_pyro.plots.mismatch import plot_mismatch
 from lvkam_pyro.plots.network import plot_network
+from lvkam_pyro.plots.predictive import plot_predictive_check
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
+from lvkam_pyro.plots.uniformity import plot_ecdf_difference, plot_ranks
+from lvkam_pyro.plots.weights import plot_importance_weights
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.suite import load_problem, problem_names
 from lvkam_pyro.problems.validation import Trial, Validation, validate
@@ -115,9 +148,11 @@ __version__: str
 __all__ = [
     "HMC",
     "KAN",
+    "LOOPIT",
     "LVKAM",
     "MALA",
     "PCHIP",
+    "SBC",
     "ULA",
     "Adaptive",
     "AmortizedGuide",
@@ -132,11 +167,15 @@ __all__ = [
     "CascadeEvidence",
     "CategoricalLikelihood",
     "ChebyshevBasis",
+    "CheckResult",
     "ConstantEnvelope",
     "ConstantExtrapolation",
+    "ConvergenceCheck",
     "Corrected",
     "CurvatureBound",
     "DensityFit",
+    "Diagnosis",
+    "Discrepancy",
     "ELBOEvidence",
     "EarlyStopping",
     "EmpiricalBayes",
@@ -144,8 +183,10 @@ __all__ = [
     "EnergyMixture",
     "EqualLength",
     "Evidence",
+    "EvidenceCheck",
     "EvidenceComparison",
     "EvidenceEstimator",
+    "Finding",
     "FixedSchedule",
     "Formula",
     "FourierBasis",
@@ -156,14 +197,17 @@ __all__ = [
     "GridSchedule",
     "GridUpdate",
     "GridUpdates",
+    "GuideSampler",
     "Hermite",
     "ImportanceEvidence",
     "ImportanceGuide",
+    "ImportanceSampler",
     "ImportanceWeightedBound",
     "JointLikelihood",
     "KANGenerator",
     "KANLayer",
     "KnotUpdate",
+    "LadderSampler",
     "LayerFit",
     "LinearExtrapolation",
     "LogLinearEnvelope",
@@ -184,10 +228,16 @@ __all__ = [
     "PCAStart",
     "Particles",
     "PilotSchedule",
+    "PosteriorDraws",
+    "PosteriorPredictiveCheck",
+    "PosteriorSampler",
     "PowerPosterior",
     "PowerSamples",
     "PowerSchedule",
+    "PredictiveCheck",
     "PriorGuide",
+    "PriorPosteriorMismatch",
+    "PriorPredictiveCheck",
     "PriorSummary",
     "Problem",
     "ProductPrior",
@@ -203,6 +253,7 @@ __all__ = [
     "RejectionGuide",
     "RejectionSampler",
     "Sandwich",
+    "Severity",
     "Smoothness",
     "Sparsity",
     "SteppingStone",
@@ -215,13 +266,19 @@ __all__ = [
     "ThermodynamicIntegration",
     "Trapezoid",
     "Trial",
+    "Uniformity",
     "UnreliablePosteriorWarning",
     "Validation",
     "Verdict",
+    "WeightsCheck",
     "arviz_groups",
     "auto_symbolic",
+    "check_convergence",
+    "check_weights",
     "compare_evidence",
+    "diagnose",
     "draw_particles",
+    "draw_posterior",
     "edge_entropy",
     "edge_l1",
     "fit",
@@ -230,14 +287,25 @@ __all__ = [
     "fit_symbolic_layer",
     "importance",
     "load_problem",
+    "loo_pit",
+    "plot_convergence",
+    "plot_ecdf_difference",
     "plot_evidence",
     "plot_function_grid",
     "plot_functions",
+    "plot_importance_weights",
+    "plot_loo_pit",
     "plot_loss",
+    "plot_mismatch",
     "plot_network",
+    "plot_predictive_check",
     "plot_prior_densities",
+    "plot_ranks",
     "plot_samples",
     "plot_thermodynamic_curve",
+    "posterior_predictive_check",
+    "prior_posterior_mismatch",
+    "prior_predictive_check",
     "problem_names",
     "prune",
     "refine_grid",
@@ -247,8 +315,10 @@ __all__ = [
     "resample_systematic",
     "roughness",
     "sandwich",
+    "sbc",
     "to_arviz",
     "to_sympy",
+    "uniformity",
     "update_grid",
     "validate",
 ]

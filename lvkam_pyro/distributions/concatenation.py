@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
-from torch.distributions import constraints
+from torch.distributions import Independent, constraints
 
 
 class Concatenation(TorchDistribution):
@@ -95,5 +95,22 @@ class Concatenation(TorchDistribution):
         terms = [law.log_prob(part) for law, part in zip(self.laws, parts, strict=True)]
         return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
 
+    def pointwise_log_prob(self, value: Tensor) -> Tensor:
+        """Log density of each column by itself, of shape `(..., O)`.
+
+        Raises:
+            AttributeError: If the columns of a part depend on each other.
+        """
+        parts = value.split(self.sizes, -1)
+        terms = [_pointwise(law, part) for law, part in zip(self.laws, parts, strict=True)]
+        shape = torch.broadcast_shapes(*[term.shape[:-1] for term in terms])
+        return torch.cat([term.expand(*shape, -1) for term in terms], -1)
+
     def _join(self, parts: Sequence[Tensor]) -> Tensor:
         return torch.cat([part.expand(*self._batch_shape, -1) for part in parts], -1)
+
+
+def _pointwise(law: TorchDistribution, value: Tensor) -> Tensor:
+    if isinstance(law, Independent):
+        return law.base_dist.log_prob(value)
+    return law.pointwise_log_prob(value)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Normal, TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import _standard_normal
@@ -94,6 +94,10 @@ class FactoredNormal(TorchDistribution):
         constant = log_volume + 0.5 * self._event_shape[0] * math.log(2 * math.pi)
         log_prob = -0.5 * square - constant
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self._batch_shape))
+
+    def pointwise_log_prob(self, value: Tensor) -> Tensor:
+        """Log density of each output by itself, of shape `(..., O)`, in nats."""
+        return Normal(self.loc, self.scale, validate_args=False).log_prob(value)
 
     @staticmethod
     def _outer_square(x: Tensor, mean: Tensor) -> Tensor:

@@ -76,3 +76,7 @@ class FactoredBernoulli(TorchDistribution):
         scores = inner_products(self.logits, value.to(self.logits.dtype))
         log_prob = scores - F.softplus(self.logits).sum(-1)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self._batch_shape))
+
+    def pointwise_log_prob(self, value: Tensor) -> Tensor:
+        """Log probability of each output by itself, of shape `(..., O)`, in nats."""
+        return value.to(self.logits.dtype) * self.logits - F.softplus(self.logits)

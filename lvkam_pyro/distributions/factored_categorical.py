@@ -97,6 +97,11 @@ class FactoredCategorical(TorchDistribution):
         log_prob = inner_products(log_probs, indicators.to(log_probs.dtype))
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self._batch_shape))
 
+    def pointwise_log_prob(self, value: Tensor) -> Tensor:
+        """Log probability of each token by itself, of shape `(..., O)`; 0 where it is missing."""
+        log_probs = self.logits.log_softmax(-1)
+        return (log_probs * category_indicators(value, self.num_categories)).sum(-1)
+
 
 def category_indicators(value: Tensor, num_categories: int) -> Tensor:
     """One for the category of each entry and zero for the others, none where it is missing.

@@ -124,6 +124,11 @@ def _draw(axes: Axes, temperatures: Values, mean: Values, error: Values) -> None
     band = mean - 2 * error, mean + 2 * error
     axes.fill_between(temperatures, *band, color=PALETTE[1], alpha=0.35, linewidth=0)
     axes.plot(temperatures, mean, "o-", color=MODEL, markersize=3, linewidth=1.2)
+    set_temperature_scale(axes)
+
+
+def set_temperature_scale(axes: Axes) -> None:
+    """A scale of temperatures that shows those next to 0: even in their fifth root."""
     axes.set_xscale("function", functions=(_stretch, _unstretch))
     axes.set(xlim=(0, 1), xlabel="temperature t", xticks=TICKS)
     axes.set_xticklabels([f"{tick:g}" for tick in TICKS], rotation=45, ha="right")

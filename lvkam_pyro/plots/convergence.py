@@ -1,0 +1,81 @@
+"""The chains of a ladder, temperature by temperature."""
+
+from typing import Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lvkam_pyro.plots.samples import Values, as_array
+from lvkam_pyro.plots.style import MODEL, PALETTE, legend_above, panels, styled
+from lvkam_pyro.plots.thermodynamic import set_temperature_scale
+
+
+class HasConvergence(Protocol):
+    """What a `ConvergenceCheck`, or the `PowerSamples` themselves, say that a picture needs."""
+
+    @property
+    def temperatures(self) -> Tensor:
+        """`(T,)`."""
+
+    @property
+    def rhat(self) -> Tensor:
+        """`(T, N)`."""
+
+    @property
+    def ess(self) -> Tensor:
+        """`(T, N)`."""
+
+    @property
+    def swap_rate(self) -> Tensor:
+        """`(T - 1, N)`."""
+
+
+@styled
+def plot_convergence(check: HasConvergence, *, axes: object = None) -> NDArray[np.object_]:
+    """R-hat, effective draws and rates of exchange over the temperatures.
+
+    Lines are medians over the data, shades reach from the least to the largest. A rate of exchange
+    stands at the lower of its two temperatures.
+
+    Args:
+        check: What `check_convergence` found, or the draws of a ladder.
+        axes: Three axes; None: a new figure.
+
+    Returns:
+        The three axes.
+
+    Raises:
+        ValueError: If there are fewer than three axes.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.load_problem("linear_gaussian_1")
+        >>> ladder = lv.PowerPosterior(num_temperatures=6, num_warmup=20, num_samples=20)
+        >>> axes = plot_convergence(ladder.sample(problem.model, problem.x))
+        >>> [one.get_ylabel() for one in axes]
+        ['R-hat', 'effective draws', 'rate of exchange']
+    """
+    all_axes = panels(3, axes, num_columns=3, size=(2.6, 2.8))
+    temperatures = as_array(check.temperatures)
+    curves = (
+        ("R-hat", as_array(check.rhat), 1.05),
+        ("effective draws", as_array(check.ess), 100.0),
+        ("rate of exchange", as_array(check.swap_rate), 0.1),
+    )
+    for one, (name, values, limit) in zip(all_axes, curves, strict=True):
+        _draw(one, temperatures[: len(values)], values, limit)
+        set_temperature_scale(one)
+        one.set_ylabel(name)
+    all_axes[1].set_yscale("log")
+    all_axes[2].set_ylim(0, 1)
+    legend_above(all_axes, own_figure=axes is None)
+    return all_axes
+
+
+def _draw(axes: Axes, temperatures: Values, values: Values, limit: float) -> None:
+    shade = values.min(1), values.max(1)
+    axes.fill_between(temperatures, *shade, color=MODEL, alpha=0.25, linewidth=0, label="all data")
+    axes.plot(temperatures, np.median(values, 1), color=MODEL, label="median datum")
+    axes.axhline(limit, color=PALETTE[1], linestyle="--", linewidth=0.9, label="limit")
