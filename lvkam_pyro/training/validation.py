@@ -20,8 +20,9 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
         name: What the errors call it.
 
     Returns:
-        The tensor itself; a tensor on the memory of a `numpy.memmap`, which is read where it is
-        used; or a copy of any other array.
+        The tensor itself, cut from its graph if it was drawn from a model with gradients on; a
+        tensor on the memory of a `numpy.memmap`, which is read where it is used; or a copy of any
+        other array.
 
     Raises:
         TypeError: If it is not an array of floating-point numbers.
@@ -42,7 +43,7 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
     if data.numel() == 0:
         raise ValueError(f"{name} is empty: its shape is {_shape(data)}.")
     _check_finite(data, name)
-    return data
+    return data.detach() if data.requires_grad else data
 
 
 def _as_tensor(x: ArrayLike | Tensor) -> Tensor:

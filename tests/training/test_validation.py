@@ -76,3 +76,8 @@ def test_arrays_are_data() -> None:
     array = X.numpy().copy()
     array.flags.writeable = False
     assert_same_weights(fit(toy_model(), array, toy_recipe(), progress=False), toy_fit())
+
+
+def test_data_that_a_model_drew_with_gradients_on_are_cut_from_its_graph() -> None:
+    drawn = X + torch.zeros((), requires_grad=True).exp().log()
+    assert_same_weights(fit(toy_model(), drawn, toy_recipe(), progress=False), toy_fit())
