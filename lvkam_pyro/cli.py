@@ -1,5 +1,6 @@
 """The `lvkam` command: its arguments, and what it says and returns when something is wrong."""
 
+import os
 import shlex
 import sys
 from argparse import RawDescriptionHelpFormatter
@@ -28,6 +29,7 @@ from lvkam_pyro.commands.new import new_command
 from lvkam_pyro.commands.resume import resume_command
 from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
+from lvkam_pyro.commands.torchrun import is_first, joined_processes, local_device
 from lvkam_pyro.commands.validate import validate_command
 from lvkam_pyro.guides.validation import check_count
 
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_config(given)
         options = make_parser().parse_args(given)
-        return _run(options[options["command"]], _COMMANDS[options["command"]])
+        return _run(options["command"], options[options["command"]])
     except Interrupted as interrupt:
         return _say(f"interrupted. {interrupt}", INTERRUPTED)
     except KeyboardInterrupt:
@@ -249,15 +251,18 @@ def _add_num_data(parser: ArgumentParser, default: int | None = None) -> None:
     parser.add_argument("--num-data", type=int | None, default=default, help=text)
 
 
-def _run(options: Namespace, command: Callable[..., str]) -> int:
-    if "threads" in options:
-        torch.set_num_threads(check_count("--threads", options["threads"]))
-        check_device(options["device"])
-    _check_seed(options.get("seed", 0))
+def _run(command: str, options: Namespace) -> int:
     own = {"config", "debug", "threads"}
     values = {key: value for key, value in options.as_dict().items() if key not in own}
-    with pyro.get_param_store().scope():
-        print(command(**values))
+    if "threads" in options:
+        torch.set_num_threads(check_count("--threads", options["threads"]))
+        values["device"] = check_device(local_device(options["device"]))
+    _check_seed(options.get("seed", 0))
+    device = values.get("device", "cpu")
+    with joined_processes(command, device), pyro.get_param_store().scope():
+        text = _COMMANDS[command](**values)
+    if is_first():
+        print(text)
     return OK
 
 
@@ -293,8 +298,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"lvkam: {text}", file=sys.stderr)
+    # Of several processes all are given the same input, but each may fail for a reason of its own.
+    if is_first() or code == FAILED:
+        print(f"{_name()}: {text}", file=sys.stderr)
     return code
+
+
+def _name() -> str:
+    return "lvkam" if is_first() else f"lvkam, process {os.environ['RANK']}"
 
 
 def _how_to_go_on(arguments: Sequence[str]) -> str:

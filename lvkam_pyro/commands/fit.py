@@ -11,6 +11,7 @@ from lvkam_pyro.commands.data import read_data
 from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import Setup, default_folder
 from lvkam_pyro.programs import load_program
+from lvkam_pyro.training.distributed import running_processes
 from lvkam_pyro.training.loop import check_training, fit
 from lvkam_pyro.training.run_folder import RunFolder
 
@@ -51,7 +52,7 @@ def fit_command(
     setup = make_setup(model, inference, assignments, data=data, seed=seed, device=device)
     folder = default_folder(model) if out is None else RunFolder(out)
     if not (resume or overwrite):
-        folder.check_free()
+        running_processes().from_first(folder.check_free)
     if dry_run:
         return describe(setup, folder)
     return train(setup, folder, resume=resume, overwrite=overwrite)
@@ -59,6 +60,8 @@ def fit_command(
 
 def train(setup: Setup, folder: RunFolder, *, resume: bool, overwrite: bool = False) -> str:
     """Trains what a setup says into a folder, and draws the pictures.
+
+    Of several processes the first alone writes.
 
     Args:
         setup: Programs, options, data and seed.
@@ -73,9 +76,10 @@ def train(setup: Setup, folder: RunFolder, *, resume: bool, overwrite: bool = Fa
     model, recipe = setup.build_model(data), setup.build_recipe()
     x, x_validation = setup.hold_out(data, recipe)
     check_training(model, x, recipe, x_test=x_test, seed=setup.seed)
+    processes = running_processes()
     if overwrite:
-        folder.clear()
-    claim(folder, setup, resume=resume)
+        processes.from_first(folder.clear)
+    processes.from_first(lambda: claim(folder, setup, resume=resume))
     result = fit(
         model,
         x,
@@ -86,7 +90,8 @@ def train(setup: Setup, folder: RunFolder, *, resume: bool, overwrite: bool = Fa
         resume=resume,
         seed=setup.seed,
     )
-    save_pictures(folder, setup, result, x_test)
+    if processes.is_first:
+        save_pictures(folder, setup, result, x_test)
     row = result.metrics[result.epoch - 1]
     best = f" of which {result.epoch} was the best," if recipe.early_stopping else ""
     return (

@@ -38,6 +38,22 @@ def serialize_checkpoint(state: Mapping[str, object]) -> bytes:
     return buffer.getvalue()
 
 
+def deserialize_checkpoint(content: bytes) -> dict[str, object]:
+    """The state, on the CPU, that `serialize_checkpoint` was given, with `"format_version"`.
+
+    Args:
+        content: The bytes.
+
+    Example:
+        >>> deserialize_checkpoint(serialize_checkpoint({"epoch": 3}))["epoch"]
+        3
+    """
+    state: dict[str, object] = torch.load(
+        io.BytesIO(content), map_location="cpu", weights_only=True
+    )
+    return state
+
+
 def save_checkpoint(path: str | Path, state: Mapping[str, object]) -> None:
     """Writes a checkpoint; a crash or a full disk leaves the previous one in its place.
 

@@ -12,6 +12,7 @@ from lvkam_pyro.training.divergence import divergence_error, refusals_named, sit
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.shared_draws import Share
 from lvkam_pyro.training.state import TrainingState
 
 
@@ -30,30 +31,29 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
         DivergenceError: Before the update whose loss or gradient is not finite.
     """
     started, learning_rate = time.perf_counter(), training.learning_rate
-    losses, norms, sizes, effective = [], [], [], []
-    for number, batch in enumerate(training.batches(x), start=1):
+    rows, sizes = [], []
+    for number, index in enumerate(training.batches(x.device), start=1):
         place = {"epoch": training.epoch + 1, "batch": number}
         with refusals_named(**place):
-            loss, norm = _gradient(training, recipe, batch, len(x))
-        if not (loss + norm).isfinite():
-            sites = sites_not_finite(training.model, training.guide, batch)
-            raise divergence_error(loss, training.module, sites=sites, **place)
+            values, norm = _gradient(training, recipe, x, index)
+        if not (values[0] + norm).isfinite():
+            sites = sites_not_finite(training.model, training.guide, x[index])
+            raise divergence_error(values[0], training.module, sites=sites, **place)
         training.optimizer.step()
         training.scheduler.step()
-        losses.append(loss)
-        norms.append(norm)
-        sizes.append(len(batch))
-        effective.extend(_effective_size(recipe))
+        rows.append(torch.stack([norm, *values]))
+        sizes.append(len(index))
     weights = torch.tensor(sizes, dtype=x.dtype, device=x.device) / len(x)
+    norm, loss, *effective = (weights @ torch.stack(rows)).tolist()
     row = {
         "epoch": training.epoch + 1,
-        "loss_per_datum": float(torch.stack(losses) @ weights),
+        "loss_per_datum": loss,
         "learning_rate": learning_rate,
-        "gradient_norm": float(torch.stack(norms) @ weights),
+        "gradient_norm": norm,
         "seconds": time.perf_counter() - started,
     }
     if effective:
-        row["effective_size"] = float(torch.stack(effective) @ weights)
+        row["effective_size"] = effective[0]
     return row
 
 
@@ -71,13 +71,14 @@ def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
         The loss per datum in nats.
     """
     training.module.eval()
+    losses = []
     with seeded_rng(0, x), torch.no_grad():
-        losses = [
-            len(batch) * training.per_datum(float(training.module(batch)), batch)
-            for batch in x.split(recipe.batch_size)
-        ]
+        for batch in x.split(recipe.batch_size):
+            share = training.processes.share(len(batch))
+            loss = _loss_per_datum(training, batch[share.rows], share)
+            losses.append(len(batch) * share.weight * float(loss))
     training.module.train()
-    return math.fsum(losses) / len(x)
+    return training.processes.add_up(math.fsum(losses)) / len(x)
 
 
 def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
@@ -99,9 +100,16 @@ def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str
         return {"grid_error": 0.0}
     training.module.eval()
     batches = list(evenly_spaced(x).split(recipe.batch_size))
-    moved = updates.move(training.model, training.guide, batches, optimizer=training.optimizer)
+    options = {"optimizer": training.optimizer}
+    error = training.processes.from_first(
+        lambda: max(
+            update.worst
+            for update in updates.move(training.model, training.guide, batches, **options)
+        )
+    )
+    training.processes.synchronize(training)
     training.module.train()
-    return {"grid_error": max(update.worst for update in moved)}
+    return {"grid_error": error}
 
 
 def _effective_size(recipe: Recipe) -> list[Tensor]:
@@ -112,12 +120,22 @@ def _effective_size(recipe: Recipe) -> list[Tensor]:
 
 
 def _gradient(
-    training: TrainingState, recipe: Recipe, batch: Tensor, num_data: int
+    training: TrainingState, recipe: Recipe, x: Tensor, index: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Loss per datum and norm of its gradient, which is left, clipped, in the parameters."""
+    """Loss per datum and effective size, and the norm of the gradient, left in the parameters."""
     training.optimizer.zero_grad()
-    loss = training.per_datum(training.module(batch), batch)
+    share = training.processes.share(len(index))
+    loss = _loss_per_datum(training, x[index[share.rows]], share)
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
-    (loss + penalty / num_data).backward()
+    (share.weight * (loss + penalty / len(x))).backward()
+    values = share.weight * torch.stack([loss.detach(), *_effective_size(recipe)])
+    values = training.processes.add_gradients(training.parameters, values)
     limit = math.inf if recipe.max_gradient_norm is None else recipe.max_gradient_norm
-    return loss.detach(), clip_grad_norm_(training.parameters, limit).detach()
+    return values, clip_grad_norm_(training.parameters, limit).detach()
+
+
+def _loss_per_datum(training: TrainingState, rows: Tensor, share: Share) -> Tensor:
+    """The loss of a share of a batch, for each of its data."""
+    with training.processes.drawing(training.module, rows, share):
+        loss: Tensor = training.module(rows)
+    return training.per_datum(loss, rows)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from lvkam_pyro.training.distributed import running_processes
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
 from lvkam_pyro.training.journal import Journal, training_identity
 from lvkam_pyro.training.preparation import isolated, prepare_training
@@ -34,6 +35,12 @@ _WORDS = {
     "learning_rate": (1, "rate {:.2g}"),
 }
 """How the progress bar says an epoch's metrics: a factor, and the text."""
+
+
+_OUT_OF_STEP = (
+    "They should be equal: model and guide have to compute and draw the same in every process. "
+    "Train in one process."
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,7 @@ def fit(
         DivergenceError: If a loss or a gradient is not finite. The parameters are those before that
             update, and the folder's checkpoint is that of the last whole epoch.
         OSError: If the folder cannot be written; what it held is intact.
+        LostProcessError: If another process of the training has ended.
 
     Example:
         >>> import pyro, torch
@@ -142,12 +150,19 @@ def fit(
     held_out = _check_held_out(data, validation=x_validation, held_out=x_test)
     check_validation(recipe, x_validation)
     identity = training_identity(recipe, data, seed=seed, validation=held_out.get("validation"))
-    journal = Journal(folder, identity) if folder else None
+    processes = running_processes()
+    processes.check_same(lambda: identity, "Give all of them the same data, recipe and seed.")
+    journal = Journal(folder, identity) if folder and processes.is_first else None
     with isolated(seed, data):
         check_likelihood(model, data, batch_size=recipe.batch_size)
-        saved = None if journal is None else journal.open(resume=resume)
-        training = prepare_training(model, data, recipe, saved=saved, seed=seed)
-        with _flushing(journal), _bar(training, recipe, progress) as bar:
+        saved = processes.from_first(
+            lambda: None if journal is None else journal.open(resume=resume)
+        )
+        training = prepare_training(
+            model, data, recipe, saved=saved, seed=seed, processes=processes
+        )
+        bar = _bar(training, recipe, progress and processes.is_first)
+        with processes.attending(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
                 _epoch(training, recipe, data, held_out)
                 if journal is not None:
@@ -236,6 +251,7 @@ def _epoch(training: TrainingState, recipe: Recipe, x: Tensor, held_out: dict[st
     for name, data in held_out.items():
         row[f"{name}_loss_per_datum"] = held_out_loss(training, recipe, data)
     training.end_epoch(row)
+    training.processes.check_same(training.fingerprint, _OUT_OF_STEP)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.structure import find_data_plate, record_once
 from lvkam_pyro.training.large_data import evenly_spaced
+from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Model, Recipe
 from lvkam_pyro.training.state import TrainingState
 
@@ -36,6 +38,7 @@ def prepare_training(
     *,
     saved: Mapping[str, object] | None = None,
     seed: int = 0,
+    processes: Processes | None = None,
 ) -> TrainingState:
     """Starts the model, builds the guide, and restores a saved state if there is one.
 
@@ -45,6 +48,7 @@ def prepare_training(
         recipe: The recipe.
         saved: The state of a checkpoint, which takes the place of the recipe's start.
         seed: Of the order of the data.
+        processes: Those that share the batches; None: this one alone.
 
     Returns:
         The training before its next update.
@@ -63,9 +67,11 @@ def prepare_training(
     batch = x[: recipe.batch_size]
     _make_parameters(recipe.objective(model, guide), batch)
     size = _plate_size(model, batch)
-    training = TrainingState(model, guide, recipe, num_data=len(x), plate_size=size, seed=seed)
+    options: dict[str, Any] = {"plate_size": size, "seed": seed, "processes": processes}
+    training = TrainingState(model, guide, recipe, num_data=len(x), **options)
     if saved is not None:
         training.load_state_dict(saved)
+    training.processes.synchronize(training)
     return training
 
 

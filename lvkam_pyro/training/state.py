@@ -1,19 +1,19 @@
 """The changing part of a training: everything that an update reads and writes."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from lvkam_pyro.guides.validation import hash_data
 from lvkam_pyro.training.checkpoint import CheckpointError
+from lvkam_pyro.training.processes import OneProcess, Processes
 from lvkam_pyro.training.recipe import Model, Recipe
-
-_Loss = TypeVar("_Loss", Tensor, float)
 
 
 class TrainingState:
@@ -28,6 +28,7 @@ class TrainingState:
         num_data: N, the number of data.
         plate_size: The full size of the data plate, if the model scales batches up to it.
         seed: Of the order of the data.
+        processes: Those that share the batches; None: this one alone.
 
     Attributes:
         module: `objective(model, guide)`, which owns every parameter.
@@ -45,11 +46,13 @@ class TrainingState:
         num_data: int,
         plate_size: int | None = None,
         seed: int = 0,
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
         self.guide = guide
         self.module: nn.Module = recipe.objective(model, guide).train()
         self.plate_size = plate_size
+        self.processes: Processes = OneProcess() if processes is None else processes
         self.num_data = num_data
         self.batch_size = recipe.batch_size
         groups = parameter_groups(self.module, model, recipe)
@@ -72,14 +75,14 @@ class TrainingState:
         """The model's learning rate at the next update."""
         return float(self.scheduler.get_last_lr()[0])
 
-    def per_datum(self, loss: _Loss, batch: Tensor) -> _Loss:
+    def per_datum(self, loss: Tensor, batch: Tensor) -> Tensor:
         """A batch's loss divided by the number of data that it stands for."""
         return loss / (self.plate_size or len(batch))
 
-    def batches(self, x: Tensor) -> Iterator[Tensor]:
-        """The data in mini-batches, in a new order at each call."""
-        order = torch.randperm(self.num_data, generator=self.order).to(x.device)
-        return (x[index] for index in order.split(self.batch_size))
+    def batches(self, device: torch.device) -> Sequence[Tensor]:
+        """The indices of the data in mini-batches, in a new order at each call."""
+        order = torch.randperm(self.num_data, generator=self.order).to(device)
+        return order.split(self.batch_size)
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Takes the metrics of an epoch, and keeps its weights if they are the best."""
@@ -93,6 +96,15 @@ class TrainingState:
             self.module.load_state_dict(self.best)
         self.module.eval()
 
+    def fingerprint(self) -> dict[str, str]:
+        """What has to be equal in all processes, in short."""
+        weights = [value.detach().reshape(-1) for value in self.module.state_dict().values()]
+        on_cuda = torch.cuda.get_rng_state(self._device) if self._on_cuda else torch.empty(0)
+        return {
+            "parameters": hash_data(torch.cat([each.double() for each in weights])),
+            "random numbers": hash_data(torch.get_rng_state()) + hash_data(on_cuda),
+        }
+
     def state_dict(self) -> dict[str, object]:
         """Tensors and plain numbers that restore this state."""
         return {
@@ -103,7 +115,7 @@ class TrainingState:
             "metrics": self.metrics,
             "best": self.best,
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state() if self._on_cuda else None,
+            "random_cuda": torch.cuda.get_rng_state(self._device) if self._on_cuda else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -130,11 +142,15 @@ class TrainingState:
         self.best = state.get("best")
         torch.set_rng_state(state["random"])
         if self._on_cuda and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"])
+            torch.cuda.set_rng_state(state["random_cuda"], self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.parameters[0].device
 
     @property
     def _on_cuda(self) -> bool:
-        return bool(self.parameters[0].is_cuda)
+        return self._device.type == "cuda"
 
 
 def parameter_groups(module: nn.Module, model: Model, recipe: Recipe) -> list[dict[str, Any]]:
