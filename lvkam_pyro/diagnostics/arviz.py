@@ -10,13 +10,18 @@ from typing import Any, cast
 import arviz as az
 import xarray as xr
 from numpy.typing import ArrayLike
+from pyro.infer import MCMC, SVI
+from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.conversion import Groups, arviz_groups
 from lvkam_pyro.diagnostics.evidence import comparison_groups, evidence_groups
 from lvkam_pyro.diagnostics.labels import Coords, Dims, constant_group, label_groups
 from lvkam_pyro.diagnostics.ladder import ladder_groups
+from lvkam_pyro.diagnostics.mcmc import mcmc_groups
 from lvkam_pyro.diagnostics.model import fit_groups, model_groups
+from lvkam_pyro.diagnostics.resampled import warn_of_weights
+from lvkam_pyro.diagnostics.variational import autoguide_groups, svi_groups
 from lvkam_pyro.diagnostics.weighted import particle_groups
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
@@ -33,6 +38,9 @@ arviz_groups.register(Particles, particle_groups)
 arviz_groups.register(PowerSamples, ladder_groups)
 arviz_groups.register(Evidence, evidence_groups)
 arviz_groups.register(EvidenceComparison, comparison_groups)
+arviz_groups.register(MCMC, mcmc_groups)
+arviz_groups.register(SVI, svi_groups)
+arviz_groups.register(AutoGuide, autoguide_groups)
 
 
 def to_arviz(
@@ -57,6 +65,10 @@ def to_arviz(
     `Evidence`                    none; `num_draws`, `num_chains`, `seed`
     `EvidenceComparison`          the same; gives an object for each model, in a dictionary, as
                                   `az.compare` takes them
+    `pyro.infer.MCMC`             none, or other arguments of its model than those of its `run`;
+                                  `evidence`, `num_particles`, `seed`
+    `pyro.infer.SVI`, `AutoGuide` the model's arguments; `evidence`, `num_draws`, `num_chains`,
+                                  `num_particles`, `seed`
     ============================= ==============================================================
 
     The posterior is made of equally weighted draws, as all of ArviZ's statistics expect. Weighted
@@ -138,6 +150,7 @@ def _finish(groups: Any, constants: Groups, coords: Coords, dims: Dims) -> Any: 
     """ArviZ's object of the groups, or of each model's groups."""
     if not all(isinstance(group, xr.Dataset) for group in groups.values()):
         return {name: _finish(each, constants, coords, dims) for name, each in groups.items()}
+    warn_of_weights(groups)
     labelled = label_groups({**groups, **constants}, coords, dims)
     filled = {name: group for name, group in labelled.items() if group.data_vars}
     return _from_datatree(xr.DataTree.from_dict(filled))

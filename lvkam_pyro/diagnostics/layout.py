@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from pyro.distributions import Unit
+from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
 from lvkam_pyro.guides.sites import Site
@@ -193,6 +194,27 @@ def _describe(
 
 
 def _check_plates(sites: Mapping[str, Site], structure: ModelStructure, num_data: int) -> None:
+    frames = check_plate_names(sites)
+    if any(f.name == structure.data_plate and f.size != num_data for f in frames):
+        raise ValueError(
+            f"Expected a data plate '{structure.data_plate}' of all {num_data} data, got one that "
+            "draws a subsample. Build the model without subsample_size and pass the data to show."
+        )
+
+
+def check_plate_names(sites: Mapping[str, Site]) -> set[CondIndepStackFrame]:
+    """The plates of a model, none of which has a name that ArviZ uses for something else.
+
+    Args:
+        sites: The sites of a run.
+
+    Raises:
+        ValueError: If one has.
+
+    Example:
+        >>> check_plate_names({})
+        set()
+    """
     frames = {frame for site in sites.values() for frame in plates(site)}
     taken = RESERVED & {frame.name for frame in frames}
     if taken:
@@ -200,8 +222,4 @@ def _check_plates(sites: Mapping[str, Site], structure: ModelStructure, num_data
             f"Expected plates with names of their own, got {sorted(taken)}, which ArviZ or these "
             "groups use for something else. Rename the plate."
         )
-    if any(f.name == structure.data_plate and f.size != num_data for f in frames):
-        raise ValueError(
-            f"Expected a data plate '{structure.data_plate}' of all {num_data} data, got one that "
-            "draws a subsample. Build the model without subsample_size and pass the data to show."
-        )
+    return frames

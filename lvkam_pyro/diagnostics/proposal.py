@@ -37,18 +37,39 @@ def proposal_groups(chains: Sequence[Particles], layout: AxisNames) -> dict[str,
         "log_weights_psis": (dims, smooth_log_weights(pooled).view_as(log_weights)),
     }
     latents = {name: _latent(name, chains, layout) for name in layout.latents}
-    statistics = {
-        "log_evidence": pooled.logsumexp(0) - np.log(len(pooled)),
-        "ess": effective_sample_size(pooled),
-        "pareto_k": pareto_k(pooled),
-        "largest_weight": largest_weight(pooled),
-    }
-    per_datum = {name: ((layout.data_dim,), values) for name, values in statistics.items()}
-    attrs = {"num_particles": len(pooled)}
     return {
         "proposal": dataset(latents | weights),
-        "importance": dataset(per_datum, attrs=attrs),
+        "importance": importance_group(pooled, layout.data_dim),
     }
+
+
+def importance_group(log_weights: Tensor, data_dim: str | None) -> xr.Dataset:
+    """What weights say of the guide.
+
+    Args:
+        log_weights: `(S, N)`.
+        data_dim: What the axis of data is called; None: there is one weight for all data together,
+            `(S, 1)`.
+
+    Returns:
+        `log_evidence`, `ess`, `pareto_k`, `largest_weight`.
+
+    Example:
+        >>> group = importance_group(torch.zeros(100, 1), None)
+        >>> round(float(group["ess"]), 3), group.attrs["num_particles"]
+        (100.0, 100)
+    """
+    statistics = {
+        "log_evidence": log_weights.logsumexp(0) - np.log(len(log_weights)),
+        "ess": effective_sample_size(log_weights),
+        "pareto_k": pareto_k(log_weights),
+        "largest_weight": largest_weight(log_weights),
+    }
+    variables: dict[str, Named] = {
+        name: ((), values[0]) if data_dim is None else ((data_dim,), values)
+        for name, values in statistics.items()
+    }
+    return dataset(variables, attrs={"num_particles": len(log_weights)})
 
 
 def smooth_log_weights(log_weights: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Resampled draws: how much they are worth is noted on them, and said where it is little."""
+"""What was made of weighted particles: how much it is worth is noted on it, and said if little."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,9 +8,12 @@ import xarray as xr
 _MAX_PARETO_K = 0.7
 """Above it importance weights are not dependable (Vehtari et al. 2024, section 3.2.4)."""
 
+RESAMPLING = "importance resampling"
+"""What the posterior's attribute `sampler` says of resampled draws."""
+
 
 class UnreliablePosteriorWarning(UserWarning):
-    """Draws for ArviZ were resampled from particles that do not represent the posterior.
+    """A group for ArviZ was made of weighted particles that do not represent the posterior.
 
     Example:
         >>> import warnings
@@ -19,31 +22,40 @@ class UnreliablePosteriorWarning(UserWarning):
     """
 
 
-def mark_resampled(groups: Mapping[str, xr.Dataset], *, num_particles: int) -> None:
-    """Notes on the posterior how far its draws are from independent ones, and warns.
+def note_weights(
+    groups: Mapping[str, xr.Dataset], *, group: str = "posterior", **notes: object
+) -> None:
+    """Notes on a group how good the particles are that it was made of.
 
     Args:
-        groups: The groups, with `posterior` and `importance`; the first one's attributes change.
-        num_particles: Particles a chain.
+        groups: The groups, `importance` among them; the attributes of the one named change.
+        group: The group.
+        **notes: Further attributes.
     """
-    importance = groups["importance"]
-    k, ess = importance["pareto_k"], importance["ess"]
-    num_bad = int((k > _MAX_PARETO_K).sum())
-    groups["posterior"].attrs.update(
-        sampler="importance resampling",
-        num_particles=num_particles,
+    k, ess = groups["importance"]["pareto_k"], groups["importance"]["ess"]
+    groups[group].attrs.update(
+        **notes,
         smallest_weight_ess=float(ess.min()),
         largest_pareto_k=float(k.max()),
-        num_unreliable=num_bad,
+        num_unreliable=int((k > _MAX_PARETO_K).sum()),
     )
-    if num_bad:
+
+
+def warn_of_weights(groups: Mapping[str, xr.Dataset]) -> None:
+    """Warns of groups that were made of particles which do not represent the posterior.
+
+    Args:
+        groups: The groups with their notes.
+    """
+    doubtful = [name for name, group in groups.items() if group.attrs.get("num_unreliable")]
+    if doubtful:
         # Without numbers: Python then shows it once a place, not at every datum.
         warnings.warn(
-            "The posterior draws of some data are resampled from particles with Pareto k above "
-            f"{_MAX_PARETO_K}: they are copies of few and do not represent the posterior. See the "
-            "group 'importance'; pass a guide closer to the posterior, or a ladder "
-            "(PowerPosterior), or more particles.",
+            f"The {' and '.join(doubtful)} of some data comes from particles with Pareto k above "
+            f"{_MAX_PARETO_K}: it rests on few of them, and is not reliable. See the group "
+            "'importance'; pass a guide closer to the posterior, a ladder (PowerPosterior), an "
+            "evidence, or more particles.",
             UnreliablePosteriorWarning,
-            # Past the conversion, the dispatch and to_arviz, to the line that called it.
-            stacklevel=5,
+            # To the line that called to_arviz.
+            stacklevel=4,
         )

@@ -14,7 +14,7 @@ from lvkam_pyro.diagnostics.assembly import (
 from lvkam_pyro.diagnostics.estimates import check_same_data, estimates_of
 from lvkam_pyro.diagnostics.ladder import check_together
 from lvkam_pyro.diagnostics.layout import DataLayout, PlainLayout
-from lvkam_pyro.diagnostics.resampled import mark_resampled
+from lvkam_pyro.diagnostics.resampled import RESAMPLING, note_weights
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.parameters import own_parameters
@@ -70,7 +70,8 @@ def particle_groups(
             log_prior, log_likelihood = ([c[name] for c in drawn] for name in _DENSITIES)
             layout = PlainLayout.of(particles.latents)
             groups = groups_without_model(draws, log_prior, log_likelihood, layout)
-    mark_resampled(groups, num_particles=chains[0].num_particles)
+    size = chains[0].num_particles
+    note_weights(groups, sampler=RESAMPLING, num_particles=size)
     return groups
 
 

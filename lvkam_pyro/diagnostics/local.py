@@ -1,0 +1,146 @@
+"""Models whose latents belong to a datum each: the groups of any draws of their posteriors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import xarray as xr
+from torch import Tensor
+
+from lvkam_pyro.diagnostics.assembly import PosteriorDraws, groups_with_model
+from lvkam_pyro.diagnostics.estimates import check_same_data, estimates_of
+from lvkam_pyro.diagnostics.layout import DataLayout
+from lvkam_pyro.diagnostics.moments import guide_of_moments
+from lvkam_pyro.diagnostics.resampled import note_weights
+from lvkam_pyro.evidence.comparison import EvidenceComparison
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
+from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model of one tensor whose latents belong to a datum each, with its data.
+
+    Attributes:
+        model: The model.
+        x: The data.
+        layout: What its axes are called.
+    """
+
+    model: Model
+    x: Tensor
+    layout: DataLayout
+
+    @classmethod
+    def find(
+        cls, model: Model, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> Self | None:
+        """None, if the model is not of this kind.
+
+        Args:
+            model: The model.
+            args: Its arguments.
+            kwargs: Its arguments by keyword.
+
+        Example:
+            >>> LocalModel.find(lambda: None, (), {}) is None
+            True
+        """
+        x = args[0] if len(args) == 1 and not kwargs else None
+        if not isinstance(x, Tensor) or x.ndim == 0:
+            return None
+        try:
+            ModelStructure.of(model, x)
+        except ValueError:
+            return None
+        return cls(model, x, DataLayout.of(model, x))
+
+    def draw_particles(self, guide: Guide, num_particles: int, num_chains: int) -> list[Particles]:
+        """Independent particles of a guide, a chain each."""
+        structure = self.layout.structure
+        return [
+            draw_particles(self.model, guide, self.x, num_particles, structure=structure)
+            for _ in range(num_chains)
+        ]
+
+    def check(self, evidence: Evidence | EvidenceComparison | None) -> list[Evidence]:
+        """The estimates, which must be of these data and of one model."""
+        estimates = estimates_of(evidence)
+        check_same_data(self.x, None, estimates)
+        return estimates
+
+    def groups(self, draws: PosteriorDraws) -> dict[str, xr.Dataset]:
+        """All groups of some draws."""
+        return groups_with_model(self.model, self.x, self.layout, draws)
+
+
+def to_chains(samples: Mapping[str, Tensor], layout: DataLayout) -> list[dict[str, Tensor]]:
+    """Draws in Pyro's layout `(C, D, *the site's shape)`, chain by chain in ours.
+
+    Args:
+        samples: Site name to draws.
+        layout: The model's plates.
+
+    Returns:
+        A chain each: site name to draws `(D, N, *inner plates, *event)`.
+    """
+    structure = layout.structure
+    chains = zip(*(_padded(samples[s.name], s, structure) for s in structure.latents), strict=True)
+    return [
+        {
+            site.name: structure.to_particles(values, site)
+            for site, values in zip(structure.latents, chain, strict=True)
+        }
+        for chain in chains
+    ]
+
+
+def _padded(values: Tensor, site: LatentSite, structure: ModelStructure) -> Tensor:
+    """With an axis for every plate of the model."""
+    num_batch = values.ndim - 2 - len(site.event_shape)
+    missing = (1,) * (structure.num_plates - num_batch)
+    return values.reshape(*values.shape[:2], *missing, *values.shape[2:])
+
+
+def local_groups(
+    local: LocalModel,
+    chains: Sequence[Mapping[str, Tensor]],
+    *,
+    evidence: Evidence | EvidenceComparison | None = None,
+    num_particles: int = 1000,
+) -> dict[str, xr.Dataset]:
+    """All groups of equally weighted draws.
+
+    Without an estimate of the evidence it comes from importance sampling with a guide that has the
+    draws' moments.
+
+    Args:
+        local: The model and the data.
+        chains: A chain each: site name to draws `(D, N, *inner plates, *event)`.
+        evidence: Estimates of the log evidence of the same data.
+        num_particles: Particles a chain for the evidence.
+
+    Raises:
+        ValueError: If the evidence is of other data or of several models.
+    """
+    estimates = local.check(evidence)
+    if estimates:
+        return local.groups(PosteriorDraws(chains, (), None, estimates))
+    guide = guide_of_moments(local.model, local.x, local.layout, chains)
+    particles = local.draw_particles(guide, num_particles, len(chains))
+    groups = local.groups(PosteriorDraws(chains, particles))
+    note_weights(groups, group="log_likelihood")
+    return groups
+
+
+def log_joint(groups: Mapping[str, xr.Dataset], layout: DataLayout) -> xr.DataArray:
+    """The log joint density of each draw, over (chain, draw).
+
+    Args:
+        groups: With `log_prior` and `conditional_log_likelihood`.
+        layout: The names of their variables.
+    """
+    log_prior = groups["log_prior"][layout.latent_name]
+    log_likelihood = groups["conditional_log_likelihood"][layout.observed_name]
+    return (log_prior + log_likelihood).sum(layout.data_dim)
