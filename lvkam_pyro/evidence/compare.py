@@ -60,9 +60,10 @@ def compare_evidence(
             same model (its parameters and code, but not the code of its class), data, estimator,
             guide and seed, is not estimated again: so a comparison that was stopped goes on.
             Ladders cut short and the results of `AutoEvidence`, which hold others, are not kept.
-        executor: Where to estimate, e.g. a `ProcessPoolExecutor`; None: here. Models, guides and
-            estimators must pickle. The results are those of one process with one thread of torch,
-            bit for bit.
+        executor: Where to estimate, e.g. a `ProcessPoolExecutor`, or a Dask cluster's
+            ``Client(...).get_executor()``, whose workers do best with one thread each; None: here.
+            Models, guides and estimators must pickle. The results are those of one process with
+            one thread of torch, bit for bit.
 
     Returns:
         The comparison.

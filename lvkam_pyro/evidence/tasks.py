@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.guides.particles import Guide
 from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.guides.structure import Model
+
+_TURN = threading.Lock()
+"""Workers of some executors, such as Dask's, run several tasks in the threads of one process, which
+share Pyro's handlers and torch's generator: they take turns."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,9 @@ def _pack(task: EvidenceTask) -> bytes:
 
 def _run_elsewhere(packed: bytes, caller: int) -> list[TaskResult]:
     """Run a packed task, with one thread of torch if the process is not the caller's."""
-    if os.getpid() != caller:
-        torch.set_num_threads(1)
-    task: EvidenceTask = pickle.loads(packed)
-    with pyro.get_param_store().scope(task.store):
-        return list(task.run())
+    with _TURN:
+        if os.getpid() != caller:
+            torch.set_num_threads(1)
+        task: EvidenceTask = pickle.loads(packed)
+        with pyro.get_param_store().scope(task.store):
+            return list(task.run())

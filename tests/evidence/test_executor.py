@@ -9,6 +9,7 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from distributed import Client, LocalCluster
 
 import lvkam_pyro as lv
 from lvkam_pyro.evidence.fingerprint import fingerprint
@@ -25,6 +26,18 @@ def pool() -> Iterator[Executor]:
     """One other process, which shares nothing with this one."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def dask_workers() -> Iterator[Executor]:
+    """Two workers of a Dask cluster on this machine, of which one has two threads."""
+    options = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
+    with (
+        LocalCluster(processes=True, host="127.0.0.1", **options) as cluster,
+        Client(cluster) as client,
+        client.get_executor() as executor,
+    ):
         yield executor
 
 
@@ -51,6 +64,14 @@ def assert_same(one: lv.EvidenceComparison, other: lv.EvidenceComparison) -> Non
 def test_results_are_those_of_one_process(pool: Executor) -> None:
     models = {"a": PROBLEM.model, "b": LinearGaussian(2 * PROBLEM.model.weight)}
     assert_same(compare(pool, models), compare(None, models))
+
+
+@pytest.mark.slow
+def test_results_of_dask_are_those_of_one_process(dask_workers: Executor) -> None:
+    """Also of two threads in one process, which take turns."""
+    models = {str(scale): LinearGaussian(scale * PROBLEM.model.weight) for scale in (1, 2, 3)}
+    assert_same(compare(dask_workers, models), compare(None, models))
+    assert dask_workers.submit(os.getpid).result() != os.getpid()
 
 
 def test_module_travels_with_its_parameters(pool: Executor) -> None:
