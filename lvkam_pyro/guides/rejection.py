@@ -20,8 +20,9 @@ _FIRST_BLOCK = 1024
 _MAX_ELEMENTS = 2**22
 """Values of one array of a run of the model (16 MB in single precision)."""
 
-_ROUNDING = 1e-5
-"""A log likelihood above its bound by this share of its size is equal to it, but for rounding."""
+_ROUNDING = 1000
+"""So many units of the last place above its bound, a log likelihood is equal to it: it is a
+difference of squares that are as many times as large."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class _Rejection:
 
     def add(self, particles: Particles, position: Tensor) -> None:
         """Accept or refuse a block of prior draws `(B, N, Q)`."""
-        log_probability = self._checked(particles.log_likelihood.double())
+        log_probability = self._checked(particles.log_likelihood)
         probability = log_probability.clamp(max=0).exp()
         self.num_proposed += len(position)
         self._sum += probability.sum(0)
@@ -214,8 +215,9 @@ class _Rejection:
 
     def _checked(self, log_likelihood: Tensor) -> Tensor:
         """The log acceptance probabilities, none of which is above 0."""
-        excess = log_likelihood - self.bound
-        wrong = ~(excess <= _ROUNDING * (1 + self.bound.abs()))
+        excess = log_likelihood.double() - self.bound
+        rounding = _ROUNDING * torch.finfo(log_likelihood.dtype).eps
+        wrong = ~(excess <= rounding * (1 + self.bound.abs()))
         if wrong.any():
             _, datum = wrong.nonzero()[0].tolist()
             found = float(log_likelihood[:, datum].max())

@@ -50,9 +50,12 @@ class JointLikelihood(PyroModule):
 
     def features(self, x: Tensor) -> Tensor:
         """What a network should see of data `(N, num_columns)`: the features of every part."""
-        shares = x.split([_num_columns(part) for part in self._likelihoods()], -1)
-        features = zip(self._likelihoods(), shares, strict=True)
-        return torch.cat([_features(part, share) for part, share in features], -1)
+        return torch.cat([_features(part, share) for part, share in self.shares(x)], -1)
+
+    def shares(self, x: Tensor) -> list[tuple[Part, Tensor]]:
+        """Every part with its own columns of data `(N, num_columns)`."""
+        columns = x.split([_num_columns(part) for part in self._likelihoods()], -1)
+        return list(zip(self._likelihoods(), columns, strict=True))
 
     def _likelihoods(self) -> list[Part]:
         return [cast("Part", part) for part in self.parts]

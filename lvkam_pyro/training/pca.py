@@ -8,9 +8,12 @@ from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.discrete_likelihoods import BernoulliLikelihood, CategoricalLikelihood
 from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.joint_likelihood import JointLikelihood, Part
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.prior import EnergyPrior
+from lvkam_pyro.training.ridge import ridge_log_odds, ridge_regression
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,20 @@ class PCAStart:
     .. math:: z_{nq} = F_0^{-1}\big(\Phi(s_{nq} / 1.6)\big),
 
     (for a product prior: that many standard deviations from the mean of the sum). The generator's
-    coefficients are the ridge regression of the data on the basis functions at these latents, and
-    the likelihood's scales are the residuals' standard deviations. Scores beyond the number of
-    components of the data are drawn from a standard normal.
+    coefficients then maximise the likelihood of the data at these latents, less a ridge penalty: of
+    measurements by linear regression on the basis functions, after which the scales are the
+    residuals' standard deviations; of zeros and ones and of categories by logistic regression of
+    their log odds.
+
+    Categories enter the analysis as indicators, which are at their mean where an entry was not
+    observed. Where data are of several kinds, the columns of each kind are divided by their first
+    singular value, so that none outweighs the others (multiple factor analysis; Escofier and Pages
+    1994, https://doi.org/10.1016/0167-9473(94)90135-X). Scores beyond the number of components of
+    the data are drawn from a standard normal.
 
     Arguments:
-        ridge: Ridge penalty on the coefficients, in units of data.
+        ridge: Ridge penalty on the coefficients: of measurements in units of data, of log odds in
+            nats, half of it times a square.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -45,21 +56,24 @@ class PCAStart:
         """Set the model's parameters in place; returns the latents `(N, Q)` of the start.
 
         Raises:
-            TypeError: If the model is not an LVKAM with one generator layer and normal noise.
+            TypeError: If the model is not an LVKAM with one generator layer and a likelihood of
+                this library.
         """
         if not self.fits(model):
             raise TypeError(
                 "Expected an LVKAM whose generator is a KANGenerator of one layer, without "
-                "formulas, and whose likelihood is a NormalLikelihood, got "
-                f"{type(model).__name__}. Start other models where they are: Recipe(start=None)."
+                "formulas, and whose likelihood is a NormalLikelihood, BernoulliLikelihood, "
+                f"CategoricalLikelihood or JointLikelihood, got {type(model).__name__}. Start "
+                "other models where they are: Recipe(start=None)."
             )
-        prior, likelihood = model.prior, cast("NormalLikelihood", model.likelihood)
         layer = cast("KANLayer", cast("KANGenerator", model.generator).layers[0])
+        parts = _parts(model.likelihood, x)
         with torch.no_grad():
-            z = _latents_of_scores(prior, _whitened_scores(x, prior.num_latents))
-            layer.coefficients.copy_(_ridge_regression(layer, z, x, self.ridge))
-            residual = (x - layer(z)).std(0, correction=0)
-            likelihood.set_scale(residual.clamp(min=_MIN_RELATIVE_SCALE * float(x.std())))
+            scores = _whitened_scores(_columns(parts), model.prior.num_latents)
+            z = _latents_of_scores(model.prior, scores)
+            features = layer.features(z).flatten(1)
+            coefficients = [_fit(part, features, share, self.ridge) for part, share in parts]
+            layer.coefficients.copy_(torch.cat(coefficients, -1).view_as(layer.coefficients))
         return z
 
     @staticmethod
@@ -71,7 +85,7 @@ class PCAStart:
             and len(model.generator.layers) == 1
             # Exactly: a layer with formulas is not linear in its parameters.
             and type(model.generator.layers[0]) is KANLayer
-            and isinstance(model.likelihood, NormalLikelihood)
+            and isinstance(model.likelihood, Part | JointLikelihood)
         )
 
 
@@ -79,12 +93,40 @@ _SPREAD = 1.6
 _MIN_RELATIVE_SCALE = 1e-3
 
 
-def _whitened_scores(x: Tensor, num_latents: int) -> Tensor:
+def _parts(likelihood: object, x: Tensor) -> list[tuple[Part, Tensor]]:
+    """The likelihoods with their columns of the data."""
+    if isinstance(likelihood, JointLikelihood):
+        return likelihood.shares(x)
+    return [(cast("Part", likelihood), x)]
+
+
+def _columns(parts: list[tuple[Part, Tensor]]) -> Tensor:
+    """What is analysed: centred columns `(N, C)`, each kind of equal weight."""
+    blocks = [_centred(part, share) for part, share in parts]
+    if len(blocks) == 1:
+        return blocks[0]
+    largest = [torch.linalg.matrix_norm(block, 2) for block in blocks]
+    # A kind without variation has no weight, whatever it is divided by.
+    tiny = torch.finfo(blocks[0].dtype).tiny
+    weighted = [block / norm.clamp(min=tiny) for block, norm in zip(blocks, largest, strict=True)]
+    return torch.cat(weighted, -1)
+
+
+def _centred(part: Part, x: Tensor) -> Tensor:
+    if not isinstance(part, CategoricalLikelihood):
+        return x - x.mean(0)
+    observed = (x >= 0).to(x.dtype).repeat_interleave(part.num_categories, -1)
+    indicators = part.features(x)
+    frequencies = indicators.sum(0) / observed.sum(0).clamp(min=1)
+    return indicators - observed * frequencies
+
+
+def _whitened_scores(columns: Tensor, num_latents: int) -> Tensor:
     """Scores of unit variance on the leading principal components, of shape `(N, Q)`."""
-    left, _, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-    scores = left[:, :num_latents] * len(x) ** 0.5
+    left, _, _ = torch.linalg.svd(columns, full_matrices=False)
+    scores = left[:, :num_latents] * len(columns) ** 0.5
     missing = num_latents - scores.shape[1]
-    return torch.cat([scores, torch.randn(len(x), missing).to(x)], 1)
+    return torch.cat([scores, torch.randn(len(columns), missing).to(columns)], 1)
 
 
 def _latents_of_scores(prior: EnergyPrior, scores: Tensor) -> Tensor:
@@ -93,9 +135,19 @@ def _latents_of_scores(prior: EnergyPrior, scores: Tensor) -> Tensor:
     return count * reference.mean + count**0.5 * (quantiles - reference.mean)
 
 
-def _ridge_regression(layer: KANLayer, z: Tensor, x: Tensor, ridge: float) -> Tensor:
-    """Coefficients `(I, K, O)` of the layer that reproduce `x` at the inputs `z`."""
-    features = layer.features(z).flatten(1).double()
-    gram = features.T @ features + ridge * torch.eye(features.shape[1]).to(features)
-    solution = torch.linalg.solve(gram, features.T @ x.double())
-    return solution.to(x.dtype).view_as(layer.coefficients)
+def _fit(part: Part, features: Tensor, x: Tensor, ridge: float) -> Tensor:
+    """The coefficients `(F, O)` of one kind of data, whose noise is set where it has some."""
+    if isinstance(part, NormalLikelihood):
+        coefficients = ridge_regression(features, x, ridge)
+        residual = (x - features @ coefficients).std(0, correction=0)
+        part.set_scale(residual.clamp(min=_MIN_RELATIVE_SCALE * float(x.std())))
+        return coefficients
+    curvature = _CURVATURES[type(part)]
+    return ridge_log_odds(
+        features, lambda log_odds: part(log_odds).log_prob(x), part.num_outputs,
+        ridge=ridge, curvature=curvature,
+    )  # fmt: skip
+
+
+_CURVATURES: dict[type[Part], float] = {BernoulliLikelihood: 0.25, CategoricalLikelihood: 0.5}
+"""Upper bounds of the eigenvalues of the negative Hessian of a log likelihood in its log odds."""

@@ -65,7 +65,9 @@ def prepare_training(
         recipe.start(model, sample)
     guide = recipe.build_guide(model, sample)
     batch = x[: recipe.batch_size]
-    _make_parameters(recipe.objective(model, guide), batch)
+    if saved is None or isinstance(guide, nn.Module):
+        # Not for a guide without parameters that goes on: it may refuse a model before its start.
+        _make_parameters(recipe.objective(model, guide), batch)
     size = _plate_size(model, batch)
     options: dict[str, Any] = {"plate_size": size, "seed": seed, "processes": processes}
     training = TrainingState(model, guide, recipe, num_data=len(x), **options)

@@ -1,10 +1,14 @@
 """The PCA start: reproduces what is linear, and says what it cannot start."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch.distributions import Normal
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Categorical, Normal
 
 import lvkam_pyro as lv
+from lvkam_pyro.training.start import start_vague
 
 DATA = torch.randn(500, 3, generator=torch.Generator().manual_seed(1)) @ torch.randn(
     3, 8, generator=torch.Generator().manual_seed(2)
@@ -62,5 +66,106 @@ def test_other_models_are_refused() -> None:
     with pytest.raises(TypeError, match="without formulas"):
         lv.PCAStart()(formulas, DATA)
     other = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 8), torch.nn.Identity())
-    with pytest.raises(TypeError, match="NormalLikelihood"):
+    with pytest.raises(TypeError, match="BernoulliLikelihood"):
         lv.PCAStart()(other, DATA)
+
+
+LOG_ODDS = (
+    2
+    * torch.randn(60, 2, generator=torch.Generator().manual_seed(3))
+    @ torch.randn(2, 12, generator=torch.Generator().manual_seed(4))
+)
+
+
+def measured(m: Tensor) -> Tensor:
+    return m + 0.3 * torch.randn_like(m)
+
+
+def flags(m: Tensor) -> Tensor:
+    return Bernoulli(logits=m).sample()
+
+
+def categories(m: Tensor) -> Tensor:
+    return Categorical(logits=m.unflatten(-1, (-1, 3))).sample().to(m.dtype)
+
+
+def some_missing(m: Tensor) -> Tensor:
+    x = categories(m)
+    x[::7, 1] = -1
+    return x
+
+
+def of_all_kinds(m: Tensor) -> Tensor:
+    return torch.cat([measured(m[:, :4]), flags(m[:, 4:6]), categories(m[:, 6:])], 1)
+
+
+LIKELIHOODS: dict[str, tuple[Callable[[], nn.Module], Callable[[Tensor], Tensor]]] = {
+    "normal": (lambda: lv.NormalLikelihood(12, scale=0.5), measured),
+    "Bernoulli": (lambda: lv.BernoulliLikelihood(12), flags),
+    "categorical": (lambda: lv.CategoricalLikelihood(4, 3), categories),
+    "missing entries": (lambda: lv.CategoricalLikelihood(4, 3), some_missing),
+    "joint": (
+        lambda: lv.JointLikelihood(
+            [
+                lv.NormalLikelihood(4, scale=0.5),
+                lv.BernoulliLikelihood(2),
+                lv.CategoricalLikelihood(2, 3),
+            ]
+        ),
+        of_all_kinds,
+    ),
+}
+
+
+def of_kind(name: str, dtype: torch.dtype = torch.float32) -> tuple[lv.LVKAM, Tensor]:
+    likelihood, draw = LIKELIHOODS[name]
+    model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 12), likelihood())
+    return model.to(dtype), draw(LOG_ODDS).to(dtype)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_starts_at_more_evidence_than_random_functions_have(name: str) -> None:
+    """By more than half a nat per datum, of models that have learned nothing yet."""
+    model, x = of_kind(name)
+    estimator = lv.ImportanceEvidence(4096, num_replicates=4)
+    before = estimator.estimate(model, x).log_evidence.mean()
+    lv.PCAStart()(model, x)
+    assert estimator.estimate(model, x).log_evidence.mean() > before + 0.5
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_coefficients_are_a_penalised_maximum_at_the_latents(name: str, dtype: torch.dtype) -> None:
+    """No step along or against the gradient of likelihood and penalty leads higher."""
+    model, x = of_kind(name, dtype)
+    ridge = 3.0
+    z = lv.PCAStart(ridge=ridge)(model, x)
+    assert z.dtype == dtype
+    parts = model.likelihood.parts if name == "joint" else [model.likelihood]
+    for part in parts:
+        if isinstance(part, lv.NormalLikelihood):
+            # The penalty of measurements is in their own units.
+            part.set_scale(torch.ones_like(part.scale))
+    coefficients = model.generator.layers[0].coefficients
+    fitted = model.likelihood(model.generator(z)).log_prob(x).sum()
+    objective = fitted - ridge / 2 * coefficients.square().sum()
+    (gradient,) = torch.autograd.grad(objective, coefficients)
+    # It is a sum over 60 data of terms of the size of one.
+    assert gradient.abs().max() < 1000 * torch.finfo(dtype).eps
+
+
+def test_vague_noise_is_as_wide_as_the_farthest_datum() -> None:
+    model, x = of_kind("normal")
+    start_vague(model, x)
+    lv.PCAStart()(other := of_kind("normal")[0], x)
+    z = lv.PCAStart()(of_kind("normal")[0], x)
+    farthest = (x - other.generator(z)).abs().amax(0)
+    torch.testing.assert_close(model.likelihood.scale, farthest / 1.5)
+
+
+def test_vague_start_of_discrete_data_is_that_of_the_components() -> None:
+    (first, x), (second, _) = of_kind("Bernoulli"), of_kind("Bernoulli")
+    start_vague(first, x)
+    lv.PCAStart()(second, x)
+    z = torch.rand(5, 2)
+    torch.testing.assert_close(first.generator(z), second.generator(z))

@@ -1,0 +1,55 @@
+"""Rejection: exact posterior draws train the model, where a prior draw is accepted often enough."""
+
+from lvkam_pyro.evidence.quadrature import QuadratureEvidence
+from lvkam_pyro.guides.rejection import RejectionGuide
+from lvkam_pyro.training.early_stopping import EarlyStopping
+from lvkam_pyro.training.objective import EmpiricalBayes
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.smoothness import Smoothness
+from lvkam_pyro.training.start import start_vague
+
+
+def build(
+    *,
+    num_particles: int = 4,
+    min_acceptance: float = 1e-6,
+    smoothness: float = 3.0,
+    num_epochs: int = 12,
+    patience: int | None = None,
+    batch_size: int = 128,
+    learning_rate: float = 0.02,
+    max_gradient_norm: float = 10.0,
+) -> Recipe:
+    """Builds the recipe: maximum likelihood with independent, exact draws of the posterior.
+
+    For one or two latents, or vague data: elsewhere the cost of a draw, one over the acceptance,
+    grows without limit, and the training ends with the numbers of the datum that is worst. The
+    noise starts wide, so that no datum is hopeless at first. The evidence is by quadrature, for up
+    to three latents.
+
+    Args:
+        num_particles: Posterior draws a datum and update.
+        min_acceptance: The training ends where fewer than this share of the prior's draws would be
+            accepted at a datum.
+        smoothness: Penalty on the roughness of the generator's functions, in nats per squared
+            second difference of their coefficients.
+        num_epochs: Passes over the data.
+        patience: End when a tenth of the training data, held out, was fitted no better for so many
+            epochs, and keep the best; None: keep the last.
+        batch_size: Data an update.
+        learning_rate: At the start of its cosine.
+        max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
+    """
+    return Recipe(
+        name="rejection",
+        build_guide=lambda model, x: RejectionGuide(model, min_acceptance=min_acceptance),
+        objective=EmpiricalBayes(num_particles),
+        estimators=(QuadratureEvidence(),),
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_gradient_norm=max_gradient_norm,
+        start=start_vague,
+        regularizer=Smoothness(smoothness),
+        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+    )
