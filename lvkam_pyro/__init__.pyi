@@ -125,9 +125,11 @@ from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.mismatch import plot_mismatch
 from lvkam_pyro.plots.network import plot_network
+from lvkam_pyro.plots.power_posteriors import plot_power_posteriors
 from lvkam_pyro.plots.predictive import plot_predictive_check
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
+from lvkam_pyro.plots.traversals import plot_traversals
 from lvkam_pyro.plots.uniformity import plot_ecdf_difference, plot_ranks
 from lvkam_pyro.plots.weights import plot_importance_weights
 from lvkam_pyro.problems.problem import Problem
@@ -298,11 +300,13 @@ __all__ = [
     "plot_loss",
     "plot_mismatch",
     "plot_network",
+    "plot_power_posteriors",
     "plot_predictive_check",
     "plot_prior_densities",
     "plot_ranks",
     "plot_samples",
     "plot_thermodynamic_curve",
+    "plot_traversals",
     "posterior_predictive_check",
     "prior_posterior_mismatch",
     "prior_predictive_check",

@@ -127,7 +127,8 @@ class _GibbsRun:
             self._offers[pairs] += 1
             if (iteration + 1) % self.plan.thinning == 0:
                 log_likelihood.append(self.log_likelihood.transpose(0, 1))
-                positions.append(self.tables.position(self.nodes[-1]))
+                kept = self.nodes[None if self.plan.keep_path else -1 :]
+                positions.append(self.tables.position(kept))
             tick()
 
     def _step(self, iteration: int) -> Tensor:
@@ -164,9 +165,11 @@ class _GibbsRun:
         start = _PARTICLES_PER_CHAIN * plan.num_chains * len(self.nodes)
         steps = (plan.num_warmup + num_draws * plan.thinning) * plan.num_chains * len(self.nodes)
         ones = self.data.new_ones(len(self.nodes), num_data)
+        latents = self.tables.additive.coordinates.split(torch.stack(positions[:num_draws]))
+        path = {name: value.transpose(1, 2) for name, value in latents.items()}
         return LadderDraws(
             log_likelihood=torch.stack(log_likelihood[:num_draws]),
-            latents=self.tables.additive.coordinates.split(torch.stack(positions[:num_draws])),
+            latents={name: value[:, -1] for name, value in latents.items()},
             acceptance=ones,
             swap_rate=self._swaps / self._offers.clamp(min=1),
             step_size=ones * torch.inf,
@@ -174,4 +177,5 @@ class _GibbsRun:
             # is one evaluation a sweep.
             num_likelihood_evaluations=start + steps,
             data_scale=self.data_scale,
+            path=path if plan.keep_path else {},
         )

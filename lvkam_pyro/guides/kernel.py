@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -20,6 +20,7 @@ class LadderPlan:
         num_warmup: Steps that adapt, or forget the start, and are dropped.
         num_samples: D, kept draws of each chain.
         thinning: Steps for each kept draw.
+        keep_path: Whether the draws of all temperatures are kept, not only those at 1.
     """
 
     temperatures: Tensor
@@ -27,6 +28,7 @@ class LadderPlan:
     num_warmup: int
     num_samples: int
     thinning: int
+    keep_path: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class LadderDraws:
         step_size: `(T, N)`; infinite where a kernel has none.
         num_likelihood_evaluations: Per datum, start and warm-up included.
         data_scale: The data plate's full size divided by its size.
+        path: Site name to the draws at all temperatures, `(D, C, T, N, *inner plates, *event)`;
+            empty unless the plan keeps them.
     """
 
     log_likelihood: Tensor
@@ -50,6 +54,7 @@ class LadderDraws:
     step_size: Tensor
     num_likelihood_evaluations: int
     data_scale: float
+    path: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Kernel(ABC):

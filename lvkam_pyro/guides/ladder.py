@@ -159,21 +159,30 @@ class LadderRun:
             self._offers[pairs] += 1
             if (iteration + 1) % self.plan.thinning == 0:
                 self._log_likelihood.append(state.log_likelihood.transpose(0, 1))
-                self._position.append(state.position[-1])
+                self._position.append(state.position[None if self.plan.keep_path else -1 :])
             tick()
 
     def _draws(self, adaptation: Adaptation) -> LadderDraws:
         num_draws = min(len(self._log_likelihood), len(self._position))
-        latents = [self.target.constrain(position) for position in self._position[:num_draws]]
+        # `(T, C, N, ...)` each, or with the last temperature alone.
+        draws = [self._constrain(position) for position in self._position[:num_draws]]
+        latents = {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
+        path = {name: value.transpose(1, 2) for name, value in latents.items()}
         return LadderDraws(
             log_likelihood=torch.stack(self._log_likelihood[:num_draws]),
-            latents={name: torch.stack([draw[name] for draw in latents]) for name in latents[0]},
+            latents={name: value[:, -1] for name, value in latents.items()},
             acceptance=self._acceptance / (num_draws * self.plan.thinning),
             swap_rate=self._swaps / self._offers.clamp(min=1),
             step_size=adaptation.step,
             num_likelihood_evaluations=self.target.num_evaluations,
             data_scale=self.target.data_scale,
+            path=path if self.plan.keep_path else {},
         )
+
+    def _constrain(self, position: Tensor) -> dict[str, Tensor]:
+        """The latents at positions `(T, C, N, D)`, `(T, C, N, *inner plates, *event)` each."""
+        latents = self.target.constrain(position.flatten(0, 1))
+        return {name: value.unflatten(0, position.shape[:2]) for name, value in latents.items()}
 
     def step(
         self, state: LadderState, adaptation: Adaptation, iteration: int

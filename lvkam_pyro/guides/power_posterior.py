@@ -41,6 +41,8 @@ class PowerSamples:
         data_scale: The data plate's full size divided by its size.
         data_hash: A short name of the observations.
         biased: Whether the kernel's chains converge to another law than the power posteriors.
+        path: Site name to the draws at all temperatures, `(D, C, T, N, *inner plates, *event)`, if
+            the ladder was asked to keep them; else empty.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -63,6 +65,7 @@ class PowerSamples:
     data_scale: float
     data_hash: str
     biased: bool = False
+    path: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_chains(self) -> int:
@@ -96,6 +99,7 @@ class PowerPosterior:
             `PilotSchedule` that finds out on the data.
         kernel: How the chains move: `MALA()` or `HMC()` for any model, `GridGibbs()` for additive
             ones.
+        keep_path: Whether to keep the latents at all temperatures, which takes T times the memory.
 
     Raises:
         TypeError: If a number is no integer.
@@ -120,6 +124,7 @@ class PowerPosterior:
     thinning: int = 2
     schedule: Callable[[int], Tensor] | PilotSchedule = field(default_factory=PowerSchedule)
     kernel: Kernel = field(default_factory=MALA)
+    keep_path: bool = False
 
     def __post_init__(self) -> None:
         for name, minimum in (
@@ -188,6 +193,7 @@ class PowerPosterior:
             num_warmup=self.num_warmup,
             num_samples=self.num_samples,
             thinning=self.thinning,
+            keep_path=self.keep_path,
         )
 
 
@@ -217,6 +223,10 @@ def _join_blocks(parts: list[PowerSamples], x: Tensor) -> PowerSamples:
         latents={
             name: torch.cat([part.latents[name][:num_draws] for part in parts], 2)
             for name in parts[0].latents
+        },
+        path={
+            name: torch.cat([part.path[name][:num_draws] for part in parts], 3)
+            for name in parts[0].path
         },
         num_likelihood_evaluations=max(part.num_likelihood_evaluations for part in parts),
         # A block is a part of the plate's batch: its own scale counts the other blocks as missing.
