@@ -19,7 +19,15 @@ from lvkam_pyro.training.checkpoint import load_checkpoint
 ROOT = Path(__file__).parent.parent
 QUICK = ("num_epochs=2", "hidden=[8]", "num_evidence_particles=64", "num_replicates=2")
 
-PICTURES = ("samples", "loss", "densities", "evidence", "functions", "thermodynamic")
+PICTURES = (
+    "samples",
+    "loss",
+    "densities",
+    "evidence",
+    "functions",
+    "thermodynamic",
+    "traversals",
+)
 
 STOPPING = '''
 """A recipe that is stopped in its third epoch, as long as a file says so."""
@@ -139,6 +147,7 @@ def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert "verdict" in capsys.readouterr().out
     posterior = az.from_netcdf("runs/two_moons/posterior.nc")
     assert posterior["posterior"]["z"].sizes["data"] == 3
+    assert "<img" in Path("runs/two_moons/report.html").read_text()
     plots = {path.name for path in Path("runs/two_moons/plots").iterdir()}
     assert plots == {f"{name}.png" for name in PICTURES}
 

@@ -1,5 +1,6 @@
-"""`lvkam diagnose`: the posterior for ArviZ, pictures, and what is wrong."""
+"""`lvkam diagnose`: the posterior for ArviZ, pictures, a report, and what is wrong."""
 
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,20 +10,20 @@ from lvkam_pyro.commands.held_out import check_num_data, held_out
 from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.diagnostics.arviz import to_arviz
+from lvkam_pyro.diagnostics.diagnose import diagnose
+from lvkam_pyro.diagnostics.evidence_check import EvidenceCheck
+from lvkam_pyro.diagnostics.resampled import UnreliablePosteriorWarning
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.guides.structure import ModelStructure
 from lvkam_pyro.training.files import write_atomically
-
-_NUM_PARTICLES = 4096
 
 
 def diagnose_command(
     run: str, *, num_data: int | None = 20, seed: int = 0, device: str = "cpu"
 ) -> str:
-    """Draws the posterior of a run's held-out data, and looks at how good its guide is.
+    """Draws the posterior of a run's held-out data, and looks at how good model and guide are.
 
-    Writes `posterior.nc`, for `arviz.from_netcdf`, and `plots/*.png`.
+    Writes `posterior.nc`, for `arviz.from_netcdf`, `report.html` and `plots/*.png`.
 
     Args:
         run: A run folder, or the name of a model whose folder is `runs/NAME`.
@@ -31,7 +32,8 @@ def diagnose_command(
         device: Where to compute.
 
     Returns:
-        A summary of the posterior of the first datum and the verdict, for the terminal.
+        A summary of the posterior of the first datum, the diagnosis and the verdict, for the
+        terminal.
 
     Raises:
         ValueError: If the run cannot be rebuilt.
@@ -39,13 +41,18 @@ def diagnose_command(
     check_num_data(num_data)
     found = load_run(run, device=device)
     model, guide, x = found.fit.model, found.fit.guide, held_out(found, num_data)
-    evidence = ImportanceEvidence(_NUM_PARTICLES).estimate(model, x, guide, seed=seed)
-    posterior = to_arviz(model, x, guide=guide, evidence=evidence, seed=seed)
+    diagnosis = diagnose(model, x, guide=guide, seed=seed)
+    (row,) = diagnosis[EvidenceCheck].comparison
+    with warnings.catch_warnings():
+        # The diagnosis says it, with numbers.
+        warnings.simplefilter("ignore", UnreliablePosteriorWarning)
+        posterior = to_arviz(model, x, guide=guide, evidence=row.evidence, seed=seed)
     with TemporaryDirectory() as elsewhere:
         # HDF5 crashes the process when its disk is full: it writes elsewhere, and we copy.
         path = Path(elsewhere) / "posterior.nc"
         posterior.to_netcdf(str(path))
         write_atomically(found.folder.posterior, path.read_bytes())
+    diagnosis.to_html(found.folder.report)
     save_pictures(found.folder, found.setup, found.fit, found.x_test)
     first = posterior.isel(**{ModelStructure.of(model, x).data_plate: 0})
     return "\n".join(
@@ -53,7 +60,10 @@ def diagnose_command(
             f"posterior of the first of {len(x)} held-out data",
             summary(first).to_string(),
             "",
-            *judgement(found.fit.recipe.name, evidence),
+            str(diagnosis),
+            "",
+            *judgement(found.fit.recipe.name, row.evidence),
+            f"report: {found.folder.report}",
         ]
     )
 

@@ -17,6 +17,7 @@ from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import has_curve, plot_thermodynamic_curve
+from lvkam_pyro.plots.traversals import can_traverse, plot_traversals
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model
 from lvkam_pyro.training.run_folder import RunFolder
@@ -66,7 +67,7 @@ def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
     """Writes `plots/*.png` of a fit.
 
     `samples.png` and `loss.png` are made of any model; `densities.png`, with the posterior of the
-    data behind, and `functions.png` of an LVKAM.
+    data behind, `functions.png` and `traversals.png` of an LVKAM.
 
     Args:
         folder: The run folder.
@@ -101,6 +102,8 @@ def _save_functions(
     folder: RunFolder, model: LVKAM, posterior: Tensor, image_shape: tuple[int, int] | None
 ) -> None:
     save(plot_prior_densities(model.prior, posterior=posterior), folder.picture("densities"))
+    if can_traverse(model):
+        save(plot_traversals(model, image_shape=image_shape), folder.picture("traversals"))
     if isinstance(model.generator, KANGenerator):
         # Behind hidden layers the first layer's outputs are no pixels.
         shape = image_shape if len(model.generator.layers) == 1 else None

@@ -35,10 +35,11 @@ from lvkam_pyro.guides.particles import Guide
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.structure import Model
 from lvkam_pyro.guides.validation import check_count, check_data
+from lvkam_pyro.training.loop import Fit
 
 
 def diagnose(
-    model: Model,
+    model: Model | Fit,
     x: Tensor,
     *,
     guide: Guide | None = None,
@@ -67,7 +68,8 @@ def diagnose(
     data find much that twenty do not.
 
     Args:
-        model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`.
+        model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`; or what
+            `fit` returned, whose guide is used unless another is given.
         x: The observations, `(N, ...)`, N at least 3.
         guide: What proposes the particles; None: the model's prior, unless there is a ladder.
         ladder: A ladder to run, or `PowerPosterior(...).sample(model, x)` of the same data.
@@ -99,6 +101,9 @@ def diagnose(
     check_data(x)
     check_count("num_particles", num_particles)
     check_count("num_simulations", num_simulations, minimum=0)
+    if isinstance(model, Fit):
+        guide = model.guide if guide is None else guide
+        model = model.model
     samples = _climb(model, x, ladder, seed)
     weighted = ImportanceSampler(guide, num_particles)
     posterior: Posterior = weighted if samples is None else samples

@@ -101,7 +101,13 @@ class SBC(CheckResult):
             f"{describe_shape(values[:, worst])}."
         )
         remedy = "Draw more particles, train the guide longer, or use a ladder (PowerPosterior)."
-        return (Finding(Severity.ERROR, self.title, problem, remedy),)
+        severity = Severity.ERROR if self._is_independent else Severity.WARNING
+        return (Finding(severity, self.title, problem, remedy),)
+
+    @property
+    def _is_independent(self) -> bool:
+        """Whether draws that copy each other cannot be all that is wrong."""
+        return float(self.ess.median()) > self.num_draws / 2
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -121,13 +127,13 @@ class SBC(CheckResult):
         return (dependent, general)
 
     def table(self) -> Table:
-        """Each quantity's p-value, mean rank and spread of ranks, in standard errors."""
+        """Each quantity's p-value, mean rank and spread of ranks, the least uniform first."""
         header = ["quantity", "p", "mean rank (s.e.)", "spread (s.e.)"]
-        location, spread = shape_scores(self._normalized())
+        shape = (scores.tolist() for scores in shape_scores(self._normalized()))
         rows = [
             [name, quote_p(p), f"{one:+.1f}", f"{two:+.1f}"]
-            for (name, p), one, two in zip(
-                self.p_values.items(), location.tolist(), spread.tolist(), strict=True
+            for p, name, one, two in sorted(
+                zip(self.p_values.values(), self.names, *shape, strict=True)
             )
         ]
         total = ["all (Bonferroni)", quote_p(self.p_value), "", ""]

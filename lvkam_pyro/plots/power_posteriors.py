@@ -91,12 +91,15 @@ def _columns(path: Mapping[str, Tensor], datum: int) -> dict[str, Values]:
 
 
 def _draw_ridges(axes: Axes, draws: Values) -> None:
-    low, high = np.quantile(draws[0], [0.002, 0.998])
-    low, high = min(low, draws[-1].min()), max(high, draws[-1].max())
+    low, high = draws.min(), draws.max()
     z = np.linspace(low, high, _NUM_POINTS)
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(draws)))
     for level in reversed(range(len(draws))):
-        density = gaussian_kde(draws[level])(z)
+        # Mirrored at both ends, so that a density does not fall where its support ends.
+        mirrored = [draws[level], 2 * low - draws[level], 2 * high - draws[level]]
+        spread = draws[level].std() / np.std(mirrored)
+        width = len(draws[level]) ** -0.2 * spread
+        density = gaussian_kde(np.concatenate(mirrored), width)(z)
         ridge = level + _OVERLAP * density / density.max()
         axes.fill_between(z, level, ridge, color=colours[level], alpha=0.75, linewidth=0)
         axes.plot(z, ridge, color="white", linewidth=0.8)

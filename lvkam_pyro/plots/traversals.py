@@ -98,6 +98,23 @@ def plot_traversals(
         return _plot_lines(walk, order, axes)
 
 
+def can_traverse(model: Traversed) -> bool:
+    """Whether `plot_traversals` can draw it: whether its likelihood has a mean.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> words = lv.CategoricalLikelihood(4, 3)
+        >>> can_traverse(lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 12), words))
+        False
+    """
+    with torch.no_grad():
+        try:
+            _Walk(model, None).data(0, torch.tensor([0.5]))
+        except ValueError:
+            return False
+    return True
+
+
 class _Walk:
     """The expected datum as a function of one latent."""
 

@@ -19,7 +19,8 @@ class RunFolder:
     - `settings.json`: programs and their options, seed, versions, hash of the data;
     - `metrics.csv`: a row an epoch;
     - `checkpoint.pt`: the newest checkpoint;
-    - `evidence.csv`, `evidence.json`, `evidence.tex`, `posterior.nc`, `plots/*.png`: the results.
+    - `evidence.csv`, `evidence.json`, `evidence.tex`, `posterior.nc`, `report.html`, `plots/*.png`:
+      the results.
 
     Every file is replaced whole, so that none is ever half written.
 
@@ -60,6 +61,11 @@ class RunFolder:
     def posterior(self) -> Path:
         """Where the posterior draws are, in netCDF."""
         return self.path / "posterior.nc"
+
+    @property
+    def report(self) -> Path:
+        """Where the diagnosis is, as a page for a browser."""
+        return self.path / "report.html"
 
     @property
     def plots(self) -> Path:
@@ -107,6 +113,7 @@ class RunFolder:
             self.metrics,
             self.settings,
             self.posterior,
+            self.report,
             *tables,
             *pictures,
         ]:
