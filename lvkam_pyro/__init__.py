@@ -103,6 +103,8 @@ _HOME = {
     "Pruning": "kan.pruning",
     "QuadratureEvidence": "evidence.quadrature",
     "QuadratureNodes": "distributions.nodes",
+    "QuantizedLikelihood": "modules.quantized_likelihood",
+    "QuantizedLogistic": "distributions.quantized_logistic",
     "QuasiMonteCarloEvidence": "evidence.quasi_monte_carlo",
     "RBFBasis": "kan.rbf",
     "RSWAFBasis": "kan.rswaf",

@@ -36,6 +36,7 @@ from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.nodes import QuadratureNodes
+from lvkam_pyro.distributions.quantized_logistic import QuantizedLogistic
 from lvkam_pyro.distributions.rejection import RejectionSampler
 from lvkam_pyro.distributions.resampling import (
     resample_multinomial,
@@ -114,6 +115,7 @@ from lvkam_pyro.modules.knots import KnotUpdate
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.quantized_likelihood import QuantizedLikelihood
 from lvkam_pyro.modules.reference import LogNormalReference, NormalReference, ReferenceMeasure
 from lvkam_pyro.modules.summary import PriorSummary
 from lvkam_pyro.plots.calibration import plot_loo_pit
@@ -246,6 +248,8 @@ __all__ = [
     "Pruning",
     "QuadratureEvidence",
     "QuadratureNodes",
+    "QuantizedLikelihood",
+    "QuantizedLogistic",
     "QuasiMonteCarloEvidence",
     "RBFBasis",
     "RSWAFBasis",

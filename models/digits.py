@@ -9,6 +9,7 @@ from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.quantized_likelihood import QuantizedLikelihood
 
 IMAGE_SHAPE = (8, 8)
 """Rows and columns of one datum, for pictures."""
@@ -25,6 +26,7 @@ def build(
     prior_grid_size: int = 5,
     num_outputs: int = 64,
     scale: float = 0.1,
+    quantized: bool = True,
 ) -> LVKAM:
     """Builds the model.
 
@@ -35,11 +37,17 @@ def build(
         prior_grid_size: Cells of the splines in the prior's energies.
         num_outputs: Pixels.
         scale: The noise's standard deviation to start from, on pixels in [0, 1].
+        quantized: Whether the noise is rounded to the 17 grey levels and cut off at black and
+            white, as the images are. Otherwise it is normal, which data that are no images need,
+            and so do look-ahead and Gibbs sampling on a grid.
     """
     prior = MixturePrior(
         num_latents, num_components=num_components, basis=BSplineBasis(grid_size=prior_grid_size)
     )
     generator = KANGenerator(num_latents, num_outputs, basis=BSplineBasis(grid_size=grid_size))
+    if quantized:
+        likelihood = QuantizedLikelihood(num_outputs, num_levels=_NUM_LEVELS, scale=scale)
+        return LVKAM(prior, generator, likelihood)
     return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
 
 

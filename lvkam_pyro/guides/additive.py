@@ -223,7 +223,8 @@ def _normal(site: Site) -> Distribution:
     if not isinstance(base, FactoredNormal | Normal | MultivariateNormal):
         raise ValueError(
             f"Expected normal noise in an additive model, got {type(base).__name__} at the site "
-            f"'{site['name']}'. Use another estimator."
+            f"'{site['name']}'. Give the model a NormalLikelihood, or use another recipe or "
+            "estimator: importance sampling or a ladder, which ask for no form."
         )
     if any(size != 1 for size in law.batch_shape[1:]):
         raise ValueError(

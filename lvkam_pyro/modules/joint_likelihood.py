@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from lvkam_pyro.distributions.concatenation import Concatenation
 from lvkam_pyro.modules.discrete_likelihoods import BernoulliLikelihood, CategoricalLikelihood
 from lvkam_pyro.modules.likelihood import NormalLikelihood
+from lvkam_pyro.modules.quantized_likelihood import QuantizedLikelihood
 
-Part = NormalLikelihood | BernoulliLikelihood | CategoricalLikelihood
+Part = NormalLikelihood | QuantizedLikelihood | BernoulliLikelihood | CategoricalLikelihood
 
 
 class JointLikelihood(PyroModule):

@@ -13,6 +13,7 @@ from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.joint_likelihood import JointLikelihood, Part
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.prior import EnergyPrior
+from lvkam_pyro.modules.quantized_likelihood import QuantizedLikelihood
 from lvkam_pyro.training.ridge import ridge_log_odds, ridge_regression
 
 
@@ -62,9 +63,9 @@ class PCAStart:
         if not self.fits(model):
             raise TypeError(
                 "Expected an LVKAM whose generator is a KANGenerator of one layer, without "
-                "formulas, and whose likelihood is a NormalLikelihood, BernoulliLikelihood, "
-                f"CategoricalLikelihood or JointLikelihood, got {type(model).__name__}. Start "
-                "other models where they are: Recipe(start=None)."
+                "formulas, and whose likelihood is a NormalLikelihood, QuantizedLikelihood, "
+                "BernoulliLikelihood, CategoricalLikelihood or JointLikelihood, got "
+                f"{type(model).__name__}. Start other models where they are: Recipe(start=None)."
             )
         layer = cast("KANLayer", cast("KANGenerator", model.generator).layers[0])
         parts = _parts(model.likelihood, x)
@@ -137,7 +138,7 @@ def _latents_of_scores(prior: EnergyPrior, scores: Tensor) -> Tensor:
 
 def _fit(part: Part, features: Tensor, x: Tensor, ridge: float) -> Tensor:
     """The coefficients `(F, O)` of one kind of data, whose noise is set where it has some."""
-    if isinstance(part, NormalLikelihood):
+    if isinstance(part, NormalLikelihood | QuantizedLikelihood):
         coefficients = ridge_regression(features, x, ridge)
         residual = (x - features @ coefficients).std(0, correction=0)
         part.set_scale(residual.clamp(min=_MIN_RELATIVE_SCALE * float(x.std())))

@@ -150,6 +150,13 @@ def test_other_models_are_refused(name: str) -> None:
         read(model, torch.randn(shape))
 
 
+def test_levels_are_refused_with_the_likelihood_to_take() -> None:
+    likelihood = lv.QuantizedLikelihood(3, num_levels=5)
+    model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), likelihood)
+    with pytest.raises(ValueError, match=r"got QuantizedLogistic.*Give .* a NormalLikelihood"):
+        read(model, torch.rand(5, 3))
+
+
 def test_two_layers_are_refused() -> None:
     model = lv.LVKAM(
         lv.MixturePrior(2), lv.KANGenerator(2, 3, hidden=(4,)), lv.NormalLikelihood(3, scale=0.01)

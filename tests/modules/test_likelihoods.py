@@ -6,6 +6,7 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy.stats import logistic
 
 import lvkam_pyro as lv
 from lvkam_pyro.distributions.concatenation import Concatenation
@@ -44,6 +45,15 @@ def test_joint_draws_are_side_by_side() -> None:
     assert law.log_prob(draws).shape == (2, 3, 4)
 
 
+def test_scale_of_levels_is_the_standard_deviation_of_the_noise() -> None:
+    likelihood = lv.QuantizedLikelihood(2, num_levels=5)
+    likelihood.set_scale(torch.tensor([0.3, 0.0]))
+    torch.testing.assert_close(likelihood.scale.detach(), torch.tensor([0.3, 1e-4]))
+    # scipy's logistic law of scale one has the standard deviation 1.8138.
+    expected = torch.tensor([0.3, 1e-4]) / float(logistic.std())
+    torch.testing.assert_close(likelihood(torch.zeros(2)).scale.detach(), expected)
+
+
 def test_joint_moments_and_reparameterised_draws() -> None:
     loc = torch.randn(3, 2, requires_grad=True)
     law = Concatenation([dist.Normal(loc, 1.0).to_event(1), dist.Normal(loc, 2.0).to_event(1)])
@@ -57,7 +67,14 @@ def test_joint_moments_and_reparameterised_draws() -> None:
 LIKELIHOODS = {
     "bernoulli": (lambda: lv.BernoulliLikelihood(5), 5),
     "categorical": (lambda: lv.CategoricalLikelihood(5, 3), 5),
+    "quantized": (lambda: lv.QuantizedLikelihood(5, num_levels=3), 5),
     "joint": (lambda: mixed().float(), 5),
+    "joint with levels": (
+        lambda: lv.JointLikelihood(
+            [lv.QuantizedLikelihood(3, num_levels=4), lv.BernoulliLikelihood(2)]
+        ),
+        5,
+    ),
 }
 
 
@@ -95,6 +112,9 @@ WRONG = {
     "bernoulli": (lambda: lv.BernoulliLikelihood(0), "num_outputs of at least 1, got 0"),
     "places": (lambda: lv.CategoricalLikelihood(0, 3), "num_places of at least 1, got 0"),
     "categories": (lambda: lv.CategoricalLikelihood(3, 1), "num_categories of at least 2, got 1"),
+    "levels": (lambda: lv.QuantizedLikelihood(3, num_levels=1), "num_levels = 1"),
+    "measurements": (lambda: lv.QuantizedLikelihood(0, num_levels=3), "num_outputs = 0"),
+    "spread": (lambda: lv.QuantizedLikelihood(3, num_levels=3, scale=0.0), "above 0, got 0"),
     "joint": (lambda: lv.JointLikelihood([]), "at least one likelihood"),
     "no law": (lambda: Concatenation([]), "one event dimension each"),
     "scalar law": (lambda: Concatenation([dist.Normal(0.0, 1.0)]), r"\[\(\)\]. Use .to_event"),

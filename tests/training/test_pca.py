@@ -154,6 +154,20 @@ def test_coefficients_are_a_penalised_maximum_at_the_latents(name: str, dtype: t
     assert gradient.abs().max() < 1000 * torch.finfo(dtype).eps
 
 
+def test_levels_start_as_normal_noise_does() -> None:
+    x = torch.rand(60, 12)
+    levels, normal = (
+        lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 12), likelihood)
+        for likelihood in (lv.QuantizedLikelihood(12, num_levels=9), lv.NormalLikelihood(12))
+    )
+    normal.generator.load_state_dict(levels.generator.state_dict())
+    lv.PCAStart()(levels, x)
+    lv.PCAStart()(normal, x)
+    ours, theirs = (model.generator.layers[0].coefficients for model in (levels, normal))
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(levels.likelihood.scale, normal.likelihood.scale)
+
+
 def test_vague_noise_is_as_wide_as_the_farthest_datum() -> None:
     model, x = of_kind("normal")
     start_vague(model, x)
