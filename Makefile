@@ -12,7 +12,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks lint format constraints clean
+.PHONY: help demo test notebooks lint format docs constraints clean
 
 help:  ## Say what each target does.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +36,10 @@ format: .venv/installed-test  ## Mend what ruff can mend.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: .venv/installed-docs  ## Build the documentation in docs/_build/html; a warning is an error.
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 # Python 3.11 to 3.13 on every platform in one file, from the public index alone; torch stays where
 # it is tested.
 constraints: $(BIN)/uv  ## Resolve constraints.txt anew.
@@ -43,7 +47,7 @@ constraints: $(BIN)/uv  ## Resolve constraints.txt anew.
 		--upgrade-package torch==2.13.0 --output-file constraints.txt pyproject.toml
 
 clean:  ## Remove the environment, the caches and the builds, not the runs.
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist docs/_build docs/notebooks .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/uv:
@@ -61,4 +65,8 @@ $(BIN)/uv:
 
 .venv/installed-notebooks: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) --editable '.[notebooks,examples]'
+	touch $@ .venv/installed
+
+.venv/installed-docs: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) --editable '.[docs]'
 	touch $@ .venv/installed

@@ -15,7 +15,7 @@ class Sparsity:
     r"""Penalty on every KAN of a model, such as its generator, that leaves few functions large.
 
     .. math:: \sum_{layers} \Big( \lambda_1 \sum_{o,i} |f_{oi}|_1
-              + \lambda_H H\big( |f_{oi}|_1 / \textstyle\sum |f|_1 \big) \Big)
+              + \lambda_H H\big( |f_{oi}|_1 / {\textstyle\sum |f|_1} \big) \Big)
 
     in nats, with the magnitudes that `edge_magnitudes` reads off the coefficients and their
     entropy H. `prune` then switches the small functions off. The functions of a prior are not
