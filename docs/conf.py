@@ -45,7 +45,10 @@ autosummary_generate = False
 autodoc_preserve_defaults = True
 autodoc_default_options = {
     "members": True,
-    "inherited-members": "EvidenceEstimator,Module,ELBO,TorchDistributionMixin,Distribution,tuple",
+    # Of these, and of what is above them, nothing is repeated.
+    "inherited-members": (
+        "EvidenceEstimator,Module,ELBO,TorchDistributionMixin,Distribution,tuple,int,str"
+    ),
 }
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True

@@ -125,12 +125,15 @@ def _has_path(value: object, path: list[str]) -> bool:
 def mark_untyped(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Says that a property's first line is text: napoleon reads what is before a colon as a type.
+    """Says that what begins a property or `Returns:` is text; the types are annotations here.
 
-    Types are annotations here.
+    Napoleon reads what stands before a colon there as a type, but not where that is nothing.
     """
-    if what == "property" and lines:
-        lines[0] = f": {lines[0]}"
+    first = [0] if what == "property" and lines else []
+    for number in [*first, *(i + 1 for i, line in enumerate(lines) if line.strip() == "Returns:")]:
+        text = lines[number].lstrip()
+        indent = lines[number].removesuffix(text)
+        lines[number] = f"{indent}: {text}"
 
 
 def check_completeness(app: Sphinx, env: BuildEnvironment) -> None:
