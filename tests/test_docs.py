@@ -57,8 +57,14 @@ def run(code: str, names: dict[str, object], page: Path) -> None:
     names.update(test.globs)
 
 
+ONE_PROCESS = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+"""What torchrun tells the only process of a training."""
+
+
 def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.chdir(folder)
+    for name, value in ONE_PROCESS.items():
+        monkeypatch.setenv(name, value)
     names: dict[str, object] = {"__name__": "page"}
     try:
         for code in python_of(page):
