@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
-from arviz_stats.base import array_stats
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.datasets import Named, dataset
 from lvkam_pyro.diagnostics.layout import AxisNames
 from lvkam_pyro.guides.particles import Particles
-from lvkam_pyro.guides.weights import effective_sample_size, largest_weight, pareto_k
+from lvkam_pyro.guides.weights import (
+    effective_sample_size,
+    largest_weight,
+    pareto_k,
+    smooth_weights,
+)
 
 PARTICLE = ("chain", "particle")
 """Not draws: these carry weights, which ArviZ's statistics would ignore."""
@@ -25,16 +29,18 @@ def proposal_groups(chains: Sequence[Particles], layout: AxisNames) -> dict[str,
         layout: What the axes are called.
 
     Returns:
-        `proposal` (latents without a data axis where all data share them, `log_weights`,
-        `log_weights_psis`) and `importance` (`log_evidence`, `ess`, `pareto_k`, `largest_weight` a
-        datum, over the particles of all chains together).
+        `proposal` (latents without a data axis where all data share them, `log_weights`, and
+        `log_weights_psis`, Pareto smoothed and normalised over all chains) and `importance`
+        (`log_evidence`, `ess`, `pareto_k`, `largest_weight` a datum, over the particles of all
+        chains together).
     """
     log_weights = torch.stack([chain.log_weights for chain in chains])
     pooled = log_weights.flatten(0, 1)
+    smoothed, _ = smooth_weights(pooled)
     dims = (*PARTICLE, layout.data_dim)
     weights: dict[str, Named] = {
         "log_weights": (dims, log_weights),
-        "log_weights_psis": (dims, smooth_log_weights(pooled).view_as(log_weights)),
+        "log_weights_psis": (dims, smoothed.log_softmax(0).view_as(log_weights)),
     }
     latents = {name: _latent(name, chains, layout) for name in layout.latents}
     return {
@@ -70,33 +76,6 @@ def importance_group(log_weights: Tensor, data_dim: str | None) -> xr.Dataset:
         for name, values in statistics.items()
     }
     return dataset(variables, attrs={"num_particles": len(log_weights)})
-
-
-def smooth_log_weights(log_weights: Tensor) -> Tensor:
-    """Normalised log weights whose tail is Pareto smoothed, for each datum by itself.
-
-    Args:
-        log_weights: Unnormalised log weights `(S, N)`.
-
-    Returns:
-        Log weights `(S, N)` whose exponentials sum to one over S; those of a datum whose tail has
-        no Pareto fit (equal weights, say) are only normalised.
-
-    References:
-        Vehtari, A. et al. (2024). Pareto smoothed importance sampling.
-        https://arxiv.org/abs/1507.02646
-
-    Example:
-        >>> smooth_log_weights(torch.randn(1000, 2)).logsumexp(0).abs().max() < 1e-5
-        tensor(True)
-    """
-    columns = log_weights.detach().double().cpu().numpy().T
-    with np.errstate(all="ignore"):
-        # arviz_stats expects log likelihoods, whose importance weights are their inverses.
-        smoothed = np.stack([array_stats.psislw(-column)[0] for column in columns], axis=1)
-    candidate = torch.as_tensor(smoothed).to(log_weights)
-    is_fitted = candidate.isfinite().all(0)
-    return torch.where(is_fitted, candidate, log_weights).log_softmax(0)
 
 
 def _latent(name: str, chains: Sequence[Particles], layout: AxisNames) -> Named:
