@@ -75,6 +75,8 @@ _HOME = {
     "LookaheadGuide": "guides.lookahead",
     "MALA": "guides.mala",
     "MStep": "training.newton",
+    "MixtureGuide": "guides.mixture",
+    "MixtureImportance": "evidence.mixture",
     "MixtureOfExperts": "modules.gating",
     "MixturePrior": "modules.mixture_prior",
     "MorletBasis": "kan.wavelet",

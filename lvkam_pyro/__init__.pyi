@@ -56,6 +56,7 @@ from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import MultistateBAR, ThermodynamicCurve
 from lvkam_pyro.evidence.quadrature import QuadratureEvidence
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
@@ -73,6 +74,7 @@ from lvkam_pyro.guides.importance import ImportanceGuide
 from lvkam_pyro.guides.lookahead import LookaheadGuide
 from lvkam_pyro.guides.mala import MALA, ULA
 from lvkam_pyro.guides.mean_field import GridMeanFieldGuide
+from lvkam_pyro.guides.mixture import MixtureGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.pilot import Adaptive, EqualLength
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
@@ -221,6 +223,8 @@ __all__ = [
     "LookaheadEvidence",
     "LookaheadGuide",
     "MStep",
+    "MixtureGuide",
+    "MixtureImportance",
     "MixtureOfExperts",
     "MixturePrior",
     "MorletBasis",

@@ -11,6 +11,7 @@ from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import MultistateBAR
 from lvkam_pyro.evidence.quadrature import QuadratureEvidence
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
@@ -34,7 +35,8 @@ class AutoEvidence(EvidenceEstimator):
     2. `ImportanceEvidence` with the guide, if there is one (Pareto k below 0.5).
     3. `QuasiMonteCarloEvidence` from the prior, for up to eight latents (k below 0.5).
     4. `LookaheadEvidence` and then `GridGibbsEvidence`, for additive models.
-    5. `MultistateBAR` on the default ladder, for any model.
+    5. `MixtureImportance` (k below 0.5).
+    6. `MultistateBAR` on the default ladder, for any model.
 
     A method that does not apply to the model is skipped. Each datum's value comes from one method;
     nothing is averaged. The result is a `CascadeEvidence`: `steps` holds every result, `methods`
@@ -114,6 +116,7 @@ class AutoEvidence(EvidenceEstimator):
             *([(QuasiMonteCarloEvidence(), None)] if is_small else []),
             (LookaheadEvidence(), None),
             (GridGibbsEvidence(), None),
+            (MixtureImportance(), None),
             (MultistateBAR(), None),
         ]
 

@@ -24,11 +24,6 @@ from lvkam_pyro.guides.structure import Model, ModelStructure
 from lvkam_pyro.guides.validation import check_count, check_data, hash_data
 from lvkam_pyro.guides.weights import effective_sample_size, largest_weight, pareto_k
 
-_REMEDY = (
-    "Use ThermodynamicIntegration or SteppingStone, or importance sampling with an amortised guide "
-    "or more particles."
-)
-
 _NUM_PARTICLES = 4096
 _NUM_SHARED = 32768
 
@@ -66,6 +61,10 @@ class ImportanceEvidence(EvidenceEstimator):
     """
 
     name = "Importance"
+    remedy = (
+        "Use ThermodynamicIntegration or SteppingStone, or importance sampling with an amortised "
+        "guide or more particles."
+    )
 
     def __init__(self, num_particles: int | None = None, *, num_replicates: int = 32) -> None:
         self.num_shared = _NUM_SHARED if num_particles is None else num_particles
@@ -109,7 +108,16 @@ class ImportanceEvidence(EvidenceEstimator):
 
     def drawing(self, model: Model, guide: Guide, x: Tensor, structure: ModelStructure) -> Draw:
         """What draws the islands' particles, all of them in order, for one block of data."""
-        return draw_particles
+        if not isinstance(guide, PopulationGuide):
+            return draw_particles
+        prepared = guide.prepared(x, structure)
+
+        def draw(
+            model: Model, guide: Guide, x: Tensor, count: int, *, structure: ModelStructure
+        ) -> Particles:
+            return draw_particles(model, prepared, x, count, structure=structure)
+
+        return draw
 
     def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
         """What is kept of the log weights `(R, S / R, N)` of a block of data."""
@@ -155,7 +163,7 @@ class ImportanceEvidence(EvidenceEstimator):
             Gate.above("Pareto k", summary["pareto_k"], MAX_PARETO_K),
             Gate.below("an effective sample size", summary["ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
         ]
-        return Verdict.of(gates, remedy=_REMEDY)
+        return Verdict.of(gates, remedy=self.remedy)
 
     def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""

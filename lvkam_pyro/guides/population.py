@@ -135,6 +135,19 @@ class PopulationGuide(ABC):
                 for site in structure.latents
             }
 
+    def prepared(self, x: Tensor, structure: ModelStructure) -> "PopulationGuide":
+        """The same guide for these data at the present parameters, prepared once for many calls.
+
+        Example:
+            >>> import lvkam_pyro as lv
+            >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
+            >>> guide, x = lv.LookaheadGuide(model), torch.rand(5, 3)
+            >>> guide.prepared(x, guide.structure_of(x))(x)["z"].shape
+            torch.Size([5, 2])
+        """
+        with torch.no_grad(), apart():
+            return _PreparedGuide(self.model, self.prepare(x, structure))
+
     def structure_of(self, x: Tensor) -> ModelStructure:
         """The model's structure, found once.
 
@@ -147,6 +160,18 @@ class PopulationGuide(ABC):
                 _check_site(site)
             self._structure = structure
         return self._structure
+
+
+class _PreparedGuide(PopulationGuide):
+    """A guide whose populations are drawn by what another prepared."""
+
+    def __init__(self, model: Model, draw: Draw) -> None:
+        super().__init__(model)
+        self._draw = draw
+
+    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+        """What was prepared."""
+        return self._draw
 
 
 @contextmanager

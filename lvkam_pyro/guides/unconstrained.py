@@ -32,6 +32,21 @@ class Evaluation:
     likelihood_gradient: Tensor
 
 
+@dataclass(frozen=True)
+class Location:
+    """Where a stack of unconstrained vectors lies among the latents.
+
+    Attributes:
+        latents: The sites' values, `(S, N, *inner plates, *event)` each.
+        log_prior: log p(z), `(S, N)`.
+        log_jacobian: log |dz/du|, `(S, N)`.
+    """
+
+    latents: dict[str, Tensor]
+    log_prior: Tensor
+    log_jacobian: Tensor
+
+
 class _ConstrainedRecorder(LatentRecorder):
     """Runs a model on unconstrained latents, each mapped onto its site's support."""
 
@@ -171,15 +186,26 @@ class UnconstrainedModel:
         self.data_scale = data_scale(next(iter(run.sites.values())), self.structure)
         return log_prior, sum_log_probs(run.observations, self.structure, shape)
 
-    def constrain(self, position: Tensor) -> dict[str, Tensor]:
-        """The latent sites' values, of shape `(S, N, *inner plates, *event)` each."""
+    @torch.no_grad()
+    def locate(self, position: Tensor) -> Location:
+        """The latents at positions `(S, N, D)`, without the likelihood."""
         run = _ConstrainedRecorder(self._unflatten(position), last=self.structure.latents[-1].name)
-        with torch.no_grad(), suppress(LastLatentDrawnError), run:
+        with suppress(LastLatentDrawnError), run:
             self.model(self.x)
-        return {
+        shape = (position.shape[0], position.shape[1])
+        log_jacobian = torch.zeros(shape, dtype=torch.float64, device=position.device)
+        for name, value in run.log_jacobians.items():
+            log_jacobian = log_jacobian + per_datum(value, run.sites[name], self.structure)
+        latents = {
             site.name: self.structure.to_particles(run.sites[site.name]["value"], site)
             for site in self.structure.latents
         }
+        log_prior = sum_log_probs(run.latents, self.structure, shape).double()
+        return Location(latents, log_prior, log_jacobian)
+
+    def constrain(self, position: Tensor) -> dict[str, Tensor]:
+        """The latent sites' values, of shape `(S, N, *inner plates, *event)` each."""
+        return self.locate(position).latents
 
 
 def _gradient(log_prob: Tensor, position: Tensor, *, retain_graph: bool = False) -> Tensor:

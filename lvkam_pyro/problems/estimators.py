@@ -10,6 +10,7 @@ from lvkam_pyro.evidence.estimator import EvidenceEstimator
 from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import MultistateBAR
 from lvkam_pyro.evidence.quadrature import QuadratureEvidence
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
@@ -27,6 +28,7 @@ _ESTIMATORS = (
     TemperedSMC,
     QuadratureEvidence,
     QuasiMonteCarloEvidence,
+    MixtureImportance,
     LookaheadEvidence,
     GridGibbsEvidence,
     AutoEvidence,

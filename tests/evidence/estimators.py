@@ -34,6 +34,7 @@ class Case:
 ESTIMATORS: dict[str, Case] = {
     "importance": Case(lambda: lv.ImportanceEvidence(8192), takes_guide=True),
     "quasi": Case(lambda: lv.QuasiMonteCarloEvidence(8192), takes_guide=True),
+    "mixture": Case(lambda: lv.MixtureImportance(2048, num_pilots=256)),
     "quadrature": Case(lv.QuadratureEvidence, needs_independent=True, is_random=False),
     "thermodynamic": Case(lambda: lv.ThermodynamicIntegration(QUICK)),
     "steppingstone": Case(lambda: lv.SteppingStone(QUICK)),
