@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from lvkam_pyro.problems.calibration import Calibration
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.validation import Trial, Validation
 
@@ -27,6 +28,13 @@ _SUMMARY = (
     "estimator", "reliable", "but beyond 4 s.e.", "not reliable, or a bound", "refused", "which",
 )  # fmt: skip
 _SUMMARY_RULE = "| --- | ---: | ---: | ---: | ---: | --- |"
+_CALIBRATION = """Calibration: all pairs of a datum and a seed that are called reliable and have a
+Monte Carlo error, on the problems without a declared blind spot. Of exact standard errors the
+z-scores' root mean square is 1 (1.07 with 16 replicates), and 95 % of the 95 % intervals hold the
+exact answer.
+"""
+_CALIBRATION_COLUMNS = ("estimator", "pairs", "RMS of z", "in the 95 % interval")
+_CALIBRATION_RULE = "| --- | ---: | ---: | ---: |"
 _COLUMNS = ("estimator", "error", "s.e.", "z", "RMSE", "cost", "verdict", "seconds")
 _RULE = "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
 
@@ -52,6 +60,7 @@ def to_markdown(validation: Validation) -> str:
         "\n".join(_section(list(group))) for _, group in groupby(trials, lambda t: t.problem.name)
     ]
     head = [_HEAD.format(counts=counts), "Problems by verdict:", "", *_summarize(trials)]
+    head = [*head, _CALIBRATION, *_calibrate(trials)]
     return "\n".join([*head, *sections])
 
 
@@ -87,6 +96,17 @@ def _summarize(trials: Sequence[Trial]) -> list[str]:
         flagged = len(own) - len(sure) - said.count("refused")
         counts = (len(sure), len(wrong), flagged, said.count("refused"))
         lines.append(_row([name, *map(str, counts), ", ".join(wrong)]))
+    return [*lines, ""]
+
+
+def _calibrate(trials: Sequence[Trial]) -> list[str]:
+    """A line an estimator that has a Monte Carlo error."""
+    lines = [_row(_CALIBRATION_COLUMNS), _CALIBRATION_RULE]
+    for name in dict.fromkeys(trial.estimator for trial in trials):
+        pooled = Calibration.of([trial for trial in trials if trial.estimator == name])
+        if pooled.num_pairs:
+            values = (f"{pooled.root_mean_square_z:.2f}", f"{100 * pooled.coverage:.1f} %")
+            lines.append(_row([name, str(pooled.num_pairs), *values]))
     return [*lines, ""]
 
 

@@ -16,8 +16,8 @@ from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.problems.problem import Problem
 
-_ROUNDING = 1e-6
-"""Of a total, relative."""
+ROUNDING = 1e-6
+"""Of an exact answer and its estimate, relative."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Trial:
     def z(self) -> float:
         """The mean error beyond the discretisation error and rounding, in standard errors."""
         slack = _mean(r.total_discretization_error / r.num_data for r in self.results)
-        slack += _ROUNDING * abs(float(self.problem.log_evidence.mean()))
+        slack += ROUNDING * abs(float(self.problem.log_evidence.mean()))
         excess = abs(self.error) - slack
         if excess <= 0:
             return 0.0

@@ -103,7 +103,9 @@ def test_refusal_is_told_and_the_rest_goes_on() -> None:
     assert len(done.results) == 1
     page = to_markdown(lv.Validation((refused, done)))
     assert f"Refused by Lookahead: {refused.refusal}" in page
-    assert page.count("| Importance |") == 2, "once among all, once for the problem"
+    assert page.count("| Importance |") == 3, (
+        "once among all, once for its errors, once for the problem"
+    )
 
 
 def test_page_marks_the_blind_spot() -> None:
