@@ -111,6 +111,7 @@ _HOME = {
     "RBFBasis": "kan.rbf",
     "RSWAFBasis": "kan.rswaf",
     "Recipe": "training.recipe",
+    "RecordedNUTS": "diagnostics.recorded_nuts",
     "ReferenceMeasure": "modules.reference",
     "RejectionDraws": "guides.rejection",
     "RejectionGuide": "guides.rejection",

@@ -18,6 +18,7 @@ from lvkam_pyro.diagnostics.predictive import (
     posterior_predictive_check,
     prior_predictive_check,
 )
+from lvkam_pyro.diagnostics.recorded_nuts import RecordedNUTS
 from lvkam_pyro.diagnostics.resampled import UnreliablePosteriorWarning
 from lvkam_pyro.diagnostics.samplers import (
     GuideSampler,
@@ -258,6 +259,7 @@ __all__ = [
     "RBFBasis",
     "RSWAFBasis",
     "Recipe",
+    "RecordedNUTS",
     "ReferenceMeasure",
     "RejectionDraws",
     "RejectionGuide",

@@ -104,6 +104,8 @@ def to_arviz(
           steppingstone on the ladder, else of importance sampling with the guide.
           `conditional_log_likelihood` holds log p(x|z) for each draw;
         - `log_prior`: log p(z) for each draw;
+        - `sample_stats`, of MCMC and of guides of latents that all data share: `lp`, the log joint
+          density; of MCMC `diverging`, and with `RecordedNUTS` energy, tree depth and more;
         - `proposal` and `importance`, of weighted particles: the particles, log weights, plain and
           Pareto smoothed; ESS, Pareto k and log evidence a datum;
         - `power_posterior` and `power_sample_stats`, of a ladder: log likelihoods at all

@@ -13,6 +13,7 @@ from lvkam_pyro.diagnostics.datasets import SAMPLE, dataset
 from lvkam_pyro.diagnostics.joint import JointModel, posterior_groups_of, prior_groups_of
 from lvkam_pyro.diagnostics.layout import event_names
 from lvkam_pyro.diagnostics.local import LocalModel, local_groups, log_joint, to_chains
+from lvkam_pyro.diagnostics.recorded_nuts import STATISTICS
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.parameters import own_parameters
@@ -73,14 +74,17 @@ def _samples(mcmc: MCMC) -> Samples:
 
 
 def _sample_stats(mcmc: MCMC) -> xr.Dataset:
-    """Which draws diverged; the chains' shares of accepted proposals."""
+    """Which draws diverged, the chains' shares of accepted proposals, and what was recorded."""
     recorded = mcmc._diagnostics
     diverging = torch.zeros(mcmc.num_chains, mcmc.num_samples, dtype=torch.bool)
     for chain, found in enumerate(recorded):
         diverging[chain, list(found.get("divergences", ()))] = True
     rates = [float(found["acceptance rate"]) for found in recorded if "acceptance rate" in found]
     attrs = {"acceptance_rate": np.asarray(rates)} if rates else {}
-    return dataset({"diverging": (SAMPLE, diverging)}, attrs=attrs)
+    kept = [found.get(STATISTICS, {}) for found in recorded]
+    variables = {name: torch.stack([chain[name] for chain in kept]) for name in kept[0]}
+    variables["diverging"] = diverging
+    return dataset({name: (SAMPLE, values) for name, values in variables.items()}, attrs=attrs)
 
 
 def _plain_group(samples: Samples) -> xr.Dataset:
