@@ -139,7 +139,7 @@ estimators = [lv.QuadratureEvidence(), lv.ImportanceEvidence(16384)]
 print(lv.compare_evidence(models, x_test, estimators, progress=False))
 
 # %% [markdown]
-# What the three models draw, beside the data:
+# What the three models draw, beside the data. The fits are short; longer ones sharpen the picture.
 
 # %%
 models = {"cubic splines": splines, "hats": hats, "perceptron": models["perceptron"]}

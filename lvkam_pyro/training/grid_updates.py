@@ -1,6 +1,6 @@
 """Grids of the generator that follow the posterior while it is learned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -21,11 +21,15 @@ from lvkam_pyro.kan.knots import check_ratio
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of
 from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.gating import MixtureOfExperts
+
+Network = KAN | KANLayer
+"""What `update_grid` moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridUpdates:
-    """Moves the grids of every KAN of a model, such as its generator, at scheduled epochs.
+    """Moves the grids of a model's generator, and of any other KAN in it, at scheduled epochs.
 
     The knots follow what the network sees at draws from the posterior of the training data: the
     guide's particles, resampled by their weights. The functions are projected on the new grids,
@@ -72,7 +76,7 @@ class GridUpdates:
         Raises:
             ValueError: If it has no KAN, or one that is not of B-splines.
         """
-        networks: list[KAN | KANLayer] = [*networks_of(model), *self._of_prior(model)]
+        networks = [*networks_of(model).values(), *self._of_prior(model)]
         if not networks:
             raise ValueError(
                 "Expected a model with a KAN such as KANGenerator, whose grids can be moved, got "
@@ -136,43 +140,58 @@ class GridUpdates:
 
 
 @contextmanager
-def record_inputs(networks: list[KAN]) -> Iterator[dict[KAN, list[Tensor]]]:
+def record_inputs(
+    networks: Mapping[nn.Module, Network],
+) -> Iterator[dict[Network, list[Tensor]]]:
     """Records what networks are called with inside.
 
     Args:
-        networks: The networks.
+        networks: The networks, each by the module that is called with its inputs.
 
     Yields:
         The rows ``(S, I)`` of every call, for each network that was called.
 
     Example:
         >>> network = KAN([3, 2])
-        >>> with record_inputs([network]) as seen:
+        >>> with record_inputs(networks_of(network)) as seen:
         ...     _ = network(torch.rand(4, 5, 3))
         >>> seen[network][0].shape
         torch.Size([20, 3])
     """
-    seen: dict[KAN, list[Tensor]] = {}
+    seen: dict[Network, list[Tensor]] = {}
     with ExitStack() as hooks:
-        for network in networks:
-            hooks.enter_context(_recording(network, seen))
+        for called, network in networks.items():
+            hooks.enter_context(_recording(called, network, seen))
         yield seen
 
 
-def _recording(network: KAN, seen: dict[KAN, list[Tensor]]) -> RemovableHandle:
-    def record(_layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+def _recording(
+    called: nn.Module, network: Network, seen: dict[Network, list[Tensor]]
+) -> RemovableHandle:
+    def record(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         seen.setdefault(network, []).append(arguments[0].detach().flatten(0, -2))
 
-    # The first layer sees what the network is called with, whatever the name of the argument.
-    return layers_of(network)[0].register_forward_pre_hook(record)
+    return called.register_forward_pre_hook(record)
 
 
-def networks_of(model: object) -> list[KAN]:
-    """Every KAN of a model; none of a model that is no module.
+def networks_of(model: object) -> dict[nn.Module, Network]:
+    """Every KAN of a model, and the experts of every gated mixture.
+
+    Returns:
+        The networks by the module that is called with their inputs: of a KAN the first layer,
+        whatever the name of the network's argument; of experts the mixture. None of a model that
+        is no module.
 
     Example:
-        >>> len(networks_of(nn.ModuleList([KAN([1, 2]), nn.Linear(1, 1), KAN([2, 1])])))
-        2
+        >>> model = nn.ModuleList([KAN([1, 2]), nn.Linear(1, 1), MixtureOfExperts(2, 5)])
+        >>> [type(network).__name__ for network in networks_of(model).values()]
+        ['KAN', 'KANLayer']
     """
     modules: Iterator[nn.Module] = model.modules() if isinstance(model, nn.Module) else iter(())
-    return [module for module in modules if isinstance(module, KAN)]
+    found: dict[nn.Module, Network] = {}
+    for module in modules:
+        if isinstance(module, KAN):
+            found[layers_of(module)[0]] = module
+        if isinstance(module, MixtureOfExperts):
+            found[module] = module.experts
+    return found

@@ -23,11 +23,12 @@ from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.rbf import RBFBasis
 from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.gating import MixtureOfExperts
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.training.checkpoint import CheckpointError
-from lvkam_pyro.training.grid_updates import GridUpdates, record_inputs
+from lvkam_pyro.training.grid_updates import GridUpdates, networks_of, record_inputs
 from lvkam_pyro.training.loop import Fit, fit, load_fit
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
@@ -139,6 +140,38 @@ def test_every_layer_moves_and_the_prior_stays() -> None:
     assert model.prior.functions.basis is before
 
 
+def make_gated(seed: int = 0) -> LVKAM:
+    torch.manual_seed(seed)
+    basis = BSplineBasis(grid_size=5)
+    return LVKAM(
+        MixturePrior(2, basis=basis), MixtureOfExperts(2, 3, basis=basis), NormalLikelihood(3)
+    )
+
+
+def test_experts_of_a_gated_mixture_follow_the_latents() -> None:
+    model = make_gated()
+    updates = replace(EVERY_SECOND, move_prior=True)
+    of_experts, of_prior = updates.move(model, PriorGuide(model), [toy_data()])
+    assert [len(update.relative_errors) for update in (of_experts, of_prior)] == [1, 1]
+    # The prior's knots follow the same draws, on the same cells.
+    experts, prior = model.generator.experts.basis, model.prior.functions.basis
+    assert isinstance(experts, NonUniformBSplineBasis)
+    torch.testing.assert_close(experts.breakpoints, prior.breakpoints, rtol=0, atol=1e-6)
+
+
+def test_gated_training_resumes_bit_for_bit(tmp_path: Path) -> None:
+    unbroken = train(make_gated())
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            make_gated(),
+            recipe=make_recipe(regularizer=stop_at(4, KeyboardInterrupt)),
+            folder=tmp_path,
+        )
+    resumed = train(make_gated(9), folder=tmp_path, resume=True)
+    assert_same_weights(unbroken, resumed)
+    assert isinstance(resumed.model.generator.experts.basis, NonUniformBSplineBasis)
+
+
 def test_priors_knots_follow_the_same_draws_on_request() -> None:
     model = make_model()
     updates = replace(EVERY_SECOND, move_prior=True)
@@ -203,7 +236,7 @@ def test_network_that_the_model_does_not_call_is_left_alone() -> None:
 
 def test_recording_ends_with_its_block() -> None:
     network = KAN([2, 3, 1])
-    with record_inputs([network]) as seen:
+    with record_inputs(networks_of(network)) as seen:
         network(torch.rand(4, 2))
         network(torch.rand(5, 6, 2))
     network(torch.rand(7, 2))
