@@ -21,6 +21,7 @@ from lvkam_pyro.diagnostics.ladder import ladder_groups
 from lvkam_pyro.diagnostics.mcmc import mcmc_groups
 from lvkam_pyro.diagnostics.model import fit_groups, model_groups
 from lvkam_pyro.diagnostics.resampled import warn_of_weights
+from lvkam_pyro.diagnostics.samples import dict_groups
 from lvkam_pyro.diagnostics.variational import autoguide_groups, svi_groups
 from lvkam_pyro.diagnostics.weighted import particle_groups
 from lvkam_pyro.evidence.comparison import EvidenceComparison
@@ -38,6 +39,7 @@ arviz_groups.register(Particles, particle_groups)
 arviz_groups.register(PowerSamples, ladder_groups)
 arviz_groups.register(Evidence, evidence_groups)
 arviz_groups.register(EvidenceComparison, comparison_groups)
+arviz_groups.register(Mapping, dict_groups)
 arviz_groups.register(MCMC, mcmc_groups)
 arviz_groups.register(SVI, svi_groups)
 arviz_groups.register(AutoGuide, autoguide_groups)
@@ -67,6 +69,9 @@ def to_arviz(
                                   `az.compare` takes them
     `pyro.infer.MCMC`             none, or other arguments of its model than those of its `run`;
                                   `evidence`, `num_particles`, `seed`
+    a dictionary of draws         none, or the model's arguments with `model=`; `num_chains=None`
+                                  (draws `(chains, draws, ...)`), `evidence`, `num_particles`,
+                                  `seed`
     `pyro.infer.SVI`, `AutoGuide` the model's arguments; `evidence`, `num_draws`, `num_chains`,
                                   `num_particles`, `seed`
     ============================= ==============================================================

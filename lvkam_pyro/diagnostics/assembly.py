@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lvkam_pyro.diagnostics.computed import add_computed
 from lvkam_pyro.diagnostics.datasets import (
     SAMPLE,
     data_group,
@@ -70,12 +71,17 @@ def groups_with_model(
     """
     chains = [complete_draws(model, x, dict(chain), layout) for chain in draws.latents]
     prior = [draw_prior(model, x, draws.shape[1], layout) for _ in draws.latents]
-    return {
+    groups = {
         **posterior_groups(chains, layout),
         **prior_groups(prior, layout),
         "observed_data": data_group(layout),
         **groups_of_source(draws, layout),
     }
+    latents = {
+        "posterior": [chain.latents for chain in chains],
+        "prior": [chain.latents for chain in prior],
+    }
+    return add_computed(groups, model, x, layout, latents)
 
 
 def groups_without_model(
@@ -112,7 +118,7 @@ def groups_of_source(draws: PosteriorDraws, layout: AxisNames) -> dict[str, xr.D
     if draws.particles:
         groups |= proposal_groups(draws.particles, layout)
     if ladder is not None:
-        groups |= ladder_groups_of(ladder, data_dim)
+        groups |= ladder_groups_of(ladder, layout)
     if ladder is not None or draws.estimates:
         groups["thermodynamic"] = thermodynamic_group(ladder, draws.estimates, data_dim)
     return groups

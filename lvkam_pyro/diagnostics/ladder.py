@@ -8,6 +8,7 @@ from lvkam_pyro.diagnostics.assembly import PosteriorDraws, groups_without_model
 from lvkam_pyro.diagnostics.estimates import estimates_of
 from lvkam_pyro.diagnostics.layout import PlainLayout
 from lvkam_pyro.diagnostics.model import ladder_latents, model_groups
+from lvkam_pyro.diagnostics.resampled import POWER_POSTERIOR
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.power_posterior import PowerSamples
@@ -47,7 +48,9 @@ def ladder_groups(
     layout = PlainLayout.of(draws.latents[0])
     likelihood = list(ladder.log_likelihood[:, :, -1].transpose(0, 1))
     with torch.no_grad(), seeded_rng(seed, ladder.log_likelihood):
-        return groups_without_model(draws, [], likelihood, layout)
+        groups = groups_without_model(draws, [], likelihood, layout)
+    groups["posterior"].attrs["sampler"] = POWER_POSTERIOR
+    return groups
 
 
 def check_together(model: Model | None, x: Tensor | None) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from lvkam_pyro.diagnostics.assembly import PosteriorDraws, groups_with_model
 from lvkam_pyro.diagnostics.estimates import check_same_data, estimates_of
 from lvkam_pyro.diagnostics.layout import DataLayout
-from lvkam_pyro.diagnostics.resampled import RESAMPLING, note_weights
+from lvkam_pyro.diagnostics.resampled import POWER_POSTERIOR, RESAMPLING, note_weights
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.parameters import own_parameters
@@ -72,6 +72,8 @@ def model_groups(
         groups = groups_with_model(model, x, layout, draws)
     if ladder is None:
         note_weights(groups, sampler=RESAMPLING, num_particles=num_particles)
+    else:
+        groups["posterior"].attrs["sampler"] = POWER_POSTERIOR
     return groups
 
 

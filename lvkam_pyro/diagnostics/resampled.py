@@ -11,6 +11,9 @@ _MAX_PARETO_K = 0.7
 RESAMPLING = "importance resampling"
 """What the posterior's attribute `sampler` says of resampled draws."""
 
+POWER_POSTERIOR = "power posterior"
+"""The same of those of a ladder."""
+
 
 class UnreliablePosteriorWarning(UserWarning):
     """A group for ArviZ was made of weighted particles that do not represent the posterior.

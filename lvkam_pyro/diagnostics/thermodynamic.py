@@ -7,29 +7,35 @@ import xarray as xr
 from torch import Tensor
 
 from lvkam_pyro.diagnostics.datasets import SAMPLE, Coordinate, Named, dataset
+from lvkam_pyro.diagnostics.layout import AxisNames
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.power_posterior import PowerSamples
 
 
-def ladder_groups_of(ladder: PowerSamples, data_dim: str) -> dict[str, xr.Dataset]:
+def ladder_groups_of(ladder: PowerSamples, layout: AxisNames) -> dict[str, xr.Dataset]:
     """What the chains did at each temperature.
 
     Args:
         ladder: Draws `(D, C, T, N)` from the power posteriors.
-        data_dim: What the axis of data is called.
+        layout: What the axes are called.
 
     Returns:
-        `power_posterior`, with `log_likelihood` over (chain, draw, temperature, data), and
-        `power_sample_stats`, with `acceptance` and `step_size` over (temperature, data) and
-        `swap_rate` over (swap, data), swap k being that of temperatures k and k + 1.
+        `power_posterior`, with `log_likelihood` over (chain, draw, temperature, data), and the
+        latents likewise if the ladder kept its path; and `power_sample_stats`, with `acceptance`
+        and `step_size` over (temperature, data) and `swap_rate` over (swap, data), swap k being
+        that of temperatures k and k + 1.
     """
-    log_likelihood = ladder.log_likelihood.transpose(0, 1)
+    data_dim, dims = layout.data_dim, (*SAMPLE, "temperature")
     attrs = {"num_likelihood_evaluations": ladder.num_likelihood_evaluations}
+    power: dict[str, Named] = {
+        "log_likelihood": ((*dims, data_dim), ladder.log_likelihood.transpose(0, 1)),
+        **{
+            name: ((*dims, *layout.latents[name].dims), values.transpose(0, 1))
+            for name, values in ladder.path.items()
+        },
+    }
     return {
-        "power_posterior": dataset(
-            {"log_likelihood": ((*SAMPLE, "temperature", data_dim), log_likelihood)},
-            coords=_coords(ladder),
-        ),
+        "power_posterior": dataset(power, coords=_coords(ladder)),
         "power_sample_stats": dataset(
             {
                 "acceptance": (("temperature", data_dim), ladder.acceptance),

@@ -100,6 +100,9 @@ SOURCES: dict[str, Callable[[], Any]] = {
     "comparison": lambda: lv.to_arviz(comparison(), **FEW)["right"],
     "mcmc of each datum": lambda: lv.to_arviz(mcmc_of_each_datum()),
     "mcmc of all data": lambda: lv.to_arviz(mcmc_of_all_data()),
+    "dictionary": lambda: lv.to_arviz(
+        {"mean": samplers.draw_mean(VALUES, 4, 100)}, VALUES, model=samplers.normal_mean
+    ),
     "svi of each datum": lambda: lv.to_arviz(svi(MODEL, programs.exact_guide), data(), **FEW),
     "svi of all data": lambda: lv.to_arviz(
         svi(samplers.normal_mean, samplers.normal_mean_guide), VALUES, **FEW
