@@ -1,6 +1,7 @@
 """Formulas as MathML, made while the pages are: no script and no network is needed to read them."""
 
 import re
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math import latex2mathml
@@ -12,8 +13,16 @@ from sphinx.writers.html5 import HTML5Translator
 
 # What docutils' converter does not know, in terms of what it does.
 _KNOWN_AS = {
+    r"\\(big|Big|bigg|Bigg)(?=\s*[)\]])": r"\\\1r",
     r"\\(big|Big|bigg|Bigg)(?![a-zA-Z])": r"\\\1l",
     r"\\dots(?![a-zA-Z])": r"\\ldots",
+    # TeX's thin space between a function and an argument without brackets.
+    r"\\(log|exp|cos|sin|tanh)(?=\s*(?:\w|\\(?!left|big|Big|,)))(?![a-zA-Z])": r"\\\1\\,",
+}
+
+_NUM_PARTS = {
+    **dict.fromkeys(("mfrac", "mroot", "msub", "msup", "munder", "mover"), 2),
+    **dict.fromkeys(("msubsup", "munderover"), 3),
 }
 
 _logger = logging.getLogger(__name__)
@@ -23,14 +32,20 @@ def to_mathml(tex: str, *, display: bool) -> str:
     """The formula as a `<math>` element.
 
     Raises:
-        ExtensionError: If the converter does not know a command.
+        ExtensionError: If the converter does not know a command, or loses its place.
     """
     for pattern, known in _KNOWN_AS.items():
         tex = re.sub(pattern, known, tex)
     try:
-        return latex2mathml.tex2mathml(tex, as_block=display)
+        math = latex2mathml.tex2mathml(tex, as_block=display)
     except (latex2mathml.MathError, SyntaxError) as error:
         raise ExtensionError(f"No MathML for {tex!r}: {error}") from error
+    # HTML's entities are not XML's, and not structure.
+    for element in ElementTree.fromstring(re.sub(r"&\w+;", "", math)).iter():
+        name = element.tag.rpartition("}")[2]
+        if len(element) != _NUM_PARTS.get(name, len(element)):
+            raise ExtensionError(f"A broken {name} in the MathML of {tex!r}: pair its brackets.")
+    return math
 
 
 def _visit(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
