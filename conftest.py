@@ -6,6 +6,7 @@ import pyro
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib import pyplot
 from torch.distributions import Distribution
 
 # The same examples in every run, and no clock: a failure is the code's.
@@ -40,9 +41,13 @@ def torch_globals() -> tuple[object, ...]:
 
 @pytest.fixture(autouse=True)
 def clean_slate() -> Iterator[None]:
-    """Seed everything, clear Pyro's store, and fail the test that changed a global of torch."""
+    """Seed everything, clear Pyro's store, and fail the test that changed a global of torch.
+
+    Figures that an example left open are closed: matplotlib warns of more than twenty.
+    """
     pyro.set_rng_seed(0)
     pyro.clear_param_store()
     before = torch_globals()
     yield
+    pyplot.close("all")
     assert torch_globals() == before, "the test changed a global setting of torch or pyro"

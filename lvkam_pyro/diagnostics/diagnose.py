@@ -34,7 +34,7 @@ from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.guides.particles import Guide
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
 from lvkam_pyro.guides.structure import Model
-from lvkam_pyro.guides.validation import check_count, check_data
+from lvkam_pyro.guides.validation import check_count, check_data, hash_data
 from lvkam_pyro.training.loop import Fit
 
 
@@ -100,10 +100,14 @@ def diagnose(
     """
     check_data(x)
     check_count("num_particles", num_particles)
-    check_count("num_simulations", num_simulations, minimum=0)
+    check_count("num_draws", num_draws, minimum=10)
+    if num_simulations:
+        check_count("num_simulations", num_simulations, minimum=10)
     if isinstance(model, Fit):
         guide = model.guide if guide is None else guide
         model = model.model
+    if evidence is not None:
+        _check_same_data(x, evidence)
     samples = _climb(model, x, ladder, seed)
     weighted = ImportanceSampler(guide, num_particles)
     posterior: Posterior = weighted if samples is None else samples
@@ -120,6 +124,14 @@ def diagnose(
     checks += _judge_model(model, x, draws, seed)
     checks.append(EvidenceCheck(_compare(estimates) if evidence is None else evidence))
     return Diagnosis(tuple(checks), len(x), draws.source, seed)
+
+
+def _check_same_data(x: Tensor, evidence: EvidenceComparison) -> None:
+    if any(row.evidence.data_hash != hash_data(x) for row in evidence):
+        raise ValueError(
+            f"Expected evidence of these data of shape {tuple(x.shape)}, got that of others. Pass "
+            "the same x to compare_evidence."
+        )
 
 
 def _climb(

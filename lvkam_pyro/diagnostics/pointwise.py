@@ -28,7 +28,7 @@ def observed_numbers(layout: DataLayout) -> Tensor:
             "Expected a model with an observed site, got one of pyro.factor alone, which draws no "
             "data. Declare the likelihood by pyro.sample(..., obs=x)."
         )
-    return torch.cat([value.flatten(1) for value in layout.observations.values()], -1)
+    return torch.cat([value.unsqueeze(-1).flatten(1) for value in layout.observations.values()], -1)
 
 
 def draw_numbers(
@@ -98,7 +98,7 @@ def _particles(num_draws: int, layout: DataLayout) -> Any:  # noqa: ANN401 - Pyr
 
 def _join(values: Mapping[str, Tensor], layout: DataLayout) -> Tensor:
     def flat(value: Tensor, site: SiteLayout) -> Tensor:
-        return arrange(value, site, layout.structure).flatten(2)
+        return arrange(value, site, layout.structure).unsqueeze(-1).flatten(2)
 
     return torch.cat([flat(values[name], site) for name, site in layout.observed.items()], -1)
 

@@ -10,6 +10,7 @@ from scipy.stats import binom, poisson
 from torch import Tensor
 
 Values = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 _NUM_POINTS = 100
 _BISECTIONS = 40
@@ -129,43 +130,46 @@ class _BinomialWalk:
         above = binom.sf(counts - 1, num_values, points[:, None])
         self.local = np.minimum(1.0, 2 * np.minimum(below, above))
         """Two-sided p-value of every count at every point, `(K, N + 1)`."""
+        rates = num_values * np.diff(points, prepend=0.0, append=1.0)
+        self.steps = np.asarray(poisson.pmf(counts, rates[:, None]))
+        """Law of a Poisson process' events between two points, `(K + 1, N + 1)`."""
 
     def statistic(self, counts: Values) -> Values:
         """The smallest local p-value of counts `(*, K)`."""
         rows = np.arange(len(self.points))
         return np.asarray(self.local[rows, counts.astype(int)].min(-1))
 
-    def acceptance(self, gamma: float) -> tuple[Values, Values]:
+    def acceptance(self, gamma: float) -> tuple[Counts, Counts]:
         """The least and largest count at each point whose local p-value is above gamma."""
         inside = self.local > gamma
         lower = inside.argmax(1)
         upper = self.num_values - inside[:, ::-1].argmax(1)
-        return lower.astype(float), upper.astype(float)
+        return lower, upper
 
     def p_value(self, gamma: float) -> float:
         """The chance of a statistic of gamma or less."""
-        if gamma >= self.local.max(1).min():
-            return 1.0
-        outside = 1 - self._inside(*self.acceptance(gamma))
-        # What rounding leaves of a tiny chance is held between that of one point and of all.
-        return float(np.clip(outside, gamma, min(1.0, gamma * len(self.points))))
+        outside = 1 - self.coverage(gamma)
+        # What rounding leaves of a tiny chance is held between one tail's at one point and that of
+        # all points together.
+        return float(np.clip(outside, gamma / 2, min(1.0, gamma * len(self.points))))
 
     def gamma_of(self, level: float) -> float:
         """The statistic that uniform values exceed with a chance of at least `level`."""
-        low, high = (1 - level) / len(self.points), 1 - level
+        low, high = (1 - level) / len(self.points), 1.0
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            enough = self._inside(*self.acceptance(middle)) >= level
+            enough = self.coverage(middle) >= level
             low, high = (middle, high) if enough else (low, middle)
         return low
 
-    def _inside(self, lower: Values, upper: Values) -> float:
-        """The chance that all counts lie between the ends: a Poisson process with N events."""
-        rates = self.num_values * np.diff(self.points, prepend=0.0, append=1.0)
-        ends = [(0, 0), *zip(lower.astype(int), upper.astype(int), strict=True)]
-        ends.append((self.num_values, self.num_values))
+    def coverage(self, gamma: float) -> float:
+        """The chance of a statistic above gamma: of a Poisson process, given its N events."""
+        if gamma >= self.local.max(1).min():
+            return 0.0
+        lower, upper = ([int(count) for count in end] for end in self.acceptance(gamma))
+        last = self.num_values
+        ends = [(0, 0), *zip(lower, upper, strict=True), (last, last)]
         mass = np.ones(1)
-        for rate, (start, _), (low, high) in zip(rates, ends[:-1], ends[1:], strict=True):
-            steps = poisson.pmf(np.arange(high - start + 1), rate)
-            mass = np.convolve(mass, steps)[low - start : high - start + 1]
+        for steps, (start, _), (low, high) in zip(self.steps, ends[:-1], ends[1:], strict=True):
+            mass = np.convolve(mass, steps[: high - start + 1])[low - start : high - start + 1]
         return float(mass[0] / poisson.pmf(self.num_values, self.num_values))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -15,26 +15,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lvkam_pyro.diagnostics.uniformity import uniformity
+from lvkam_pyro.diagnostics.weights_check import check_weights
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import ImportanceEvidence
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-from lvkam_pyro.guides.power_posterior import PowerPosterior
+from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.kan.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.symbolic.forms import FORMS
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import fit_symbolic_layer
+from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.modules.discrete_likelihoods import CategoricalLikelihood
 from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.plots.convergence import plot_convergence
 from lvkam_pyro.plots.densities import plot_prior_densities
 from lvkam_pyro.plots.function_grid import plot_function_grid
 from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.network import plot_network
+from lvkam_pyro.plots.power_posteriors import plot_power_posteriors
 from lvkam_pyro.plots.samples import mosaic, plot_samples
 from lvkam_pyro.plots.style import panels, quote
 from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
+from lvkam_pyro.plots.traversals import plot_traversals
+from lvkam_pyro.plots.uniformity import plot_ecdf_difference
+from lvkam_pyro.plots.weights import plot_importance_weights
 from tests.diagnostics import programs
 
 PRIOR = MixturePrior(num_latents=3)
@@ -73,6 +84,23 @@ def formulas(num_inputs: int, num_outputs: int) -> SymbolicLayer:
     layer.replace(fit, min_r_squared=0.0)
     layer.restore_spline(0, 1)
     return layer
+
+
+def climb_path() -> PowerSamples:
+    ladder = PowerPosterior(
+        num_temperatures=10, num_chains=4, num_warmup=10, num_samples=10, keep_path=True
+    )
+    return ladder.sample(programs.linear_gaussian, programs.draw_data(3))
+
+
+def decode(num_outputs: int) -> LVKAM:
+    return LVKAM(PRIOR, KANGenerator(3, num_outputs), NormalLikelihood(num_outputs))
+
+
+def product_model() -> LVKAM:
+    prior = ProductPrior(num_latents=2, num_components=2)
+    basis = BSplineBasis(domain=prior.combined_domain)
+    return LVKAM(prior, KANGenerator(2, 9, basis=basis), NormalLikelihood(9))
 
 
 CASES = {
@@ -147,6 +175,34 @@ CASES = {
     ),
     "thermodynamic curve of a datum": Case(
         lambda **kw: plot_thermodynamic_curve(climb_ladder(), datum=1, **kw), 2, "temp", "nats"
+    ),
+    "chains": Case(lambda **kw: plot_convergence(climb_path(), **kw), 3, "temperature t", "R-hat"),
+    "power posteriors": Case(
+        lambda **kw: plot_power_posteriors(climb_path(), datum=1, **kw), 2, "z", "temperature t"
+    ),
+    "importance weights": Case(
+        lambda **kw: plot_importance_weights(check_weights(9 * draws(500, 20)), **kw),
+        2,
+        "datum",
+        "Pareto k",
+    ),
+    "traversals of images": Case(
+        lambda **kw: plot_traversals(decode(9), image_shape=(3, 3), **kw), 1, "quantile", ""
+    ),
+    "traversals of lines": Case(
+        lambda **kw: plot_traversals(decode(9), posterior=draws(5, 3), **kw), 3, "output", "datum"
+    ),
+    "traversals of curves": Case(
+        lambda **kw: plot_traversals(decode(2), latents=[2, 0], **kw), 2, "z", "expected datum"
+    ),
+    "traversals of a product": Case(
+        lambda **kw: plot_traversals(product_model(), **kw), 4, "output", "expected datum"
+    ),
+    "distribution functions": Case(
+        lambda **kw: plot_ecdf_difference(uniformity(draws(50, 9)), names="abcdefghi", **kw),
+        1,
+        "place",
+        "uniform",
     ),
     "loss": Case(lambda **kw: plot_loss(METRICS, **kw), 1, "epoch", "nats per datum"),
     "held-out loss": Case(lambda **kw: plot_loss(HELD_OUT, **kw), 1, "epoch", "nats per datum"),
@@ -264,6 +320,14 @@ def test_mosaic_separates_images_by_one_pixel() -> None:
     assert np.nansum(sheet) == 12
 
 
+def climb_ladder_alone() -> PowerSamples:
+    return replace(climb_path(), path={})
+
+
+def words() -> LVKAM:
+    return LVKAM(PRIOR, KANGenerator(3, 8), CategoricalLikelihood(4, 2))
+
+
 BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plot_samples(draws(5, 2), draws(5, 3)), ValueError, "of the same outputs"),
     (lambda: plot_samples(draws(5), draws(5)), ValueError, "(5,)"),
@@ -285,6 +349,13 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plot_thermodynamic_curve(climb_ladder(), datum=9), IndexError, "9"),
     (lambda: plot_thermodynamic_curve(sample_importance()), ValueError, "that of Importance"),
     (lambda: panels(1, [None]), TypeError, "None"),
+    (lambda: plot_power_posteriors(climb_ladder_alone()), ValueError, "keep_path=True"),
+    (lambda: plot_power_posteriors(climb_path(), datum=9), IndexError, "9"),
+    (lambda: plot_traversals(decode(9), image_shape=(2, 4)), ValueError, "9 pixels"),
+    (lambda: plot_traversals(decode(9), posterior=draws(5, 2)), ValueError, "(M, 3)"),
+    (lambda: plot_traversals(decode(9), latents=[3]), IndexError, "3"),
+    (lambda: plot_traversals(words()), ValueError, "likelihood with a mean"),
+    (lambda: plot_ecdf_difference(uniformity(draws(9, 2)), names="a"), ValueError, "2 names"),
 ]
 
 
