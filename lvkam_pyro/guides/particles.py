@@ -154,14 +154,19 @@ def draw_particles(
     run = _replay_model(model, x, proposal, shared=shared)
     _check_sites(proposal, run, structure, num_particles)
     shape = (num_particles, _count_data(run, structure, x))
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not from_prior):
-        log_guide = sum_log_probs(proposal.sites, structure, shape)
+    log_prior = sum_log_probs(run.latents, structure, shape)
+    if isinstance(guide, PriorGuide) and guide.proposes_from(model, structure):
+        # The law of the draws is the model's own, of the first datum where all share them.
+        log_guide = (log_prior[:, :1] if shared else log_prior).detach().expand(shape)
+    else:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not from_prior):
+            log_guide = sum_log_probs(proposal.sites, structure, shape)
     return Particles(
         latents={
             site.name: structure.to_particles(proposal.sites[site.name]["value"], site)
             for site in structure.latents
         },
-        log_prior=sum_log_probs(run.latents, structure, shape),
+        log_prior=log_prior,
         log_likelihood=sum_log_probs(run.observations, structure, shape),
         log_guide=log_guide,
         data_scale=data_scale(next(iter(run.sites.values())), structure),

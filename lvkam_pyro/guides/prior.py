@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.sites import LastLatentDrawnError, LatentRecorder, Site
-from lvkam_pyro.guides.structure import Model, subsampling_scale
+from lvkam_pyro.guides.structure import Model, ModelStructure, subsampling_scale
 
 
 class PriorRecorder(LatentRecorder):
@@ -77,6 +77,26 @@ class PriorGuide:
         latents = run.latents
         self._last = next(reversed(latents), None)
         return {name: site["value"] for name, site in latents.items()}
+
+    def proposes_from(self, model: Model, structure: ModelStructure) -> bool:
+        """Whether the log density of its draws is the log prior of the model, as it stands.
+
+        A mask or a scale around a latent of the model changes what it counts, not how it is drawn.
+
+        Args:
+            model: The model.
+            structure: Its structure.
+
+        Example:
+            >>> import pyro.distributions as dist
+            >>> def model(x):
+            ...     with pyro.plate("data", len(x)):
+            ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            >>> PriorGuide(model).proposes_from(model, ModelStructure.of(model, torch.zeros(3)))
+            True
+        """
+        return self.model is model and not any(site.weighted for site in structure.latents)
 
 
 def _is_observed(msg: Site) -> bool:
