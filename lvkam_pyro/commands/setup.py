@@ -188,14 +188,33 @@ def check_device(device: str) -> str:
     """The device's name, once a tensor has been put on it.
 
     Raises:
-        ValueError: If torch cannot compute there.
+        ValueError: If torch cannot compute there; it says what there is.
     """
     try:
-        torch.zeros(1, device=device)
+        number = torch.zeros(1, device=device)
+        reason = "it holds no numbers" if number.is_meta else None
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"Cannot compute on the device {device!r}: {reason}") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+    if reason is not None:
+        raise ValueError(
+            f"Cannot compute on the device {device!r}: {reason}. This machine has: "
+            f"{', '.join(available_devices())}."
+        )
     return device
+
+
+def available_devices() -> list[str]:
+    """The devices of this machine that torch was built for.
+
+    Example:
+        >>> available_devices()[0]
+        'cpu'
+    """
+    gpus = [
+        f"cuda:{number} ({torch.cuda.get_device_name(number)})"
+        for number in range(torch.cuda.device_count())
+    ]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def _load(kind: Any, entry: Any) -> tuple[Program, dict[str, Any]]:  # noqa: ANN401

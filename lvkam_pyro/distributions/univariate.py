@@ -1,6 +1,5 @@
 """What every one-dimensional density of this library is and does."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -15,6 +14,7 @@ from lvkam_pyro.distributions.following import resolve
 from lvkam_pyro.distributions.inversion import PanelInverse, quantiles
 from lvkam_pyro.distributions.nodes import QuadratureNodes, spread_nodes
 from lvkam_pyro.distributions.panels import Panels, support_bounds
+from lvkam_pyro.distributions.reference import as_measure, support_of
 from lvkam_pyro.distributions.table import Table
 from lvkam_pyro.distributions.tabulated import Tabulated
 
@@ -56,7 +56,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     ) -> None:
         _check_dtype(dtype)
         self.panels = panels
-        self.reference = _unvalidated(reference)
+        self.reference = as_measure(reference, panels.breakpoints.device)
         self.dtype = dtype
         # The shape of the parameters: expand() grows batch_shape around it and shares the table.
         self._parameter_shape = batch_shape
@@ -80,9 +80,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:
         r"""The interval, half-line or real line on which :math:`\pi_0` lives."""
-        support = self.reference.support
-        assert support is not None
-        return support
+        return support_of(self.reference)
 
     def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
         """The same densities over a larger batch; parameters and their table stay shared."""
@@ -310,7 +308,8 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     def _quantile(self, u: Tensor) -> Tensor:
         table = self._table
         masses = table.cdf.diff().reshape(self._parameter_shape.numel(), -1)
-        rows = u.double().reshape(-1, len(masses)).T.contiguous()
+        # As in torch, a single number may be on the CPU.
+        rows = u.to(masses).reshape(-1, len(masses)).T.contiguous()
         z = quantiles(masses, table.inverse(torch.float64), rows)
         return self._open(z.T.contiguous().view(u.shape))
 
@@ -347,16 +346,6 @@ class UnivariateDensity(Tabulated, TorchDistribution):
 
 Sampler = Callable[[UnivariateDensity, Size], Tensor]
 """A method of drawing from densities: takes a density and the shape of its draws."""
-
-
-def _unvalidated(reference: Distribution) -> Distribution:
-    """The reference without its own checks: values are checked once, by the density."""
-    reference = copy.copy(reference)
-    reference._validate_args = False
-    # A Beta asks its Dirichlet, a lognormal its normal.
-    parts = {k: v for k, v in vars(reference).items() if isinstance(v, Distribution)}
-    vars(reference).update({name: _unvalidated(part) for name, part in parts.items()})
-    return reference
 
 
 def _check_dtype(dtype: torch.dtype) -> None:

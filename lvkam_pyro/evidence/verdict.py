@@ -81,7 +81,8 @@ class Verdict:
             gates: At least one.
             remedy: What to use instead where one fails.
         """
-        failed = torch.stack([gate.failed for gate in gates])
+        # On the CPU, where results live.
+        failed = torch.stack([gate.failed.cpu() for gate in gates])
         reasons = tuple(
             f"{int(gate.failed.sum())} of {len(gate.failed)} data {gate.reason}."
             for gate in gates

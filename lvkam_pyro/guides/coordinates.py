@@ -143,8 +143,8 @@ def _range(prior: Distribution) -> tuple[Tensor, Tensor]:
         torch.as_tensor(getattr(prior.support, name, default), dtype=torch.float64)
         for name, default in (("lower_bound", -torch.inf), ("upper_bound", torch.inf))
     ]
-    low, high = (bound.detach().expand(shape).flatten() for bound in bounds)
     outer_low, outer_high = _outer_quantiles(prior)
+    low, high = (bound.detach().to(outer_low).expand(shape).flatten() for bound in bounds)
     return torch.where(low.isfinite(), low, outer_low), torch.where(
         high.isfinite(), high, outer_high
     )

@@ -17,6 +17,7 @@ from lvkam_pyro.distributions.maximum_likelihood import (
     maximize_likelihood,
 )
 from lvkam_pyro.distributions.panels import support_bounds
+from lvkam_pyro.distributions.reference import as_measure
 from lvkam_pyro.kan.bspline import BSplineBasis
 
 _ORDER = 3
@@ -118,7 +119,7 @@ def fit_density(
         torch.Size([3])
     """
     z, shape, dtype = _as_columns(samples)
-    shares, count = _shares(weights, len(z))
+    shares, count = _shares(weights, z)
     ends, reference = _place(z, domain, reference)
     basis = BSplineBasis(grid_size=grid_size, domain=ends).double().to(z.device)
     panels = build_panels(basis.breakpoints, reference)
@@ -221,11 +222,10 @@ def _as_columns(samples: Tensor | ArrayLike) -> tuple[Tensor, Size, torch.dtype]
     return columns, z.shape[1:], dtype
 
 
-def _shares(weights: Tensor | ArrayLike | None, num_samples: int) -> tuple[Tensor, Tensor]:
+def _shares(weights: Tensor | ArrayLike | None, z: Tensor) -> tuple[Tensor, Tensor]:
     """Weights `(N,)` that sum to one, and the number of samples that they are worth."""
-    if weights is None:
-        weights = torch.ones(num_samples)
-    w = torch.as_tensor(weights).detach().double()
+    num_samples = len(z)
+    w = torch.ones_like(z[:, 0]) if weights is None else torch.as_tensor(weights).detach().to(z)
     if w.shape != (num_samples,) or not (w.isfinite() & (w >= 0)).all() or not w.any():
         raise ValueError(
             f"Expected {num_samples} finite weights that are not negative, one for each sample and "
@@ -256,4 +256,4 @@ def _place(
     margin = _MARGIN * (high - low)
     ends = (low - margin, high + margin)
     lowest, highest = (d if math.isfinite(d) else e for d, e in zip(domain, ends, strict=True))
-    return (lowest, highest), reference
+    return (lowest, highest), as_measure(reference, z.device)
