@@ -16,6 +16,7 @@ def build(
     num_particles: int = 8,
     num_sweeps: int = 2,
     num_nodes: int = 64,
+    persistent_chains: bool = False,
     smoothness: float = 3.0,
     num_epochs: int = 120,
     patience: int | None = None,
@@ -36,6 +37,10 @@ def build(
         num_particles: Posterior draws a datum and update.
         num_sweeps: Sweeps over the latents an update.
         num_nodes: Quadrature nodes of each latent while training.
+        persistent_chains: Go on from where each datum's chains stood at its last update, and not
+            from look-ahead draws. The fit is the same (to 0.01 nats per datum, on 200 data of two
+            latents, already with one sweep), but the loss that is reported is then minus the
+            expected log density of data and latents.
         smoothness: Penalty on the roughness of the generator's functions, in nats per squared
             second difference of their coefficients.
         num_epochs: Passes over the data.
@@ -60,7 +65,11 @@ def build(
     return Recipe(
         name="grid_gibbs",
         build_guide=lambda model, x: GridGibbsGuide(
-            model, num_particles=num_particles, num_sweeps=num_sweeps, num_nodes=num_nodes
+            model,
+            num_particles=num_particles,
+            num_sweeps=num_sweeps,
+            num_nodes=num_nodes,
+            persistent=persistent_chains,
         ),
         objective=EmpiricalBayes(num_particles),
         estimators=(GridGibbsEvidence(ladder),),

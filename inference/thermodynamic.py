@@ -3,6 +3,7 @@
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.guides.amortized import AmortizedGuide
+from lvkam_pyro.guides.ladder_guide import LadderGuide
 from lvkam_pyro.guides.power_posterior import PowerPosterior
 from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.objective import EmpiricalBayes
@@ -17,6 +18,8 @@ def build(
     num_chains: int = 8,
     num_warmup: int = 100,
     num_samples: int = 80,
+    persistent_chains: bool = False,
+    num_steps: int = 5,
     num_particles: int = 8,
     sleep_weight: float = 1.0,
     smoothness: float = 3.0,
@@ -41,7 +44,9 @@ def build(
         num_warmup: Steps that are thrown away, in which the step sizes adapt.
         num_samples: Draws that are kept, every second step. With these defaults the 360 held-out
             digits take about a minute on one core; for fewer, use `lvkam compare --num-data`.
-        num_particles: Particles a datum and update.
+        persistent_chains: Train on such ladders in the place of an encoder.
+        num_steps: Their steps an update.
+        num_particles: Particles a datum and update; chains, of such ladders.
         sleep_weight: Weight of the encoder's sleep phase, on data that the model dreams.
         smoothness: Penalty on the roughness of the generator's functions, in nats per squared
             second difference of their coefficients.
@@ -62,7 +67,11 @@ def build(
     )
     return Recipe(
         name="thermodynamic",
-        build_guide=lambda model, x: AmortizedGuide(model, x, hidden=hidden),
+        build_guide=lambda model, x: (
+            LadderGuide(model, num_steps=num_steps)
+            if persistent_chains
+            else AmortizedGuide(model, x, hidden=hidden)
+        ),
         objective=EmpiricalBayes(num_particles, sleep_weight=sleep_weight),
         estimators=(ThermodynamicIntegration(ladder), SteppingStone(ladder)),
         num_epochs=num_epochs,

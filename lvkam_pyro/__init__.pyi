@@ -72,10 +72,13 @@ from lvkam_pyro.guides.grid_gibbs import GridGibbs
 from lvkam_pyro.guides.grid_gibbs_guide import GridGibbsGuide
 from lvkam_pyro.guides.hmc import HMC
 from lvkam_pyro.guides.importance import ImportanceGuide
+from lvkam_pyro.guides.ladder_guide import LadderGuide
 from lvkam_pyro.guides.lookahead import LookaheadGuide
 from lvkam_pyro.guides.mala import MALA, ULA
 from lvkam_pyro.guides.mean_field import GridMeanFieldGuide
+from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.mixture import MixtureGuide
+from lvkam_pyro.guides.nuts import NUTSGuide
 from lvkam_pyro.guides.particles import Particles, draw_particles
 from lvkam_pyro.guides.pilot import Adaptive, EqualLength
 from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
@@ -173,6 +176,7 @@ __all__ = [
     "BernoulliLikelihood",
     "CascadeEvidence",
     "CategoricalLikelihood",
+    "ChainMemory",
     "ChebyshevBasis",
     "CheckResult",
     "ConstantEnvelope",
@@ -214,6 +218,7 @@ __all__ = [
     "KANGenerator",
     "KANLayer",
     "KnotUpdate",
+    "LadderGuide",
     "LadderSampler",
     "LayerFit",
     "LinearExtrapolation",
@@ -230,6 +235,7 @@ __all__ = [
     "MixturePrior",
     "MorletBasis",
     "MultistateBAR",
+    "NUTSGuide",
     "NewtonMStep",
     "NonUniformBSplineBasis",
     "NormalLikelihood",

@@ -124,9 +124,12 @@ def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> Non
         "elbo",
         "lookahead",
         "grid_gibbs",
+        "rejection",
+        "nuts",
         "thermodynamic",
     )
     ladder = ("num_temperatures=3", "num_chains=2", "num_warmup=3", "num_samples=4")
+    ladder += ("num_ladder_warmup=3", "num_ladder_samples=4")
     few = ("num_evidence_particles=64", *ladder)
     compared = ("two_moons", "--inference", *recipes, "--set", *few, "--num-data", 6)
     assert lvkam("compare", *compared) == OK

@@ -43,7 +43,8 @@ def test_bundled_programs_are_listed() -> None:
     models = ["darcy_flow", "digits", "gated_digits", "linear_gaussian", "mnist", "penguins"]
     assert program_names("model") == [*models, "rings", "spectra", "text", "two_moons"]
     recipes = ["amortized", "elbo", "grid_gibbs", "importance", "iwae"]
-    assert program_names("inference") == [*recipes, "lookahead", "rejection", "thermodynamic"]
+    others = ["lookahead", "nuts", "rejection", "thermodynamic"]
+    assert program_names("inference") == [*recipes, *others]
 
 
 @pytest.mark.parametrize("name", program_names("inference"))

@@ -6,6 +6,7 @@ from lvkam_pyro.distributions.resampling import resample_systematic
 from lvkam_pyro.guides.additive import AdditiveReader
 from lvkam_pyro.guides.conditionals import draw_node
 from lvkam_pyro.guides.lookahead_sampler import LookaheadSampler
+from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
 from lvkam_pyro.guides.structure import Model, ModelStructure
 from lvkam_pyro.guides.tables import AdditiveTables
@@ -26,11 +27,20 @@ class GridGibbsGuide(PopulationGuide):
     posterior's own draws in the place of weights, whatever the look-ahead's weights were. All
     weights of a datum are the look-ahead's estimate of its evidence.
 
+    Persistent chains begin so too, but go on from one update of a training to the next, each datum
+    with its own, and no look-ahead is run again. Then nothing estimates the evidence: all weights
+    of a datum are the mean of :math:`\log p(x_n, z)` over its draws, whose gradient is the same by
+    Fisher's identity.
+
     Args:
         model: The Pyro model.
         num_particles: The least size of the look-ahead population.
         num_sweeps: Sweeps over the latents.
         num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
+        persistent: Whether the chains go on in a training.
+
+    Attributes:
+        memory: Where the chains of each datum stand, if they go on; see `ChainMemory`.
 
     Raises:
         TypeError: If a count is no integer.
@@ -55,40 +65,77 @@ class GridGibbsGuide(PopulationGuide):
         num_particles: int = 16,
         num_sweeps: int = 2,
         num_nodes: int | None = None,
+        persistent: bool = False,
     ) -> None:
         super().__init__(model)
         self.num_particles = check_count("num_particles", num_particles)
         self.num_sweeps = check_count("num_sweeps", num_sweeps)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
+        self.memory = ChainMemory() if persistent else None
         self._read = AdditiveReader(model)
 
     def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
         """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""
         tables = AdditiveTables.of(self._read(x), num_nodes=self.num_nodes)
-        dtype = tables.additive.coordinates.dtype
-        sampler = LookaheadSampler(tables, dtype=dtype)
-        residual, constant = tables.project(x)
+        memory = self.memory if self.memory is not None and self.memory.is_for(x) else None
+        chains = NodeChains(tables, x, self.num_particles)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
-            drawn = sampler.sample(residual, constant, max(num_draws, self.num_particles))
-            population = Population(drawn.nodes[0], drawn.log_joint[0], drawn.log_weights[0])
-            nodes, _ = population.resample(num_draws, resample_systematic)
-            rest = self._sweep(tables, nodes, residual)
-            log_mass = tables.at(tables.log_masses, nodes).sum(-1) - rest.square().sum(-1) / 2
-            width = tables.at(tables.cell_width, nodes).log().sum(-1)
-            log_density = log_mass + constant - population.log_evidence - width
-            return tables.position(nodes).to(dtype), log_density.to(dtype)
+            nodes = None if memory is None else chains.left_in(memory, num_draws)
+            if nodes is None:
+                nodes, log_evidence = chains.begin(num_draws)
+            log_density = chains.sweep(nodes, self.num_sweeps)
+            position = tables.position(nodes)
+            if memory is not None:
+                memory.keep({"position": position.transpose(0, 1)})
+                log_evidence = log_density.mean(0)
+            dtype = tables.additive.coordinates.dtype
+            return position.to(dtype), (log_density - log_evidence).to(dtype)
 
         return draw
 
-    def _sweep(self, tables: AdditiveTables, nodes: Tensor, residual: Tensor) -> Tensor:
-        """Draw the nodes `(S, N, Q)` anew, in place; returns what they leave of the residual."""
-        rest = residual - tables.at(tables.values, nodes).sum(-2)
-        for _ in range(self.num_sweeps):
+
+class NodeChains:
+    """The chains of a batch on the nodes of a model's tables, at its present parameters.
+
+    Args:
+        tables: The model on its nodes.
+        x: The observations, of shape `(N, ...)`.
+        min_population: The least size of the look-ahead population that chains begin from.
+    """
+
+    def __init__(self, tables: AdditiveTables, x: Tensor, min_population: int) -> None:
+        self.tables = tables
+        self.min_population = min_population
+        self.residual, self.constant = tables.project(x)
+
+    def left_in(self, memory: ChainMemory, num_draws: int) -> Tensor | None:
+        """Nodes `(S, N, Q)` where so many chains were left; None if there are none."""
+        kept = memory.recall()
+        if kept is None or kept["position"].shape[1] != num_draws:
+            return None
+        return self.tables.nodes_at(kept["position"].transpose(0, 1))
+
+    def begin(self, num_draws: int) -> tuple[Tensor, Tensor]:
+        """Nodes `(S, N, Q)` from a look-ahead population, and its estimate of the evidence."""
+        dtype = self.tables.additive.coordinates.dtype
+        sampler = LookaheadSampler(self.tables, dtype=dtype)
+        size = max(num_draws, self.min_population)
+        drawn = sampler.sample(self.residual, self.constant, size)
+        population = Population(drawn.nodes[0], drawn.log_joint[0], drawn.log_weights[0])
+        nodes, _ = population.resample(num_draws, resample_systematic)
+        return nodes, population.log_evidence
+
+    def sweep(self, nodes: Tensor, num_sweeps: int) -> Tensor:
+        """Draw the nodes anew, in place; returns their log density p(x_n, z), `(S, N)`."""
+        tables = self.tables
+        rest = self.residual - tables.at(tables.values, nodes).sum(-2)
+        for _ in range(num_sweeps):
             for q, (functions, log_masses) in enumerate(
                 zip(tables.values, tables.log_masses, strict=True)
             ):
                 without = rest + functions[nodes[..., q]]
                 nodes[..., q] = draw_node(log_masses, functions, without)
                 rest = without - functions[nodes[..., q]]
-        return rest
+        log_mass = tables.at(tables.log_masses, nodes).sum(-1) - rest.square().sum(-1) / 2
+        return log_mass + self.constant - tables.at(tables.cell_width, nodes).log().sum(-1)

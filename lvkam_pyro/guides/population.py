@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -16,6 +16,8 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from lvkam_pyro.distributions.resampling import Resampler, resample_systematic
+from lvkam_pyro.guides.densities import sum_log_probs
+from lvkam_pyro.guides.sites import SiteRecorder
 from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
@@ -232,6 +234,40 @@ def split(position: Tensor, structure: ModelStructure) -> dict[str, Tensor]:
         site.name: part.reshape(*part.shape[:-1], *site.event_shape)
         for site, part in zip(sites, parts, strict=True)
     }
+
+
+def log_joint_at(
+    model: Model, x: Tensor, latents: Mapping[str, Tensor], structure: ModelStructure
+) -> Tensor:
+    """Log p(x_n, z) at given latents.
+
+    Args:
+        model: The Pyro model.
+        x: The observations, of shape `(N, ...)`.
+        latents: Site name to values, `(S, N, *event)` each.
+        structure: The model's structure.
+
+    Returns:
+        `(S, N)`.
+
+    Example:
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(3)
+        >>> log_joint_at(model, x, {"z": torch.zeros(1, 3)}, ModelStructure.of(model, x))
+        tensor([[-1.8379, -1.8379, -1.8379]])
+    """
+    run = SiteRecorder(
+        {site.name: structure.to_pyro(latents[site.name], site) for site in structure.latents}
+    )
+    with run:
+        model(x)
+    shape = (len(next(iter(latents.values()))), len(x))
+    return sum_log_probs(run.latents, structure, shape) + sum_log_probs(
+        run.observations, structure, shape
+    )
 
 
 def _at(value: Tensor, site: LatentSite) -> dist.Delta:

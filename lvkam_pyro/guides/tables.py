@@ -143,6 +143,12 @@ class AdditiveTables:
         low, width = self.at(self.cell_low, nodes), self.at(self.cell_width, nodes)
         return low + torch.rand_like(low) * width
 
+    def nodes_at(self, position: Tensor) -> Tensor:
+        """The nodes whose cells positions `(..., Q)` lie in; the nearest for those outside."""
+        columns = position.to(self.cell_low).movedim(-1, 0).contiguous()
+        place = torch.searchsorted(self.cell_low, columns.flatten(1), right=True) - 1
+        return place.clamp(min=0).view_as(columns).movedim(0, -1).contiguous()
+
     @staticmethod
     def at(table: Tensor, nodes: Tensor) -> Tensor:
         """`table[q, g]` for nodes `(..., Q)`."""

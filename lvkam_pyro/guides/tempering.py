@@ -129,7 +129,7 @@ class Tempering:
     def __init__(self, target: UnconstrainedModel, size: int) -> None:
         self.target = target
         state = evaluate_state(target, draw_finite_prior(target, size)[None])
-        covariance = _covariance_of(state.position)
+        covariance = covariance_of(state.position)
         log_step = torch.full_like(covariance[..., 0], initial_log_step(target.num_coordinates))
         self.rung = Start(state, covariance, log_step.reshape(1, target.num_data, -1)[..., 0])
         self.temperature = torch.zeros_like(self.rung.log_step[0])
@@ -174,8 +174,13 @@ def draw_finite_prior(target: UnconstrainedModel, num_draws: int) -> Tensor:
     return torch.where(finite, position, position.roll(1, 0).nan_to_num(0.0, 0.0, 0.0))
 
 
-def _covariance_of(position: Tensor) -> Tensor:
-    """The covariance over the chains of positions `(T, C, N, D)`."""
+def covariance_of(position: Tensor) -> Tensor:
+    """The covariance over the chains of positions `(T, C, N, D)`, or their variances.
+
+    Example:
+        >>> covariance_of(torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)).squeeze()
+        tensor(1., dtype=torch.float64)
+    """
     deviation = position - position.mean(1, keepdim=True)
     return second_moment(deviation) / position.shape[1]
 
@@ -233,7 +238,7 @@ def _move(
     for _ in range(_NUM_MOVES):
         state, probability = transition(target, state, temperature, metric, log_step.exp())
         log_step = log_step + probability.mean(1) - LANGEVIN_ACCEPTANCE
-    learned = _covariance_of(state.position)
+    learned = covariance_of(state.position)
     return state, blend(learned, float(state.position.shape[1]), covariance), log_step
 
 

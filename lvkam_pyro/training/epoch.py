@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from lvkam_pyro.guides.memory import remembering
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
 from lvkam_pyro.training.large_data import evenly_spaced
@@ -125,7 +126,9 @@ def _gradient(
     """Loss per datum and effective size, and the norm of the gradient, left in the parameters."""
     training.optimizer.zero_grad()
     share = training.processes.share(len(index))
-    loss = _loss_per_datum(training, x[index[share.rows]], share)
+    rows = index[share.rows]
+    with remembering(training.guide, rows, len(x)):
+        loss = _loss_per_datum(training, x[rows], share)
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
     (share.weight * (loss + penalty / len(x))).backward()
     values = share.weight * torch.stack([loss.detach(), *_effective_size(recipe)])

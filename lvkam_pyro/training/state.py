@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from lvkam_pyro.guides.memory import memory_of
 from lvkam_pyro.guides.validation import hash_data
 from lvkam_pyro.training.checkpoint import CheckpointError
 from lvkam_pyro.training.processes import OneProcess, Processes
@@ -35,6 +36,7 @@ class TrainingState:
         parameters: The trained parameters.
         metrics: A row for every epoch done.
         best: The state of `module` after the best epoch, where the recipe stops early.
+        memory: Where the guide's chains stand, if they go on from update to update.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class TrainingState:
         self.metrics: list[dict[str, float]] = []
         self.stopping = recipe.early_stopping
         self.best: dict[str, Any] | None = None
+        self.memory = memory_of(guide)
 
     @property
     def epoch(self) -> int:
@@ -114,6 +117,7 @@ class TrainingState:
             "order": self.order.get_state(),
             "metrics": self.metrics,
             "best": self.best,
+            "chains": None if self.memory is None else self.memory.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self._device) if self._on_cuda else None,
         }
@@ -138,8 +142,11 @@ class TrainingState:
         self.scheduler.load_state_dict(state["scheduler"])
         self.order.set_state(state["order"])
         self.metrics = list(state["metrics"])
-        # Absent from the first format, which knew no early stopping.
+        # Absent from the first format, which knew neither early stopping nor chains that go on.
         self.best = state.get("best")
+        chains = state.get("chains")
+        if self.memory is not None and chains is not None:
+            self.memory.load_state_dict(chains)
         torch.set_rng_state(state["random"])
         if self._on_cuda and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self._device)

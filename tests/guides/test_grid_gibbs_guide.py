@@ -8,6 +8,7 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.guides.additive import AdditiveModel
+from lvkam_pyro.guides.grid_gibbs_guide import NodeChains
 from lvkam_pyro.guides.structure import ModelStructure
 from lvkam_pyro.guides.tables import AdditiveTables
 from tests.guides import models
@@ -58,12 +59,11 @@ def test_draws_have_the_posteriors_moments() -> None:
 def test_sweeps_reach_the_posterior_from_anywhere() -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(2)
-    guide = lv.GridGibbsGuide(model, num_sweeps=60)
     tables = AdditiveTables.of(AdditiveModel.of(model, x, ModelStructure.of(model, x)))
-    residual, _ = tables.project(x)
+    chains = NodeChains(tables, x, 1)
     nodes = torch.zeros(2000, 2, 2, dtype=torch.long)
-    rest = guide._sweep(tables, nodes, residual)
-    torch.testing.assert_close(rest, residual - tables.at(tables.values, nodes).sum(-2))
+    log_density = chains.sweep(nodes, 60)
+    torch.testing.assert_close(log_density, chains.sweep(nodes, 0))
     assert_moments(tables.position(nodes).double(), *posterior_of(model, x))
 
 

@@ -1,0 +1,121 @@
+"""Pyro's own NUTS as a guide: the yardstick that the other guides are held against."""
+
+import torch
+from pyro.infer import MCMC, NUTS
+from torch import Tensor
+
+from lvkam_pyro.guides.memory import ChainMemory
+from lvkam_pyro.guides.population import Draw, PopulationGuide, join, log_joint_at
+from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure
+from lvkam_pyro.guides.unconstrained import check_ladder
+from lvkam_pyro.guides.validation import check_count
+
+
+class NUTSGuide(PopulationGuide):
+    r"""A Pyro guide whose draws are one chain of Pyro's `NUTS` over the latents of all data.
+
+    As anyone would run it: the model as it is, its latents `(N, Q)` as one vector of all data, one
+    step size and one diagonal mass matrix, learned in each run's warm-up (Hoffman and Gelman 2014,
+    https://arxiv.org/abs/1111.4246). In a training with full batches that is a Monte Carlo
+    expectation-maximisation (Wei and Tanner 1990, https://doi.org/10.1080/01621459.1990.10474930)
+    of one M-step an update, and the chain goes on where the last update left it.
+
+    A yardstick, for small data: the narrowest posterior of any datum sets the step of all, the
+    cost of a step grows with the data and so does the number of steps. One chain stays in the mode
+    of each datum in which it begins: with a prior of several modes its draws are wrong, without a
+    divergence. There is no estimate of the evidence: all weights of a datum are the mean of
+    :math:`\log p(x_n, z)` over its draws, so that the loss is minus the expected complete log
+    likelihood, and its gradient Fisher's.
+
+    Args:
+        model: The Pyro model.
+        num_warmup: Steps of a run that adapt, and are dropped.
+        max_tree_depth: A step takes at most 2 to this power gradients.
+
+    Attributes:
+        memory: Where each datum stands, see `ChainMemory`.
+
+    Raises:
+        TypeError: If a count is no integer.
+        ValueError: If a count is too small; when called, if the model's latents cannot be moved.
+
+    Example:
+        >>> import torch, lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 5), lv.NormalLikelihood(5))
+        >>> guide = NUTSGuide(model, num_warmup=5, max_tree_depth=3)
+        >>> lv.draw_particles(model, guide, torch.rand(20, 5), 4).latents["z"].shape
+        torch.Size([4, 20, 2])
+    """
+
+    def __init__(self, model: Model, *, num_warmup: int = 20, max_tree_depth: int = 6) -> None:
+        super().__init__(model)
+        self.num_warmup = check_count("num_warmup", num_warmup, minimum=0)
+        self.max_tree_depth = check_count("max_tree_depth", max_tree_depth)
+        self.memory = ChainMemory()
+
+    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+        """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""
+        check_ladder(structure)
+
+        def draw(num_draws: int) -> tuple[Tensor, Tensor]:
+            latents = self._run(x, structure, num_draws)
+            log_joint = log_joint_at(self.model, x, latents, structure)
+            return join(latents, structure, len(x)), log_joint - log_joint.mean(0)
+
+        return draw
+
+    def _run(self, x: Tensor, structure: ModelStructure, num_draws: int) -> dict[str, Tensor]:
+        """The chain's draws by the sites' names, `(S, N, *event)` each."""
+        memory = self.memory if self.memory.is_for(x) else None
+        counted = _Counted(self.model)
+        kernel = NUTS(counted, max_tree_depth=self.max_tree_depth)
+        chain = MCMC(
+            kernel,
+            num_samples=num_draws,
+            warmup_steps=self.num_warmup,
+            initial_params=None if memory is None else _left_in(memory, structure),
+            disable_progbar=True,
+        )
+        with torch.enable_grad():
+            chain.run(x)
+        self.num_evaluations += counted.num_calls
+        draws = chain.get_samples()
+        if memory is not None:
+            memory.keep(
+                {site.name: _end(draws, kernel, structure, site) for site in structure.latents}
+            )
+        return {
+            site.name: structure.to_particles(draws[site.name], site) for site in structure.latents
+        }
+
+
+class _Counted:
+    """A model that counts how often it is run."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.num_calls = 0
+
+    def __call__(self, x: Tensor) -> object:
+        self.num_calls += 1
+        return self.model(x)
+
+
+def _left_in(memory: ChainMemory, structure: ModelStructure) -> dict[str, Tensor] | None:
+    """Where the chain was left, as Pyro takes it; None if it has yet to begin."""
+    kept = memory.recall()
+    if kept is None:
+        return None
+    return {
+        site.name: structure.to_pyro(kept[site.name][None], site)[0] for site in structure.latents
+    }
+
+
+def _end(
+    draws: dict[str, Tensor], kernel: NUTS, structure: ModelStructure, site: LatentSite
+) -> Tensor:
+    """The last draw of a site, unconstrained, `(N, *event)`."""
+    last = draws[site.name][-1:]
+    transform = kernel.transforms.get(site.name)
+    free: Tensor = last if transform is None else transform(last)
+    return structure.to_particles(free, site)[0]
