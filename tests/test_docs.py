@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 import lvkam_pyro
 from lvkam_pyro.cli import make_parser
 from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.programs import Kind, program_names
 from lvkam_pyro.training.objective import EmpiricalBayes
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +105,12 @@ def test_pictures_and_files_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(page)):
         if "://" not in target:
             assert (page.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("kind", ["model", "inference"])
+def test_every_program_is_listed(kind: Kind) -> None:
+    text = text_of(ROOT / "docs" / "programs.md")
+    assert not [name for name in program_names(kind) if f"`{name}`" not in text]
 
 
 def test_citation_is_of_this_version() -> None:
