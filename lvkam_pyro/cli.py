@@ -24,7 +24,7 @@ from lvkam_pyro.commands.compare import compare_command, evidence_command
 from lvkam_pyro.commands.diagnose import diagnose_command
 from lvkam_pyro.commands.examples import examples_of
 from lvkam_pyro.commands.fit import fit_command
-from lvkam_pyro.commands.interrupts import Interrupted
+from lvkam_pyro.commands.interrupts import Interrupted, Terminated, terminable
 from lvkam_pyro.commands.new import new_command
 from lvkam_pyro.commands.resume import resume_command
 from lvkam_pyro.commands.sample import sample_command
@@ -33,8 +33,8 @@ from lvkam_pyro.commands.torchrun import is_first, joined_processes, local_devic
 from lvkam_pyro.commands.validate import validate_command
 from lvkam_pyro.guides.validation import check_count
 
-OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""The exit codes: done; failed while running; wrong usage or input; stopped by Ctrl-C."""
+OK, FAILED, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+"""The exit codes: done; failed while running; wrong usage or input; Ctrl-C; SIGTERM."""
 
 _COMMANDS: dict[str, Callable[..., str]] = {
     "fit": fit_command,
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows `lvkam`; None: those of the process.
 
     Returns:
-        The exit code: 0 done, 1 failed while running, 2 wrong usage or input, 130 Ctrl-C.
+        The exit code: 0 done, 1 failed while running, 2 wrong usage or input, 130 Ctrl-C, 143
+        SIGTERM.
 
     Example:
         >>> main(["fit", "no_such_model"])
@@ -79,11 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_config(given)
         options = make_parser().parse_args(given)
-        return _run(options["command"], options[options["command"]])
-    except Interrupted as interrupt:
-        return _say(f"interrupted. {interrupt}", INTERRUPTED)
-    except KeyboardInterrupt:
-        return _say("interrupted." + _how_to_go_on(given), INTERRUPTED)
+        with terminable():
+            return _run(options["command"], options[options["command"]])
+    except KeyboardInterrupt as interrupt:
+        return _stopped(interrupt, given)
     except BrokenPipeError:
         # The reader of the output, such as `head`, has left: nothing to say, nobody to tell.
         return OK
@@ -297,6 +297,14 @@ def _one_line(error: Exception) -> str:
     return text if known else f"{type(error).__name__}: {text} (--debug shows where)"
 
 
+def _stopped(interrupt: KeyboardInterrupt, arguments: Sequence[str]) -> int:
+    """Says what is kept, and returns the exit code that shells give the signal."""
+    kept = str(interrupt) if isinstance(interrupt, Interrupted) else _how_to_go_on(arguments)
+    is_terminated = isinstance(interrupt, Terminated) or isinstance(interrupt.__cause__, Terminated)
+    word, code = ("terminated", TERMINATED) if is_terminated else ("interrupted", INTERRUPTED)
+    return _say(f"{word}. {kept}".rstrip(), code)
+
+
 def _say(text: str, code: int) -> int:
     # Of several processes all are given the same input, but each may fail for a reason of its own.
     if is_first() or code == FAILED:
@@ -313,7 +321,7 @@ def _how_to_go_on(arguments: Sequence[str]) -> str:
         return ""
     again = [argument for argument in arguments if argument not in {"--overwrite", "--resume"}]
     flag = " --resume" if "fit" in arguments else ""
-    return f" Whole epochs are kept; go on by: lvkam {shlex.join(again)}{flag}"
+    return f"Whole epochs are kept; go on by: lvkam {shlex.join(again)}{flag}"
 
 
 if __name__ == "__main__":

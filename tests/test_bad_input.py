@@ -17,7 +17,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 import lvkam_pyro as lv
-from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main
+from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, TERMINATED, WRONG_INPUT, main
 from lvkam_pyro.training.checkpoint import CheckpointError, load_checkpoint
 from lvkam_pyro.training.loop import load_fit
 
@@ -216,7 +216,14 @@ def test_overwriting_by_a_fit_that_is_refused_keeps_the_old_run() -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_ctrl_c_ends_a_command_which_resume_goes_on_with() -> None:
+STOPS = {
+    signal.SIGINT: (INTERRUPTED, "interrupted"),
+    signal.SIGTERM: (TERMINATED, "terminated"),
+}
+
+
+@pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
+def test_stopped_process_keeps_whole_epochs(number: signal.Signals) -> None:
     long = ["--set", "num_epochs=1000000", "hidden=[4]"]
     command = [sys.executable, "-m", "lvkam_pyro.cli", "fit", "two_moons", *long]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -224,10 +231,11 @@ def test_ctrl_c_ends_a_command_which_resume_goes_on_with() -> None:
     checkpoint, deadline = Path("runs/two_moons/checkpoint.pt"), time.monotonic() + 100
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=100)
-    assert process.returncode == INTERRUPTED, said
-    assert said.startswith("lvkam: interrupted. Whole epochs are kept; go on by: lvkam fit")
+    code, word = STOPS[number]
+    assert process.returncode == code, said
+    assert said.startswith(f"lvkam: {word}. Whole epochs are kept; go on by: lvkam fit")
     assert said.count("\n") == 1
     epochs = len(load_checkpoint(checkpoint)["metrics"])
     assert len(Path("runs/two_moons/metrics.csv").read_text().splitlines()) == 1 + epochs

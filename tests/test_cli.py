@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main
+from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, TERMINATED, WRONG_INPUT, main
 from lvkam_pyro.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +32,7 @@ PICTURES = (
 STOPPING = '''
 """A recipe that is stopped in its third epoch, as long as a file says so."""
 
+import signal
 from pathlib import Path
 
 import torch
@@ -65,6 +66,8 @@ def stop(model, switch):
     kind = switch.read_text()
     if kind == "diverge":
         return model.prior.functions.coefficients.sum() * torch.inf
+    if kind == "terminate":
+        signal.raise_signal(signal.SIGTERM)
     raise {"interrupt": KeyboardInterrupt, "bug": LookupError}[kind]("stopped")
 '''
 
@@ -183,6 +186,7 @@ def test_settings_may_come_from_a_file() -> None:
     ("kind", "code", "match"),
     [
         ("interrupt", INTERRUPTED, "interrupted. Whole epochs are kept; go on by: lvkam fit"),
+        ("terminate", TERMINATED, "terminated. Whole epochs are kept; go on by: lvkam fit"),
         ("diverge", FAILED, "error: Training diverged at epoch 3, batch 2"),
         ("bug", FAILED, "error: LookupError: stopped (--debug shows where)"),
     ],

@@ -136,7 +136,7 @@ def test_help_shows_examples_that_parse(command: str, capsys: pytest.CaptureFixt
         main([command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert "130 stopped by Ctrl-C" in text
+    assert "130 stopped by Ctrl-C, 143 by SIGTERM" in text
     for line in EXAMPLES[command]:
         assert f"\n  {line}\n" in text
         program, *arguments = shlex.split(line)

@@ -8,7 +8,11 @@ from functools import reduce
 
 from torch import Tensor, nn
 
-from lvkam_pyro.commands.interrupts import Interrupted, remembered_interrupts
+from lvkam_pyro.commands.interrupts import (
+    Interrupted,
+    raise_interrupt,
+    remembered_interrupts,
+)
 from lvkam_pyro.commands.setup import Run
 from lvkam_pyro.evidence.compare import compare_evidence
 from lvkam_pyro.evidence.comparison import EvidenceComparison
@@ -80,7 +84,7 @@ def estimate_jobs(
         keep: Called with what is there after each job; says where it is kept.
 
     Raises:
-        Interrupted: On Ctrl-C, with what is kept.
+        Interrupted: On Ctrl-C or SIGTERM, with what is kept.
     """
     finished: list[EvidenceComparison] = []
     kept = "No estimator had finished."
@@ -91,7 +95,7 @@ def estimate_jobs(
                 names = ", ".join(_names(jobs)[: len(finished)])
                 kept = f"{keep(_join(jobs, finished))}: {names}."
                 if interrupts:
-                    raise KeyboardInterrupt
+                    raise_interrupt(interrupts[-1])
         except KeyboardInterrupt as interrupt:
             raise Interrupted(kept) from interrupt
     return _join(jobs, finished)

@@ -31,6 +31,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 """The lines of each command; all of them parse, which a test sees to."""
 
+_EXIT_CODES = """\
+exit codes: 0 done, 1 failed while running, 2 wrong usage or input,
+130 stopped by Ctrl-C, 143 by SIGTERM"""
+
 
 def examples_of(command: str) -> str:
     """The end of a command's help.
@@ -46,8 +50,8 @@ def examples_of(command: str) -> str:
         examples:
           lvkam resume runs/digits
         <BLANKLINE>
-        exit codes: 0 done, 1 failed while running, 2 wrong usage or input, 130 stopped by Ctrl-C
+        exit codes: 0 done, 1 failed while running, 2 wrong usage or input,
+        130 stopped by Ctrl-C, 143 by SIGTERM
     """
     lines = "\n".join(f"  {line}" for line in EXAMPLES[command])
-    codes = "0 done, 1 failed while running, 2 wrong usage or input, 130 stopped by Ctrl-C"
-    return f"examples:\n{lines}\n\nexit codes: {codes}"
+    return f"examples:\n{lines}\n\n{_EXIT_CODES}"

@@ -1,21 +1,77 @@
-"""Ctrl-C: it ends a command, and what was finished is kept."""
+"""Ctrl-C and SIGTERM: they end a command, and what was finished is kept."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, by which `kill`, batch systems and containers end a process."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what a command has kept."""
+    """Ctrl-C or SIGTERM, with what a command has kept."""
+
+
+def raise_interrupt(number: int, frame: FrameType | None = None) -> NoReturn:
+    """What a signal does: it raises KeyboardInterrupt, SIGTERM its own kind of it.
+
+    Args:
+        number: The signal.
+        frame: Where it came; not used.
+
+    Raises:
+        KeyboardInterrupt: Always; Terminated of SIGTERM.
+
+    Example:
+        >>> try:
+        ...     raise_interrupt(signal.SIGTERM)
+        ... except KeyboardInterrupt as interrupt:
+        ...     interrupt
+        Terminated()
+    """
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM ends what runs as Ctrl-C does: by an exception, and not at once.
+
+    Whatever keeps its work when it is interrupted then keeps it here too. A process that was told
+    to ignore the signal still does. Signals reach the main thread alone; elsewhere nothing changes.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with terminable():
+        ...     try:
+        ...         signal.raise_signal(signal.SIGTERM)
+        ...     except KeyboardInterrupt as interrupt:
+        ...         interrupt
+        Terminated()
+    """
+    is_ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if is_ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, raise_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def remembered_interrupts() -> Iterator[list[int]]:
-    """Remembers each Ctrl-C, also one that someone further down has caught.
+    """Remembers each Ctrl-C and SIGTERM, also one that someone further down has caught.
 
-    A ladder that has kept draws ends by Ctrl-C and returns these, so that whoever called it would
+    A ladder that has kept draws ends by either and returns these, so that whoever called it would
     go on as if nothing had happened.
 
     Yields:
@@ -36,10 +92,11 @@ def remembered_interrupts() -> Iterator[list[int]]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)
-        signal.default_int_handler(number, frame)
+        raise_interrupt(number, frame)
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = {number: signal.signal(number, remember) for number in _SIGNALS}
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Comparisons: several models in one table; what is kept, also on Ctrl-C."""
+"""Comparisons: several models in one table; what is kept, also on Ctrl-C and SIGTERM."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvkam_pyro.cli import INTERRUPTED, OK, WRONG_INPUT, main
+from lvkam_pyro.cli import INTERRUPTED, OK, TERMINATED, WRONG_INPUT, main
 
 QUICK = ("num_epochs=1", "hidden=[8]", "num_evidence_particles=64", "num_replicates=2")
 
@@ -24,19 +24,21 @@ from lvkam_pyro.training.recipe import Recipe
 
 class Interrupted(ImportanceEvidence):
     is_caught = False
+    signal = "SIGINT"
 
     def estimate(self, model, x, guide=None, seed=0):
         try:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.Signals[self.signal])
         except KeyboardInterrupt:
             if not self.is_caught:
                 raise
         return super().estimate(model, x, guide, seed)
 
 
-def build(*, is_caught: bool = False) -> Recipe:
+def build(*, is_caught: bool = False, signal: str = "SIGINT") -> Recipe:
     estimator = Interrupted(64)
     estimator.is_caught = is_caught
+    estimator.signal = signal
     return Recipe(
         name="stopped",
         build_guide=lambda model, x: PriorGuide(model),
@@ -51,10 +53,17 @@ def lvkam(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize(("is_caught", "kept"), [(False, ["elbo"]), (True, ["elbo", "stopped.py"])])
+@pytest.mark.parametrize(
+    ("signal", "code", "word"),
+    [("SIGINT", INTERRUPTED, "interrupted"), ("SIGTERM", TERMINATED, "terminated")],
+)
 def test_interrupted_comparison_keeps_what_is_finished(
     *,
     is_caught: bool,
     kept: list[str],
+    signal: str,
+    code: int,
+    word: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -63,13 +72,14 @@ def test_interrupted_comparison_keeps_what_is_finished(
     assert lvkam("fit", "two_moons", "--set", *QUICK) == OK
     Path("stopped.py").write_text(INTERRUPTED_ESTIMATOR)
     command = ("compare", "two_moons", "--num-data", "3", "--inference", "elbo", "stopped.py")
-    options = ("--set", "num_evidence_particles=8", f"is_caught={str(is_caught).lower()}")
-    assert lvkam(*command, "importance", *options) == INTERRUPTED
+    ending = (f"is_caught={str(is_caught).lower()}", f"signal={signal}")
+    options = ("--set", "num_evidence_particles=8", *ending)
+    assert lvkam(*command, "importance", *options) == code
     error = capsys.readouterr().err
-    assert f"interrupted. Kept in runs/two_moons/evidence.csv: {', '.join(kept)}." in error
+    assert f"{word}. Kept in runs/two_moons/evidence.csv: {', '.join(kept)}." in error
     lines = Path("runs/two_moons/evidence.csv").read_text().splitlines()
     assert [row["model"] for row in csv.DictReader(lines)] == kept
-    assert lvkam(*command[:-2], "stopped.py", "--set", "is_caught=false") == INTERRUPTED
+    assert lvkam(*command[:-2], "stopped.py", "--set", f"signal={signal}") == code
     assert "No estimator had finished." in capsys.readouterr().err
 
 
