@@ -12,6 +12,9 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
 
+_NUM_ROUNDINGS = 4.0
+"""Standard deviation of the noise that parts equal draws, in roundings of their values."""
+
 
 def bootstrap_importance(log_weights: Tensor, num_draws: int) -> Tensor:
     r"""Bayesian bootstrap of the importance-sampling estimate.
@@ -39,7 +42,7 @@ def bootstrap_importance(log_weights: Tensor, num_draws: int) -> Tensor:
     shares = torch.empty(num_draws, len(log_weights)).exponential_().to(log_weights)
     shares = shares / shares.sum(-1, keepdim=True)
     largest = log_weights.amax(0).clamp(min=torch.finfo(log_weights.dtype).min)
-    return (shares @ (log_weights - largest).exp()).log() + largest
+    return _without_ties((shares @ (log_weights - largest).exp()).log() + largest)
 
 
 def draw_estimate(evidence: Evidence, num_draws: int) -> Tensor:
@@ -53,4 +56,15 @@ def draw_estimate(evidence: Evidence, num_draws: int) -> Tensor:
         Draws `(D, N)`.
     """
     noise = torch.randn(num_draws, len(evidence.log_evidence)).to(evidence.log_evidence)
-    return evidence.log_evidence + evidence.standard_error * noise
+    return _without_ties(evidence.log_evidence + evidence.standard_error * noise)
+
+
+def _without_ties(draws: Tensor) -> Tensor:
+    """The draws in double precision with noise of the size of their rounding.
+
+    Those of an exact evidence are all equal, and `az.loo` takes a tail of equal values for one
+    without a fit, and warns.
+    """
+    rounding = _NUM_ROUNDINGS * torch.finfo(draws.dtype).eps * draws.abs().clamp(min=1.0)
+    noise = torch.randn(draws.shape, dtype=draws.dtype).to(draws)
+    return draws.double() + torch.where(draws.isfinite(), rounding * noise, 0.0).double()
