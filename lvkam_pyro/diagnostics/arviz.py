@@ -83,8 +83,12 @@ def to_arviz(
     warning. The draws of a ladder at temperature 1 are kept chain for chain.
 
     Axes are called as the model's plates are; a datum's latents have the axis `latent`, its outputs
-    `output`. `az.summary` takes some 20 ms a scalar and predictions take memory: pass a few dozen
-    data, not all.
+    `output`; further axes of an event `{site}_dim_{i}`, and so are all of a model with latents that
+    the data share. `az.summary` takes some 20 ms a scalar and predictions take memory: pass a few
+    dozen data, not all.
+
+    Where latents belong to a datum, what is left without the datum is the prior: ArviZ's LOO-PIT,
+    which reweights the posterior's predictions, has nothing to go by. Use `lv.loo_pit`.
 
     Args:
         source: What to convert.
@@ -134,19 +138,41 @@ def to_arviz(
         >>> dict(idata["posterior"]["z"].sizes)
         {'chain': 4, 'draw': 50, 'data': 3, 'latent': 2}
 
-        A ladder with its model, or alone:
+        Weighted particles, or a ladder, alone or with their model:
 
+        >>> particles = lv.draw_particles(model, lv.PriorGuide(model), x, 4000)
+        >>> to_arviz(particles)["importance"]["pareto_k"].sizes["data"]
+        3
         >>> ladder = lv.PowerPosterior(num_temperatures=4, num_samples=20).sample(model, x)
-        >>> to_arviz(ladder, x, model=model)["posterior_predictive"]["x"].sizes["output"]
-        2
         >>> to_arviz(ladder)["power_posterior"]["log_likelihood"].sizes["temperature"]
         4
+        >>> to_arviz(ladder, x, model=model)["posterior_predictive"]["x"].sizes["output"]
+        2
 
         Estimates of the evidence, a model each:
 
         >>> comparison = lv.compare_evidence({"one": model}, x, [lv.ImportanceEvidence(256)])
         >>> to_arviz(comparison)["one"]["posterior"]["log_evidence"].dims
         ('chain', 'draw', 'estimator', 'data')
+
+        Pyro's own samplers and guides, on any of its models:
+
+        >>> from pyro.infer import MCMC, NUTS
+        >>> from pyro.infer.autoguide import AutoNormal
+        >>> def schools(y):
+        ...     mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        ...     with pyro.plate("school", len(y)):
+        ...         theta = pyro.sample("theta", dist.Normal(mu, 5.0))
+        ...         pyro.sample("y", dist.Normal(theta, 10.0), obs=y)
+        >>> y = torch.tensor([28.0, 8.0, -3.0])
+        >>> mcmc = MCMC(NUTS(schools), num_samples=20, warmup_steps=20, disable_progbar=True)
+        >>> mcmc.run(y)
+        >>> idata = to_arviz(mcmc, coords={"school": ["A", "B", "C"]})
+        >>> idata["posterior"]["theta"].dims, idata["log_likelihood"]["y"].dims
+        (('chain', 'draw', 'school'), ('chain', 'draw', 'school'))
+        >>> guide = AutoNormal(model, init_scale=0.7)
+        >>> to_arviz(guide, x)["posterior"].attrs["sampler"]
+        'variational guide'
     """
     groups = arviz_groups(source, *args, **options)
     constants = {"constant_data": constant_group(constant_data)} if constant_data else {}

@@ -1,7 +1,6 @@
 """to_arviz: groups, axes and values, on the ArviZ that is installed."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import arviz as az
@@ -243,15 +242,6 @@ def test_any_model_with_a_data_plate(case: str) -> None:
         assert values(idata, group, name).isfinite().all()
         sizes = dict(idata[group][name].sizes)
         assert sizes.get("draw", 7) == 7
-
-
-def test_netcdf_keeps_everything(idata: Any, tmp_path: Path) -> None:
-    file = tmp_path / "posterior.nc"
-    idata.to_netcdf(str(file))
-    back = az.from_netcdf(str(file))
-    assert groups_of(back) == groups_of(idata)
-    for group in groups_of(idata):
-        xr.testing.assert_identical(dataset(back, group), dataset(idata, group))
 
 
 def dataset(idata: Any, group: str) -> xr.Dataset:

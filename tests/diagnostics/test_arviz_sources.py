@@ -134,7 +134,7 @@ def test_fit_brings_its_guide(x: Tensor) -> None:
 
 
 def test_resampled_draws_say_what_they_are_worth(x: Tensor) -> None:
-    with pytest.warns(lv.UnreliablePosteriorWarning, match=r"Pareto k above 0\.7"):
+    with pytest.warns(lv.UnreliablePosteriorWarning, match=r"k above 0\.7"):
         idata = to_arviz(MODEL, 8 * x, num_particles=100)
     attrs = idata["posterior"].attrs
     assert attrs["sampler"] == "importance resampling"
