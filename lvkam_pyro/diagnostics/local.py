@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 import xarray as xr
 from torch import Tensor
 
@@ -15,7 +16,11 @@ from lvkam_pyro.diagnostics.resampled import note_weights
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
+from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure
+
+_ROUNDING = 1e-5
+"""Of the logarithms of weights that are equal."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,16 @@ class LocalModel:
             draw_particles(self.model, guide, self.x, num_particles, structure=structure)
             for _ in range(num_chains)
         ]
+
+    def draws_posterior(self, guide: Guide) -> bool:
+        """Whether a guide's draws are the posterior's already: a population of equal weights.
+
+        Such draws may be a Markov chain's, and their weights say nothing of how good they are.
+        """
+        if not isinstance(guide, PopulationGuide):
+            return False
+        one, other = self.draw_particles(guide, 2, 1)[0].log_weights
+        return torch.allclose(one, other, rtol=_ROUNDING, atol=_ROUNDING)
 
     def check(self, evidence: Evidence | EvidenceComparison | None) -> list[Evidence]:
         """The estimates, which must be of these data and of one model."""
@@ -131,6 +146,34 @@ def local_groups(
     particles = local.draw_particles(guide, num_particles, len(chains))
     groups = local.groups(PosteriorDraws(chains, particles))
     note_weights(groups, group="log_likelihood")
+    return groups
+
+
+def population_groups(
+    local: LocalModel,
+    guide: Guide,
+    *,
+    num_draws: int,
+    num_chains: int,
+    evidence: Evidence | EvidenceComparison | None,
+    num_particles: int,
+) -> dict[str, xr.Dataset]:
+    """All groups of a guide that draws the posterior, in the order in which it draws.
+
+    Args:
+        local: The model and the data.
+        guide: The guide.
+        num_draws: Draws a chain, which is one population.
+        num_chains: Chains.
+        evidence: Estimates of the log evidence of the same data.
+        num_particles: Particles a chain for the evidence, if there is no estimate.
+
+    Raises:
+        ValueError: If the evidence is of other data or of several models.
+    """
+    drawn = [chain.latents for chain in local.draw_particles(guide, num_draws, num_chains)]
+    groups = local_groups(local, drawn, evidence=evidence, num_particles=num_particles)
+    groups["posterior"].attrs["sampler"] = type(guide).__name__
     return groups
 
 

@@ -1,17 +1,20 @@
 """ArviZ's groups of a model with a data plate, or of what `fit` returned."""
 
+from collections.abc import Sequence
+
 import torch
 import xarray as xr
 from torch import Tensor
 
-from lvkam_pyro.diagnostics.assembly import PosteriorDraws, groups_with_model
+from lvkam_pyro.diagnostics.assembly import PosteriorDraws
 from lvkam_pyro.diagnostics.estimates import check_same_data, estimates_of
 from lvkam_pyro.diagnostics.layout import DataLayout
+from lvkam_pyro.diagnostics.local import LocalModel, population_groups
 from lvkam_pyro.diagnostics.resampled import POWER_POSTERIOR, RESAMPLING, note_weights
 from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
+from lvkam_pyro.guides.particles import Guide
 from lvkam_pyro.guides.power_posterior import PowerSamples
 from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.guides.seeding import seeded_rng
@@ -37,7 +40,9 @@ def model_groups(
     Args:
         model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`.
         x: The data `(N, ...)`.
-        guide: What proposes the particles; None: the model's prior, unless there is a ladder.
+        guide: What proposes the particles; None: the model's prior, unless there is a ladder. Of
+            one that draws the posterior itself, such as `NUTSGuide`, the draws are kept as they
+            are, and the evidence comes from particles with their moments.
         num_draws: Draws a chain; with a ladder it has its own number.
         num_chains: Chains; with a ladder it has its own number.
         num_particles: Particles a chain from which the draws are resampled.
@@ -61,19 +66,33 @@ def model_groups(
     estimates = estimates_of(evidence)
     check_same_data(x, ladder, estimates)
     with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
-        layout = DataLayout.of(model, x)
-        particles = _draw_chains(model, guide, x, ladder, layout, num_chains, num_particles)
-        latents = (
-            [chain.resample(num_draws) for chain in particles]
-            if ladder is None
-            else ladder_latents(ladder)
-        )
-        draws = PosteriorDraws(latents, particles, ladder, estimates)
-        groups = groups_with_model(model, x, layout, draws)
-    if ladder is None:
-        note_weights(groups, sampler=RESAMPLING, num_particles=num_particles)
-    else:
-        groups["posterior"].attrs["sampler"] = POWER_POSTERIOR
+        local = LocalModel(model, x, DataLayout.of(model, x))
+        if ladder is not None:
+            return _ladder_groups(local, guide, ladder, estimates, num_particles)
+        proposal = PriorGuide(model) if guide is None else guide
+        if local.draws_posterior(proposal):
+            return population_groups(local, proposal, evidence=evidence, **counts)
+        particles = local.draw_particles(proposal, num_particles, num_chains)
+        latents = [chain.resample(num_draws) for chain in particles]
+        groups = local.groups(PosteriorDraws(latents, particles, None, estimates))
+    note_weights(groups, sampler=RESAMPLING, num_particles=num_particles)
+    return groups
+
+
+def _ladder_groups(
+    local: LocalModel,
+    guide: Guide | None,
+    ladder: PowerSamples,
+    estimates: Sequence[Evidence],
+    num_particles: int,
+) -> dict[str, xr.Dataset]:
+    """The ladder's posterior; a guide's particles beside it, as many chains of them."""
+    particles = (
+        [] if guide is None else local.draw_particles(guide, num_particles, ladder.num_chains)
+    )
+    draws = PosteriorDraws(ladder_latents(ladder), particles, ladder, estimates)
+    groups = local.groups(draws)
+    groups["posterior"].attrs["sampler"] = POWER_POSTERIOR
     return groups
 
 
@@ -102,23 +121,4 @@ def ladder_latents(ladder: PowerSamples) -> list[dict[str, Tensor]]:
     return [
         {name: values[:, chain] for name, values in ladder.latents.items()}
         for chain in range(ladder.num_chains)
-    ]
-
-
-def _draw_chains(
-    model: Model,
-    guide: Guide | None,
-    x: Tensor,
-    ladder: PowerSamples | None,
-    layout: DataLayout,
-    num_chains: int,
-    num_particles: int,
-) -> list[Particles]:
-    """Independent particles for each chain; none if a ladder does their work."""
-    if guide is None and ladder is not None:
-        return []
-    proposal = PriorGuide(model) if guide is None else guide
-    return [
-        draw_particles(model, proposal, x, num_particles, structure=layout.structure)
-        for _ in range(num_chains)
     ]

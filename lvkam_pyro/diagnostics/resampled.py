@@ -56,8 +56,8 @@ def warn_of_weights(groups: Mapping[str, xr.Dataset]) -> None:
         warnings.warn(
             f"The {' and '.join(doubtful)} comes, for some data at least, from particles with "
             f"Pareto k above {_MAX_PARETO_K}: it rests on few of them, and is not reliable. See "
-            "the group 'importance'; pass a guide closer to the posterior, a ladder (PowerPosterior), an "
-            "evidence, or more particles.",
+            "the group 'importance'; pass a guide closer to the posterior, a ladder "
+            "(PowerPosterior), an evidence, or more particles.",
             UnreliablePosteriorWarning,
             # To the line that called to_arviz.
             stacklevel=4,

@@ -13,7 +13,12 @@ from torch import Tensor
 from lvkam_pyro.diagnostics.assembly import PosteriorDraws
 from lvkam_pyro.diagnostics.datasets import SAMPLE, dataset
 from lvkam_pyro.diagnostics.joint import JointModel, posterior_groups_of, prior_groups_of
-from lvkam_pyro.diagnostics.local import LocalModel, local_groups, to_chains
+from lvkam_pyro.diagnostics.local import (
+    LocalModel,
+    local_groups,
+    population_groups,
+    to_chains,
+)
 from lvkam_pyro.diagnostics.proposal import importance_group
 from lvkam_pyro.diagnostics.resampled import note_weights
 from lvkam_pyro.diagnostics.runs import Runs, is_point, record, run_many
@@ -95,6 +100,8 @@ def guide_groups(
     some = next((value for value in args if isinstance(value, Tensor)), torch.empty(0))
     with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, some):
         local = LocalModel.find(model, args, {})
+        if local is not None and local.draws_posterior(guide):
+            return population_groups(local, guide, evidence=evidence, **counts)
         if local is not None and _has_weights(local, guide):
             particles = local.draw_particles(guide, num_draws, num_chains)
             return _weighted_groups(local, particles, local.check(evidence))

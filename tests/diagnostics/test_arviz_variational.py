@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import arviz as az
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -174,3 +175,43 @@ def test_a_point_has_no_moments() -> None:
     chains = [{"z": torch.ones(10, 1, 2)}]
     guide = guide_of_moments(programs.linear_gaussian, x, layout, chains)
     assert isinstance(guide, lv.PriorGuide)
+
+
+POPULATIONS = {
+    "NUTSGuide": lambda: lv.NUTSGuide(programs.linear_gaussian, num_warmup=50),
+    "LadderGuide": lambda: lv.LadderGuide(programs.linear_gaussian),
+    "RejectionGuide": lambda: lv.RejectionGuide(programs.linear_gaussian),
+    "ImportanceGuide": lambda: lv.ImportanceGuide(
+        programs.linear_gaussian, programs.wide_guide, num_particles=4000
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "by"), [("ImportanceGuide", "svi"), *((name, "model") for name in POPULATIONS)]
+)
+def test_guides_that_draw_the_posterior(name: str, by: str) -> None:
+    """Their weights are equal, and of NUTS no evidence: they are no weights to go by."""
+    torch.manual_seed(0)
+    x, model, guide = programs.draw_data(2), programs.linear_gaussian, POPULATIONS[name]()
+    options = {"num_draws": 100, "num_chains": 2}
+    source = (model, x) if by == "model" else (svi(model, guide), x)
+    idata = to_arviz(*source, **options, **({"guide": guide} if by == "model" else {}))
+    assert idata["posterior"].attrs["sampler"] == name
+    mean = values(idata, "posterior", "z").mean((0, 1))
+    error = torch.tensor(np.asarray(az.mcse(idata)["z"])).double()
+    assert_within_standard_errors(mean, programs.posterior_mean(x).double(), error)
+    marginal = values(idata, "log_likelihood", "x").flatten(0, 1)
+    exact = programs.exact_log_evidence(x).double()
+    assert_within_standard_errors(marginal.mean(0), exact, marginal.std(0))
+    assert float(values(idata, "importance", "ess").max()) < 1990
+
+
+def test_chains_are_kept_in_order() -> None:
+    """Resampling would shuffle them, and hide that a chain's neighbours are alike."""
+    torch.manual_seed(0)
+    x, guide = programs.draw_data(1), lv.NUTSGuide(programs.linear_gaussian, max_tree_depth=1)
+    idata = to_arviz(programs.linear_gaussian, x, guide=guide, num_draws=150, num_chains=2)
+    z = values(idata, "posterior", "z")[..., 0, 0]
+    centred = z - z.mean()
+    assert float((centred[:, 1:] * centred[:, :-1]).mean() / centred.var()) > 0.2
