@@ -55,7 +55,8 @@ def prepare_training(
 
     Raises:
         ValueError: If a parameter would not be trained: of one name in model and guide, or a
-            `pyro.param` outside of any module; or if it has no grids for the recipe to move.
+            `pyro.param` outside of any module; or if it has no grids for the recipe to move; or if
+            several processes cannot share its chains.
         CheckpointError: If `saved` is of another model or guide.
     """
     if recipe.grid_updates is not None:
@@ -73,8 +74,19 @@ def prepare_training(
     training = TrainingState(model, guide, recipe, num_data=len(x), **options)
     if saved is not None:
         training.load_state_dict(saved)
+    _check_shares(training)
     training.processes.synchronize(training)
     return training
+
+
+def _check_shares(training: TrainingState) -> None:
+    """Chains that go on belong to a datum, and a datum to another process at each update."""
+    if training.memory is not None and training.processes.num_processes > 1:
+        raise ValueError(
+            f"{type(training.guide).__name__} goes on with its chains from update to update, which "
+            f"{training.processes.num_processes} processes cannot share. Train in one process, or "
+            "by a recipe without such chains (persistent_chains=False)."
+        )
 
 
 def _make_parameters(module: nn.Module, batch: Tensor) -> None:

@@ -27,8 +27,13 @@ class Processes(Protocol):
     All of them call the same methods in the same order.
 
     Attributes:
+        num_processes: How many there are.
         is_first: Whether this process is the one that writes files and says things.
     """
+
+    @property
+    def num_processes(self) -> int:
+        """How many there are."""
 
     @property
     def is_first(self) -> bool:
@@ -70,6 +75,7 @@ class OneProcess:
         (slice(0, 5, None), 2.5, 3)
     """
 
+    num_processes = 1
     is_first = True
 
     def share(self, num_data: int) -> Share:

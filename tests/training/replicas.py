@@ -224,6 +224,12 @@ def start_of(rank: int) -> Fit:
     return fit(FactorModel(), toy_data(), toy_recipe(), progress=False)
 
 
+def chains(rank: int) -> Fit:
+    """A guide whose chains go on from update to update."""
+    recipe = amortized(build_guide=lambda model, x: lv.NUTSGuide(model))
+    return fit(lvkam(), X, recipe, progress=False)
+
+
 def random_by_itself(rank: int) -> Fit:
     """A model that draws other numbers in each process."""
     recipe = toy_recipe(regularizer=Ends(1, lambda: torch.rand(1 + rank)))
@@ -280,7 +286,7 @@ def thorough(folder: Path) -> Iterator[tuple[str, object]]:
     yield "interrupted", ended("interrupted", interrupt, folder)
     names = ("killed", "interrupted")
     yield "resumed", {f"{name} in 2": resumed(2, name, folder) for name in names}
-    for job in (data_of, diverging, start_of):
+    for job in (data_of, diverging, start_of, chains):
         yield job.__name__, in_processes(2, folder / job.__name__, other_result(job))
 
 

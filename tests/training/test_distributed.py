@@ -125,3 +125,10 @@ def test_other_data_in_each_process_are_refused(thorough: Report) -> None:
 def test_processes_start_with_the_parameters_of_the_first(thorough: Report) -> None:
     first, second = thorough["start_of"]
     assert first == second
+
+
+@slow
+def test_chains_that_go_on_are_refused(thorough: Report) -> None:
+    for name, text in thorough["chains"]:
+        assert name == "ValueError"
+        assert "NUTSGuide goes on with its chains" in text
