@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Processes of the tests; each takes up to 1.5 GB.
+WORKERS ?= 2
 RUN ?= runs/digits
 
 BIN := .venv/bin
@@ -22,7 +24,7 @@ demo: .venv/installed  ## Set up, train on the digits, compare estimates of the 
 	$(BIN)/lvkam compare digits --inference amortized thermodynamic elbo --run $(RUN)
 
 test: .venv/installed-test  ## Set up and run the tests (PYTEST_ARGS=--runslow for the long ones too).
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope $(PYTEST_ARGS)
 
 notebooks: .venv/installed-notebooks  ## Execute the notebooks from their sources, warnings as errors.
 	OMP_NUM_THREADS=1 $(BIN)/python -m notebooks.execute
