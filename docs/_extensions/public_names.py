@@ -21,6 +21,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 import lvkam_pyro
 
+_LETTER = re.compile(r"^(\s+\w+: [A-Z])\.")
 _MENTION = re.compile(r"(?P<lv>lv\.)?(?P<name>\w+)(?P<member>\.\w+)*(?P<call>\(.*\))?", re.DOTALL)
 
 _logger = logging.getLogger(__name__)
@@ -122,18 +123,20 @@ def _has_path(value: object, path: list[str]) -> bool:
     return True
 
 
-def mark_untyped(
+def prepare_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Says that what begins a property or `Returns:` is text; the types are annotations here.
+    """Keeps text from being read as something else.
 
-    Napoleon reads what stands before a colon there as a type, but not where that is nothing.
+    Napoleon reads what stands before a colon at the beginning of a property or of `Returns:` as a
+    type, but not where that is nothing. And an argument that is "T." alone is no item of a list.
     """
     first = [0] if what == "property" and lines else []
     for number in [*first, *(i + 1 for i, line in enumerate(lines) if line.strip() == "Returns:")]:
         text = lines[number].lstrip()
         indent = lines[number].removesuffix(text)
         lines[number] = f"{indent}: {text}"
+    lines[:] = [_LETTER.sub(r"\1\\.", line) for line in lines]
 
 
 def check_completeness(app: Sphinx, env: BuildEnvironment) -> None:
@@ -149,7 +152,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("public-names", PublicNames)
     app.add_transform(LinkMentions)
     # 500 is napoleon's own, which comes after.
-    app.connect("autodoc-process-docstring", mark_untyped, priority=400)
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     app.connect("missing-reference", find_elsewhere)
     app.connect("env-check-consistency", check_completeness)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
