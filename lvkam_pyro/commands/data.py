@@ -14,9 +14,15 @@ from lvkam_pyro.training.validation import as_data
 
 _HELD_OUT_FRACTION = 0.2
 
+_LARGE = 2**28
+"""Bytes (256 MiB) from which data are read where they lie, and split without a copy."""
+
 
 def read_data(path: str | Path, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Reads data and holds a fifth of them out.
+
+    A `.npy` file of 256 MiB or more, of torch's default dtype, is mapped and never read as a whole;
+    what is held out is then its end.
 
     Args:
         path: A `.npy` array, a `.npz` archive with `x_train` and `x_test` or with one array, or a
@@ -29,7 +35,8 @@ def read_data(path: str | Path, *, seed: int = 0) -> tuple[Tensor, Tensor]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not of these kinds, is damaged, or holds fewer than two data.
+        ValueError: If the file is not of these kinds, is damaged, holds fewer than two data, or is
+            large and of another dtype.
 
     Example:
         >>> import tempfile
@@ -60,11 +67,40 @@ def read_data(path: str | Path, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     except (ValueError, EOFError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"Cannot read {path}: {error}") from error
     data = [_as_tensor(array, path) for array in arrays]
-    return (data[0], data[1]) if len(data) == 2 else _split(data[0], seed, path)
+    if len(data) == 2:
+        return data[0], data[1]
+    if len(data[0]) < 2:
+        raise ValueError(
+            f"{path} must hold at least two data, one to hold out; got {len(data[0])}."
+        )
+    return split(data[0], max(1, int(_HELD_OUT_FRACTION * len(data[0]))), seed=seed)
+
+
+def split(x: Tensor, num_held_out: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Holds some data out: chosen by the seed, or of 256 MiB and more the last, without a copy.
+
+    Args:
+        x: Data (N, ...).
+        num_held_out: How many to hold out.
+        seed: Of the choice.
+
+    Returns:
+        The others, and those held out.
+
+    Example:
+        >>> rest, held_out = split(torch.arange(5.0), 2, seed=0)
+        >>> rest.shape, torch.cat([rest, held_out]).sort().values
+        (torch.Size([3]), tensor([0., 1., 2., 3., 4.]))
+    """
+    if x.numel() * x.element_size() >= _LARGE:
+        return x[:-num_held_out], x[-num_held_out:]
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+    return x[order[num_held_out:]], x[order[:num_held_out]]
 
 
 def _read_npy(path: Path) -> list[NDArray[np.generic]]:
-    return [np.load(path, allow_pickle=False)]
+    is_large = path.stat().st_size >= _LARGE
+    return [np.load(path, allow_pickle=False, mmap_mode="r" if is_large else None)]
 
 
 def _read_npz(path: Path) -> list[NDArray[np.generic]]:
@@ -108,6 +144,8 @@ def _as_tensor(array: NDArray[np.generic], path: Path) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path} must hold numbers; it holds {array.dtype}.")
     dtype = torch.get_default_dtype()
+    if isinstance(array, np.memmap):
+        return _mapped(array, path, dtype)
     data = torch.tensor(array).to(dtype)
     if data.isinf().any() and np.isfinite(array).all():
         largest = torch.finfo(dtype).max
@@ -115,9 +153,12 @@ def _as_tensor(array: NDArray[np.generic], path: Path) -> Tensor:
     return as_data(data, name=path.name)
 
 
-def _split(x: Tensor, seed: int, path: Path) -> tuple[Tensor, Tensor]:
-    if len(x) < 2:
-        raise ValueError(f"{path} must hold at least two data, one to hold out; got {len(x)}.")
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    num_test = max(1, int(_HELD_OUT_FRACTION * len(x)))
-    return x[order[num_test:]], x[order[:num_test]]
+def _mapped(array: NDArray[np.generic], path: Path, dtype: torch.dtype) -> Tensor:
+    """A large array where it lies on the disk."""
+    wanted = str(dtype).removeprefix("torch.")
+    if array.dtype != np.dtype(wanted):
+        raise ValueError(
+            f"{path} is too large to convert in memory: it holds {array.dtype} in {array.nbytes} "
+            f"bytes. Save it as {wanted}: np.save(path, x.astype('{wanted}'))."
+        )
+    return as_data(array, name=path.name)

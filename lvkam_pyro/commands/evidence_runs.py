@@ -19,6 +19,7 @@ from lvkam_pyro.evidence.comparison import EvidenceComparison
 from lvkam_pyro.evidence.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.recipe import Model, Recipe
 
 
@@ -135,7 +136,7 @@ def _guide(run: Run, recipe: Recipe) -> Model | None:
     if all(isinstance(estimator, LadderEstimator) for estimator in recipe.estimators):
         return None
     with seeded_rng(0, run.x):
-        guide = recipe.build_guide(run.fit.model, run.x)
+        guide = recipe.build_guide(run.fit.model, evenly_spaced(run.x))
     if not (isinstance(guide, nn.Module) and list(guide.parameters())):
         return guide
     if type(guide) is not type(run.fit.guide):

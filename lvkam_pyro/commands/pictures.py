@@ -18,6 +18,7 @@ from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import has_curve, plot_thermodynamic_curve
 from lvkam_pyro.plots.traversals import can_traverse, plot_traversals
+from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model
 from lvkam_pyro.training.run_folder import RunFolder
@@ -73,8 +74,9 @@ def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
         folder: The run folder.
         setup: Its programs; a model program may say `IMAGE_SHAPE = (height, width)`.
         fit: What was fitted.
-        x: Data to show beside the samples.
+        x: Data to show beside the samples; of very many, evenly spaced ones.
     """
+    x = evenly_spaced(x)
     image_shape = image_shape_of(setup, x)
     samples = draw_data(fit.model, x, seed=setup.seed)
     save(plot_samples(x, samples, image_shape=image_shape), folder.picture("samples"))

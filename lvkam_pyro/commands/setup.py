@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.commands.data import read_data
+from lvkam_pyro.commands.data import read_data, split
 from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.guides.validation import check_count
 from lvkam_pyro.programs import Program, ProgramError, load_program
@@ -97,10 +97,7 @@ class Setup:
             return x, None
         if len(x) < 2:
             raise ValueError("Early stopping needs two data, one to hold out; got 1.")
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
-        num_validation = -(-len(x) // 10)
-        order = order.to(x.device)
-        return x[order[num_validation:]], x[order[:num_validation]]
+        return split(x, -(-len(x) // 10), seed=self.seed)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,36 @@ def test_data_are_split_by_the_seed(tmp_path: Path, suffix: str) -> None:
     assert not torch.equal(read_data(path, seed=2)[0], train)
 
 
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lvkam_pyro.commands.data._LARGE", 100)
+
+
+@pytest.mark.usefixtures("large")
+def test_large_file_is_mapped_and_its_end_held_out(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.npy", x=X.astype(np.float32))
+    train, test = read_data(path)
+    assert torch.equal(torch.cat([train, test]), torch.tensor(X, dtype=torch.float32))
+    assert (len(train), len(test)) == (8, 2)
+    # Both are views of one memory: nothing was copied.
+    assert test.data_ptr() == train.data_ptr() + train.numel() * train.element_size()
+
+
+@pytest.mark.usefixtures("large")
+def test_large_file_of_another_precision_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.npy", x=X)
+    with pytest.raises(ValueError, match=r"too large to convert .* float64 .*astype\('float32'\)"):
+        read_data(path)
+
+
+@pytest.mark.usefixtures("large")
+def test_large_file_is_checked_as_others_are(tmp_path: Path) -> None:
+    wrong = X.astype(np.float32)
+    wrong[7, 2] = np.nan
+    with pytest.raises(ValueError, match=r"x\.npy holds NaN or infinity in 1 .* at \(7, 2\)"):
+        read_data(save(tmp_path / "x.npy", x=wrong))
+
+
 def test_archive_makes_its_own_split(tmp_path: Path) -> None:
     path = save(tmp_path / "x.npz", x_train=X[:7], x_test=X[7:])
     train, test = read_data(path)
