@@ -161,12 +161,15 @@ for q, change in enumerate(changes):
 # ## Formulas
 #
 # Every function has one variable, so each can be replaced by a formula: the best of 26 forms
-# $c\,g(a z + b) + d$, ranked by fit and complexity. First the energies of the prior, then
-# functions of the generator at three wavenumbers, where latent 1 moves most.
+# $c\,g(a z + b) + d$, ranked by fit and complexity. First the energies of the prior: one with two
+# peaks is no single form, and its R² says so.
 
 # %%
 for formula in model.prior.to_symbolic():
     print(f"f_{formula.latent}(z) = {formula}    R² = {formula.r_squared:.3f}")
+
+# %% [markdown]
+# Then what latent 1 adds to the signal at three wavenumbers:
 
 # %%
 z = torch.linspace(*quantiles[:, 0].tolist(), 200)

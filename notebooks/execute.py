@@ -19,11 +19,13 @@ from notebooks.pairs import faults, is_in_step, read_source, sources, twin
 
 SECONDS_A_CELL = 300
 
-# ArviZ 0.23 announces 1.0 once at import; Jupyter's own warnings are not ours.
+# ArviZ 0.23 announces 1.0 once at import, and uses what pandas 3 deprecates; Jupyter's own warnings
+# are not ours.
 _PRELUDE = """\
 import warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", r"\\s*ArviZ is undergoing a major refactor", FutureWarning)
+warnings.filterwarnings("ignore", category=DeprecationWarning, module="arviz")
 warnings.filterwarnings("ignore", module=r"(ipykernel|IPython|jupyter|traitlets|zmq)")
 """
 
