@@ -112,10 +112,11 @@ class QuantizedLogistic(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of values in [0, 1] of shape `(..., O)`, in nats."""
-        if self._validate_args:
-            self._validate_sample(value)
         value = value.to(self.loc.dtype)
         inside = ((value >= 0) & (value <= 1)).all(-1)
+        if self._validate_args:
+            _check_inside(value, inside)
+            self._validate_sample(value)
         levels = self._levels(value.nan_to_num()).long()
         shared = is_outer(self.loc, value) and levels[..., 0].numel() > self.num_levels
         log_probs = self._tabulated(levels) if shared else self._one_by_one(levels)
@@ -150,6 +151,15 @@ class QuantizedLogistic(TorchDistribution):
         table = _log_sides(self.loc[..., None], scale, low, high) + _log_width(scale, low, high)
         indicators = F.one_hot(levels, self.num_levels).to(table.dtype)
         return inner_products(table.flatten(-2), indicators.flatten(-2))
+
+
+def _check_inside(value: Tensor, inside: Tensor) -> None:
+    if not inside.all():
+        raise ValueError(
+            f"Expected values in [0, 1], got values from {value.min():g} to {value.max():g}. "
+            "Divide data of L levels n = 0..L-1 as (n + 0.5) / L; for data without levels use a "
+            "NormalLikelihood."
+        )
 
 
 # The probability of a level between a and b, in units of the scale and about the mean, is a product
