@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lvkam_pyro.guides.particles import draw_particles
 from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.modules.likelihood import NormalLikelihood
+from lvkam_pyro.modules.quantized_likelihood import QuantizedLikelihood
 from lvkam_pyro.programs import Program, ProgramError, load_program, program_names
 from lvkam_pyro.training.loop import fit
 
@@ -93,6 +95,13 @@ def test_digits_are_dequantised_and_split_without_overlap() -> None:
     levels = (pixels * 17).floor().clamp(max=16)
     assert set(levels.unique().tolist()) == set(map(float, range(17)))
     assert len(pixels.unique(dim=0)) == 1797
+
+
+def test_noise_of_the_digits_is_an_option() -> None:
+    program = load_program("model", "digits")
+    assert isinstance(program.build({}).likelihood, QuantizedLikelihood)
+    assert program.build({}).likelihood.num_levels == 17
+    assert isinstance(program.build({"quantized": "false"}).likelihood, NormalLikelihood)
 
 
 def test_rings_are_two_around_a_hole() -> None:
