@@ -1,8 +1,8 @@
 """Importance-weighted autoencoder: model and encoder climb one bound of the evidence.
 
-On `digits` it is ahead of `amortized` after 40 epochs, with 59.7 against 56.4 nats per held-out
-image, and behind it after 150, with 61.8 against 63.0: nothing keeps its encoder from learning the
-training data by heart, as dreams do there.
+On `digits` it is ahead of `amortized` at first, and after 30 CPU seconds no longer: it reaches 95.2
+nats per held-out image and 98.6 on the training data, `amortized` 95.3 and 97.2. Nothing keeps its
+encoder from learning the training data by heart, as dreams do there.
 """
 
 from lvkam_pyro.evidence.importance import ImportanceEvidence

@@ -1,4 +1,8 @@
-"""Handwritten digits: scikit-learn's 1797 images of 8 x 8 pixels, as an additive LV-KAM."""
+"""Handwritten digits: scikit-learn's 1797 images of 8 x 8 pixels, as an additive LV-KAM.
+
+The recipe `amortized` reaches 95 nats per held-out image in 30 CPU seconds, some 180 epochs, and 96
+in its 400; with normal noise (`quantized=false`) 65. See `benchmarks/fit_digits.py`.
+"""
 
 import torch
 from sklearn.datasets import load_digits
