@@ -16,6 +16,8 @@ _KNOWN_AS = {
     r"\\(big|Big|bigg|Bigg)(?=\s*[)\]])": r"\\\1r",
     r"\\(big|Big|bigg|Bigg)(?![a-zA-Z])": r"\\\1l",
     r"\\dots(?![a-zA-Z])": r"\\ldots",
+    # A half: TeX takes one digit, the converter both.
+    r"\\([td]?frac)\s*(\d)(\d)": r"\\\1{\2}{\3}",
     # TeX's thin space between a function and an argument without brackets.
     r"\\(log|exp|cos|sin|tanh)(?=\s*(?:\w|\\(?!left|big|Big|,)))(?![a-zA-Z])": r"\\\1\\,",
 }
