@@ -18,6 +18,9 @@ _KNOWN_AS = {
     r"\\dots(?![a-zA-Z])": r"\\ldots",
     # A half: TeX takes one digit, the converter both.
     r"\\([td]?frac)\s*(\d)(\d)": r"\\\1{\2}{\3}",
+    # An index of an accented letter stands beside it, not below.
+    r"\\(tilde|hat|bar)\s*(\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z])(?=[_^])": r"{{}\\\1 \2}",
+    r"\\operatorname\*\{arg(min|max)\}": r"\\arg\\\1",
     # TeX's thin space between a function and an argument without brackets.
     r"\\(log|exp|cos|sin|tanh)(?=\s*(?:\w|\\(?!left|big|Big|,)))(?![a-zA-Z])": r"\\\1\\,",
 }
