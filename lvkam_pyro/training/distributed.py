@@ -50,6 +50,11 @@ class Replicas:
     Args:
         rank: Of this process.
         num_processes: How many there are.
+
+    Example:
+        >>> processes = Replicas(rank=1, num_processes=2)
+        >>> processes.is_first, processes.share(5).rows
+        (False, slice(2, 5, None))
     """
 
     def __init__(self, rank: int, num_processes: int) -> None:
