@@ -66,7 +66,7 @@ $(BIN)/uv:
 	touch $@ .venv/installed
 
 .venv/installed-notebooks: pyproject.toml constraints.txt | $(BIN)/uv
-	$(INSTALL) --editable '.[notebooks,examples]'
+	$(INSTALL) --editable '.[notebooks]'
 	touch $@ .venv/installed
 
 .venv/installed-docs: pyproject.toml constraints.txt | $(BIN)/uv

@@ -91,14 +91,7 @@ print(
 )
 
 # %%
-axes = az.plot_forest(
-    idata,
-    var_names=["z"],
-    coords={"data": [0, 1, 2, 3]},
-    combined=True,
-    textsize=9,
-    figsize=(6, 3.2),
-)
+axes = az.plot_forest(idata, var_names=["z"], coords={"data": [0, 1, 2, 3]}, combined=True)
 plt.show()
 
 # %% [markdown]

@@ -141,6 +141,9 @@ class BayesFactors:
         lines += [_line(row) for row in self.rows]
         return "\n".join([f"{head}, in nats", *lines])
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def _line(row: BayesFactor) -> str:
     return _LINE.format(

@@ -131,3 +131,6 @@ class EvidenceComparison:
 
     def __str__(self) -> str:
         return self.table()
+
+    def __repr__(self) -> str:
+        return str(self)

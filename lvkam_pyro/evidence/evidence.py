@@ -149,6 +149,9 @@ class Evidence:
             f"({self.num_data} data, {reliable} reliable). Verdict: {self.verdict}"
         )
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def to_double(tensor: Tensor) -> Tensor:
     """A detached copy in float64 on the CPU, where results live.

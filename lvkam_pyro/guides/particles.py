@@ -48,6 +48,10 @@ class Particles:
     log_guide: Tensor
     data_scale: float = 1.0
 
+    def __repr__(self) -> str:
+        shapes = {name: tuple(value.shape) for name, value in self.latents.items()}
+        return f"Particles({self.num_particles} of {self.num_data} data, latents {shapes})"
+
     @property
     def num_particles(self) -> int:
         """The number of particles S."""

@@ -67,6 +67,13 @@ class PowerSamples:
     biased: bool = False
     path: dict[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        num_draws, num_chains, num_temperatures, num_data = self.log_likelihood.shape
+        return (
+            f"PowerSamples({num_draws} draws of {num_chains} chains at {num_temperatures} "
+            f"temperatures, {num_data} data)"
+        )
+
     @property
     def num_chains(self) -> int:
         """The number of chains C."""

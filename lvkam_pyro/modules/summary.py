@@ -72,6 +72,9 @@ class PriorSummary:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join(_join(row, widths) for row in table)
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 @torch.no_grad()
 def summarize(densities: UnivariateDensity) -> PriorSummary:
