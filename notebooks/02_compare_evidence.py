@@ -56,7 +56,7 @@ print(f"{len(x)} data; exact log evidence: {exact.mean():.3f} nats per datum")
 # one ladder of power posteriors $p_t(z) \propto p(x \mid z)^t\, p(z)$. `compare_evidence` sees
 # that their ladders are equal and runs it once. Importance sampling, plain and quasi-Monte Carlo,
 # and the ELBO need a guide: a network, trained to cover the posterior (wake and sleep). A guide
-# that was trained by the ELBO is too narrow for weights.
+# that was trained by the ELBO tends to be too narrow for weights.
 
 # %%
 recipe = lv.Recipe(
@@ -88,7 +88,7 @@ print(comparison)
 # of each estimate, divided by the standard error that it came with, should spread like Student's
 # t: mostly within ±2, with a standard deviation near 1. `Lookahead` is exact for linear models,
 # which leaves rounding; the ELBO is no estimate, so both are left out. Thermodynamic integration
-# has a second error, of its temperature grid, which is added to both ends of its intervals. ata
+# has a second error, of its temperature grid, which is added to both ends of its intervals. Data
 # share the points of quasi-Monte Carlo, so that its errors are nearly one error for all: its marks
 # stay together.
 
@@ -197,9 +197,9 @@ print(comparison)
 
 # %% [markdown]
 # The verdicts say which rows to leave aside: where a datum's importance weights have a Pareto k
-# above 0.7, the estimate is low and its error too small. The forest of one model shows the same
-# with 95 % intervals: a hollow point is unreliable, a triangle is a lower bound, at the left edge
-# where it lies outside of the picture.
+# above 0.7, neither the estimate nor its error can be trusted. The forest of one model shows the
+# same with 95 % intervals: a hollow point is unreliable, a triangle is a lower bound, at the left
+# edge where it lies outside of the picture.
 
 # %%
 axes = lv.plot_evidence([row for row in comparison if row.model == "8 latents"])

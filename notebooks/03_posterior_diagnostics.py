@@ -112,8 +112,8 @@ print(az.compare(lv.to_arviz(comparison)).to_string())
 #
 # Data that the model itself makes come with their true latents, which are draws of the exact
 # posterior. So the rank of the truth among the draws is uniform, if these are of the posterior too
-# (simulation-based calibration). The network alone fails, in the log-likelihood of its draws;
-# weights mend it.
+# (simulation-based calibration). The network alone fails, most of all in the log-likelihood of its
+# draws; weights mend it.
 
 # %%
 alone = lv.sbc(model, x, guide, num_simulations=500)
