@@ -4,6 +4,7 @@ The public names load on first use (PEP 562), so that ``import lvkam_pyro`` cost
 ``import pyro`` costs although the diagnostics stand on ArviZ and matplotlib.
 """
 
+import difflib
 import importlib
 
 _HOME = {
@@ -200,8 +201,12 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
+        # Not by lvkam_pyro.guides.suggestions: this file imports none of the library.
+        close = difflib.get_close_matches(name, __all__, n=1)
+        near = f" Did you mean '{close[0]}'?" if close else ""
         raise AttributeError(
-            f"module 'lvkam_pyro' has no attribute '{name}'. Public names: {', '.join(__all__)}."
+            f"module 'lvkam_pyro' has no attribute '{name}'.{near} Public names: "
+            f"{', '.join(__all__)}."
         )
     value = getattr(importlib.import_module(f"lvkam_pyro.{_HOME[name]}"), name)
     globals()[name] = value

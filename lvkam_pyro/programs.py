@@ -13,6 +13,8 @@ from typing import Any, Literal
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
+from lvkam_pyro.guides.suggestions import suggestion
+
 Kind = Literal["model", "inference"]
 
 _FOLDERS: dict[Kind, str] = {"model": "models", "inference": "inference"}
@@ -121,8 +123,8 @@ class Program:
         if unknown:
             choices = ", ".join(f"{name}={value!r}" for name, value in known.items())
             raise ProgramError(
-                f"The {self.kind} {self.name} has no option {', '.join(unknown)}. Its options and "
-                f"their defaults: {choices}."
+                f"The {self.kind} {self.name} has no option {', '.join(unknown)}."
+                f"{suggestion(unknown[0], known)} Its options and their defaults: {choices}."
             )
 
 
@@ -198,9 +200,10 @@ def _find(kind: Kind, name: str) -> Path:
             raise ProgramError(f"There is no {kind} program at {path}.")
         return path
     if name not in program_names(kind):
+        names = program_names(kind)
         raise ProgramError(
-            f"There is no {kind} program {name!r}. Those that come with lvkam_pyro: "
-            f"{', '.join(program_names(kind))}; or give the path of a .py file."
+            f"There is no {kind} program {name!r}.{suggestion(name, names)} Those that come with "
+            f"lvkam_pyro: {', '.join(names)}; or give the path of a .py file."
         )
     return _folder(kind) / f"{name}.py"
 

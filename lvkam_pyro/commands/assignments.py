@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lvkam_pyro.guides.suggestions import suggestion
 from lvkam_pyro.programs import Program, ProgramError
 
 Options = dict[str, str]
@@ -49,7 +50,9 @@ def _owners(prefix: str, option: str, programs: Mapping[str, Program]) -> list[s
     owners = [label for label in addressed if option in programs[label].options()]
     if not owners:
         choices = "; ".join(_describe(programs[label]) for label in addressed)
-        raise ProgramError(f"No option is called {option!r}. There are: {choices}.")
+        known = [name for label in addressed for name in programs[label].options()]
+        near = suggestion(option, known)
+        raise ProgramError(f"No option is called {option!r}.{near} There are: {choices}.")
     if "model" in owners and len(owners) > 1:
         raise ProgramError(
             f"The model and the inference both have an option {option!r}: write model.{option}=... "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lvkam_pyro.commands.data import read_data, split
 from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.guides.suggestions import suggestion
 from lvkam_pyro.guides.validation import check_count
 from lvkam_pyro.programs import Program, ProgramError, load_program
 from lvkam_pyro.training.loop import Fit, load_fit
@@ -173,7 +174,10 @@ def find_run(name: str | Path) -> RunFolder:
         if folder.settings.is_file():
             return folder
     tried = " or ".join(str(folder.path) for folder in candidates)
-    raise FileNotFoundError(f"There is no run at {tried}. Make one by `lvkam fit`.")
+    near = suggestion(
+        str(name), [path.parent.name for path in Path("runs").glob("*/settings.json")]
+    )
+    raise FileNotFoundError(f"There is no run at {tried}.{near} Make one by `lvkam fit`.")
 
 
 def default_folder(model: str) -> RunFolder:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import cast
 
 import torch
@@ -250,6 +251,11 @@ class KANLayer(nn.Module):
 def _check_arguments(
     in_features: int, out_features: int, basis: object, base_activation: object
 ) -> None:
+    if not (isinstance(in_features, Integral) and isinstance(out_features, Integral)):
+        raise TypeError(
+            "Expected whole numbers of inputs and outputs, got "
+            f"in_features={in_features!r} and out_features={out_features!r}."
+        )
     if in_features < 1 or out_features < 1:
         raise ValueError(
             "Expected at least one input and one output, got "

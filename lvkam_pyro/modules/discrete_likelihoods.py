@@ -1,5 +1,7 @@
 """The likelihoods of discrete data: zeros and ones, and sequences of categories."""
 
+from numbers import Integral
+
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -82,6 +84,8 @@ class CategoricalLikelihood(PyroModule):
 
 
 def _check_count(name: str, value: int, *, minimum: int = 1) -> int:
+    if not isinstance(value, Integral):
+        raise TypeError(f"Expected a whole number for {name}, got {value!r}.")
     if value < minimum:
         raise ValueError(f"Expected {name} of at least {minimum}, got {value}.")
     return value

@@ -3,6 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import TypeVar
 
 import numpy as np
@@ -271,6 +272,8 @@ def _check_continuation(basis: Basis, reference: Distribution) -> None:
 
 
 def _check_count(count: int, name: str) -> None:
+    if not isinstance(count, Integral):
+        raise TypeError(f"Expected a whole number for {name}, got {count!r}.")
     if count < 1:
         raise ValueError(
             f"Expected at least 1 for {name}, got {count}. A model needs a latent, and a latent "

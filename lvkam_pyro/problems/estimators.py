@@ -17,6 +17,7 @@ from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
 from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
+from lvkam_pyro.guides.suggestions import suggestion
 
 _ESTIMATORS = (
     ELBOEvidence,
@@ -62,5 +63,8 @@ def make_estimator(name: str) -> EvidenceEstimator:
         8192
     """
     if name not in _BY_NAME:
-        raise ValueError(f"There is no estimator {name!r}. Estimators: {', '.join(_BY_NAME)}.")
+        raise ValueError(
+            f"There is no estimator {name!r}.{suggestion(name, _BY_NAME)} Estimators: "
+            f"{', '.join(_BY_NAME)}."
+        )
     return _BY_NAME[name]()

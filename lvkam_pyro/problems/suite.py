@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from lvkam_pyro.guides.suggestions import suggestion
 from lvkam_pyro.problems.bimodal import bimodal
 from lvkam_pyro.problems.chain import lvkam_chain
 from lvkam_pyro.problems.curved import banana, funnel
@@ -62,5 +63,8 @@ def load_problem(name: str) -> Problem:
         (4, 'quadrature over one latent')
     """
     if name not in _PROBLEMS:
-        raise ValueError(f"There is no problem {name!r}. Problems: {', '.join(_PROBLEMS)}.")
+        raise ValueError(
+            f"There is no problem {name!r}.{suggestion(name, _PROBLEMS)} Problems: "
+            f"{', '.join(_PROBLEMS)}."
+        )
     return _PROBLEMS[name]()
