@@ -32,7 +32,7 @@ class MixtureImportance(ImportanceEvidence):
             lies in a further plate or cannot move on the real line.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import pyro, torch, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
