@@ -217,9 +217,11 @@ def _gauss_legendre(count: int) -> tuple[list[float], list[float]]:
 
 def _nearest(nodes: Tensor, value: Tensor) -> Tensor:
     """Number of the node nearest to each value, for nodes `(*batch, G)`."""
-    own = nodes.shape[:-1]
+    rank = nodes.ndim - 1
+    # Where one row of nodes serves several columns of values, each column gets a copy of it.
+    own = torch.broadcast_shapes(value.shape[max(0, value.ndim - rank) :], nodes.shape[:-1])
     value = value.detach().expand(torch.broadcast_shapes(value.shape, own))
-    middles = 0.5 * (nodes[..., 1:] + nodes[..., :-1])
+    middles = (0.5 * (nodes[..., 1:] + nodes[..., :-1])).expand(*own, -1)
     columns = value.reshape(-1, *own).movedim(0, -1).contiguous().to(middles)
     number = torch.searchsorted(middles.contiguous(), columns)
     return number.movedim(-1, 0).reshape(value.shape)

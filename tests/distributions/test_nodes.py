@@ -306,3 +306,20 @@ def test_wrong_input_is_refused(case: str) -> None:
     attempt, error, message = WRONG[case]
     with pytest.raises(error, match=message):
         attempt()
+
+
+SHAPES = [((4, 1), (7, 4, 3)), ((1,), (5, 3)), ((), (5,)), ((4,), (7, 4)), ((3, 1), (2,))]
+
+
+@pytest.mark.parametrize(("rows", "values"), SHAPES)
+def test_each_value_is_matched_with_the_nodes_of_its_own_row(
+    rows: tuple[int, ...], values: tuple[int, ...]
+) -> None:
+    """Also where one row of nodes broadcasts over several columns of values."""
+    nodes = torch.randn(*rows, 9, dtype=torch.float64).sort(-1).values
+    law = QuadratureNodes(torch.randn_like(nodes), nodes)
+    shape = torch.broadcast_shapes(rows, values)
+    number = torch.randint(9, shape)
+    value = nodes.expand(*shape, 9).gather(-1, number[..., None])[..., 0]
+    logits = law.logits.log_softmax(-1).expand(*shape, 9)
+    torch.testing.assert_close(law.log_prob(value), logits.gather(-1, number[..., None])[..., 0])
