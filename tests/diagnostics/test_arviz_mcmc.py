@@ -82,6 +82,8 @@ def test_values_are_those_of_each_draw(nested: MCMC) -> None:
     assert_within_standard_errors(
         residual.mean(), torch.tensor(0.0).double(), residual.std() / residual.numel() ** 0.5
     )
+    # New data of other latents than the draw's own would be spread wider.
+    assert float(residual.square().mean()) == pytest.approx(1.0, abs=0.2)
 
 
 def test_divergences(nested: MCMC) -> None:
@@ -98,6 +100,11 @@ def test_latents_of_each_datum(local: tuple[MCMC, Tensor]) -> None:
     assert dims(idata, "posterior", "z") == (*SAMPLE, "data", "latent")
     samples = mcmc.get_samples(group_by_chain=True)["z"].double()
     assert torch.equal(values(idata, "posterior", "z"), samples)
+    loc = samples @ programs.LOADINGS.double()
+    log_joint = dist.Normal(0.0, 1.0).log_prob(samples).sum((-1, -2))
+    log_joint = log_joint + dist.Normal(loc, programs.SCALE).log_prob(x.double()).sum((-1, -2))
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(values(idata, "sample_stats", "lp"), log_joint, **close)
     marginal = values(idata, "log_likelihood", "x").flatten(0, 1)
     exact = programs.exact_log_evidence(x).double()
     assert_within_standard_errors(marginal.mean(0), exact, marginal.std(0))

@@ -86,6 +86,8 @@ def test_automatic_guides_of_nested_plates(kind: type[AutoGuide]) -> None:
     assert shift.shape == (4, 50, 2, 2)
     spread = shift.flatten(0, 1).std(0).mean()
     assert float(spread) == pytest.approx(0.0 if kind is AutoDelta else 0.1, abs=0.02)
+    # The model is the user's, not the one whose latents the guide set to their first values.
+    assert float(values(idata, "prior", "mean").std()) == pytest.approx(1.0, abs=0.3)
 
 
 @pytest.mark.parametrize("kind", [AutoNormal, AutoMultivariateNormal, AutoDelta])
