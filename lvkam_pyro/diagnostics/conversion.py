@@ -39,7 +39,8 @@ def arviz_groups(source: object, *args: Any, **options: Any) -> Any:  # noqa: AN
         100
     """
     raise TypeError(
-        f"Expected a model, fit, Particles, PowerSamples, Evidence, EvidenceComparison, or Pyro's "
-        f"MCMC, SVI or AutoGuide, got {type(source).__name__}. Draws of other libraries go by "
-        "arviz.from_dict, classes of your own by arviz_groups.register."
+        "Expected a model, fit, Particles, PowerSamples, Evidence, EvidenceComparison, Pyro's "
+        f"MCMC, SVI or AutoGuide, or a dictionary of draws, got {type(source).__name__}. "
+        "Draws of other libraries go by arviz.from_dict, classes of your own by "
+        "arviz_groups.register."
     )
