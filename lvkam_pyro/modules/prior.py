@@ -93,6 +93,9 @@ class EnergyPrior(PyroModule):
         self._resolution = Resolution(self._batch_shape)
         self._panels = build_panels(cells_of(self.functions), self.reference)
         _check_continuation(basis, self.reference)
+        if reference is None:
+            # A loaded state may have another domain, on which the flat measure then is.
+            self.register_load_state_dict_post_hook(_follow_domain)
 
     @property
     def domain(self) -> tuple[float, float]:
@@ -250,6 +253,10 @@ class EnergyPrior(PyroModule):
         if isinstance(functions, ParallelKAN):
             return self._resolution.cells(functions, reference)
         return cells_of(functions)
+
+
+def _follow_domain(prior: EnergyPrior, _: object) -> None:
+    prior.measure = _measure_of(None, prior.domain)
 
 
 def _measure_of(

@@ -164,3 +164,15 @@ BAD_INPUT: list[tuple[Callable[[], object], str]] = [
 def test_bad_input(call: Callable[[], object], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize("prior", [MixturePrior, ProductPrior])
+def test_flat_measure_follows_a_loaded_domain(prior: type) -> None:
+    wide = prior(2, num_components=2, basis=BSplineBasis(domain=(-2.0, 3.0), grid_size=5))
+    narrow = prior(2, num_components=2, basis=BSplineBasis(grid_size=5))
+    z = wide().sample((5,))
+    narrow().log_prob(narrow().sample((5,)))
+    narrow.load_state_dict(wide.state_dict())
+    assert narrow.reference.low == -2.0
+    assert narrow.reference.high == 3.0
+    torch.testing.assert_close(narrow().log_prob(z), wide().log_prob(z))
