@@ -51,7 +51,7 @@ class AnnealedImportance(AnnealingEstimator):
 
     def __init__(
         self,
-        num_particles: int = 1024,
+        num_particles: int = 2048,
         *,
         num_temperatures: int = 100,
         num_replicates: int = 16,

@@ -10,8 +10,8 @@ from torch import Tensor
 from lvkam_pyro.evidence.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 
-_LINE = "{:<16} {:<14} {:>11} {:>8} {:>8} {:>9} {}"
-_WIDTHS = (16, 14, 11, 8, 8, 9, 10)
+_LINE = "{:<16} {:<18} {:>11} {:>8} {:>8} {:>9} {}"
+_WIDTHS = (16, 18, 11, 8, 8, 9, 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ class BayesFactors:
 def _line(row: BayesFactor) -> str:
     return _LINE.format(
         row.model[:16],
-        row.estimator[:14],
+        row.estimator[:18],
         f"{row.log_bayes_factor:.3f}",
         f"{row.standard_error:.2g}",
         f"{row.discretization_error:.2g}",

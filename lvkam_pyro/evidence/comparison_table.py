@@ -6,12 +6,12 @@ from lvkam_pyro.evidence.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.disagreement import Disagreement
 
 _COLUMNS = (
-    ("model", 16),
-    ("estimator", 14),
-    ("nats/datum", 11),
-    ("s.e.", 8),
+    ("model", 15),
+    ("estimator", 18),
+    ("nats/datum", 10),
+    ("s.e.", 7),
     ("ESS", 7),
-    ("k", 6),
+    ("k", 5),
     ("R-hat", 6),
     ("evals", 8),
     ("verdict", 13),

@@ -10,7 +10,7 @@ from lvkam_pyro.evidence.estimator import guide_or_prior
 from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.evidence.importance import ImportanceEvidence, check_reparameterized
 from lvkam_pyro.evidence.islands import Draw
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K, MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
 from lvkam_pyro.guides.inverse_transform import InverseTransform, count_uniforms, latent_dtypes
 from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.seeding import draw_seed
@@ -23,6 +23,10 @@ MIN_SCRAMBLES = 8
 
 _HALF_STEP = 2.0**-31
 """Half the distance of the engine's 30-bit numbers: it centres them, away from 0 and 1."""
+
+_MAX_PARETO_K = 0.5
+"""Scrambles share their stratification: a tail that all of them miss shows in no spread of theirs,
+so weights must have a variance."""
 
 _REMEDY = "Use more points, a guide closer to the posterior, LookaheadEvidence or MultistateBAR."
 
@@ -39,7 +43,7 @@ class QuasiMonteCarloEvidence(ImportanceEvidence):
     error. For smooth integrands the error falls nearly as 1/S: 60 times below plain sampling's for
     one latent, 20 for two, 4 for four; above about eight there is little left of it. Diagnostics:
     those of `ImportanceEvidence`, and `scramble_ess`, the least effective sample size of a
-    scramble, below 10 of which the verdict is unreliable.
+    scramble. The verdict is unreliable below 10 of it, and where Pareto k exceeds 0.5.
 
     Args:
         num_points: S, at least (each scramble is rounded up to a power of two).
@@ -100,7 +104,7 @@ class QuasiMonteCarloEvidence(ImportanceEvidence):
         """The verdict on the weights."""
         name = "an effective sample size of a scramble"
         gates = [
-            Gate.above("Pareto k", summary["pareto_k"], MAX_PARETO_K),
+            Gate.above("Pareto k", summary["pareto_k"], _MAX_PARETO_K),
             Gate.below(name, summary["scramble_ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
         ]
         return Verdict.of(gates, remedy=_REMEDY)

@@ -57,3 +57,21 @@ def test_chains_that_do_not_mix_are_called_unreliable() -> None:
     verdict = ThermodynamicIntegration(ladder).estimate(two_narrow_modes, torch.zeros(2)).verdict
     assert not verdict.reliable
     assert any("R-hat above 1.05" in reason for reason in verdict.reasons)
+
+
+def modes_of_some(x: Tensor) -> None:
+    """The two modes at data of 1 alone; at those of 0 the latents are as the prior has them."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
+        modes = torch.stack([dist.Normal(c, 0.05).log_prob(z).sum(-1) for c in (-1.0, 1.0)])
+        pyro.factor("modes", modes.logsumexp(0) * x)
+
+
+def test_a_run_that_fails_at_half_of_its_data_fails_at_all() -> None:
+    ladder = PowerPosterior(num_temperatures=3, num_chains=16, num_warmup=50, num_samples=100)
+    estimator = ThermodynamicIntegration(ladder)
+    few = estimator.estimate(modes_of_some, torch.tensor([1.0, 0.0, 0.0])).verdict
+    assert few.unreliable.tolist() == [True, False, False]
+    half = estimator.estimate(modes_of_some, torch.tensor([1.0, 0.0])).verdict
+    assert half.unreliable.tolist() == [True, True]
+    assert any("whose R-hat fails at 50 % of its data" in reason for reason in half.reasons)
