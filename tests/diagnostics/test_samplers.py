@@ -56,6 +56,7 @@ def test_draws_that_are_there_are_taken_as_they_are() -> None:
 def test_guide_draws_for_each_datum_by_itself() -> None:
     prior = lv.PriorGuide(linear_gaussian)
     draws = lv.draw_posterior(linear_gaussian, X, prior, num_draws=50).latents["z"]
+    assert draws.shape == (50, 6, 2)
     assert draws.unique().numel() == draws.numel()
 
 

@@ -86,6 +86,12 @@ def test_samples_are_tested_each_by_itself() -> None:
     assert torch.equal(together.p_value[1, 2], alone.p_value)
 
 
+def test_values_at_a_point_are_counted_at_it() -> None:
+    points = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    result = uniformity(torch.tensor([0.25, 0.5, 0.5, 0.9]), points=points)
+    assert result.ecdf.tolist() == [0.25, 0.75, 0.75]
+
+
 def test_impossible_values_have_a_p_value_above_zero() -> None:
     p_value = float(uniformity(torch.zeros(100)).p_value)
     assert 0 < p_value < 1e-100
