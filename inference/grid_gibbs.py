@@ -38,7 +38,7 @@ def build(
         num_sweeps: Sweeps over the latents an update.
         num_nodes: Quadrature nodes of each latent while training.
         persistent_chains: Go on from where each datum's chains stood at its last update, and not
-            from look-ahead draws. The fit is the same (to 0.01 nats per datum, on 200 data of two
+            from look-ahead draws. The fit is the same (to 0.02 nats per datum, on 200 data of two
             latents, already with one sweep), but the loss that is reported is then minus the
             expected log density of data and latents.
         smoothness: Penalty on the roughness of the generator's functions, in nats per squared

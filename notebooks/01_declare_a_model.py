@@ -121,8 +121,8 @@ for species, name in enumerate(iris.target_names):
     chosen = means[iris.target == species]
     axes.scatter(chosen[:, 0], chosen[:, 1], s=12, label=name)
 axes.set(
-    xlabel="posterior mean of latent 1",
-    ylabel="posterior mean of latent 2",
+    xlabel="posterior mean of latent 0",
+    ylabel="posterior mean of latent 1",
     xlim=(0, 1),
     ylim=(0, 1),
 )

@@ -94,7 +94,7 @@ nearest = np.abs(hours[:, None] - samples["time"].to_numpy()).argmin(0)
 names = [name for name in samples.columns if name != "time"]
 correlations = pd.DataFrame(
     {
-        f"latent {q + 1}": [spearmanr(samples[name], means[nearest, q]).statistic for name in names]
+        f"latent {q}": [spearmanr(samples[name], means[nearest, q]).statistic for name in names]
         for q in range(3)
     },
     index=names,
@@ -105,11 +105,11 @@ print(correlations.round(2))
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.6), layout="constrained")
 for q, one in enumerate(axes[:3]):
     one.plot(hours, means[:, q], ".", markersize=1.5)
-    one.set(xlabel="time (h)", title=f"latent {q + 1}", ylim=(0, 1))
+    one.set(xlabel="time (h)", title=f"latent {q}", ylim=(0, 1))
 axes[3].scatter(samples["glucose"], means[nearest, 0], s=14, label="glucose")
 axes[3].scatter(samples["ethanol"], means[nearest, 0], s=14, label="ethanol")
 axes[0].set_ylabel("posterior mean")
-axes[3].set(xlabel="concentration (g/l)", title="latent 1", ylim=(0, 1.02))
+axes[3].set(xlabel="concentration (g/l)", title="latent 0", ylim=(0, 1.02))
 axes[3].legend(loc="lower left", bbox_to_anchor=(0.2, 0.0))
 plt.show()
 
@@ -145,7 +145,7 @@ with torch.no_grad():
     changes = model.generator.layers[0].unsummed(quantiles).diff(dim=0)[0] * unit
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.9), layout="constrained")
 for q, change in enumerate(changes):
-    axes[0].plot(wavenumbers, change, label=f"latent {q + 1}, 10 % to 90 %")
+    axes[0].plot(wavenumbers, change, label=f"latent {q}, 10 % to 90 %")
 axes[0].set(xlabel="wavenumber (1/cm)", ylabel="change of signal (a.u.)")
 axes[0].legend()
 axes[1].plot(wavenumbers, -30 * slope, color="k", label="30 g/l less glucose")
@@ -154,7 +154,7 @@ axes[1].legend()
 plt.show()
 for q, change in enumerate(changes):
     print(
-        f"latent {q + 1}: correlation with the mark of glucose {np.corrcoef(change, slope)[0, 1]:.2f}"
+        f"latent {q}: correlation with the mark of glucose {np.corrcoef(change, slope)[0, 1]:.2f}"
     )
 
 # %% [markdown]
@@ -169,7 +169,7 @@ for formula in model.prior.to_symbolic():
     print(f"f_{formula.latent}(z) = {formula}    R² = {formula.r_squared:.3f}")
 
 # %% [markdown]
-# Then what latent 1 adds to the signal at three wavenumbers:
+# Then what latent 0 adds to the signal at three wavenumbers:
 
 # %%
 z = torch.linspace(*quantiles[:, 0].tolist(), 200)
@@ -182,7 +182,7 @@ for one, place in zip(axes, places, strict=True):
     best = lv.fit_symbolic(functions[:, place], z)[0]
     one.plot(z, functions[:, place], linewidth=4, alpha=0.4, label="learned")
     one.plot(z, best(z), "k--", linewidth=1, label="formula")
-    one.set(title=f"{wavenumbers[place]:.0f} / cm", xlabel="latent 1")
+    one.set(title=f"{wavenumbers[place]:.0f} / cm", xlabel="latent 0")
     print(f"{wavenumbers[place]:.0f} / cm: {best}    R² = {best.r_squared:.4f}")
 axes[0].set_ylabel("signal it adds (a.u.)")
 axes[0].legend()

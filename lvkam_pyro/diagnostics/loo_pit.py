@@ -36,6 +36,7 @@ from lvkam_pyro.guides.weights import smooth_weights
 from lvkam_pyro.plots.calibration import plot_loo_pit
 
 _FEW = 20
+_MOST_UNRELIABLE = 0.5
 _UNIFORM_VARIANCE = 1 / 12
 
 
@@ -114,7 +115,16 @@ class LOOPIT(CheckResult):
             "shape": (self._shape(), "Give the likelihood another form, or a scale each output."),
         }[worst]
         problem = f"{problem} ({state_p(self.p_value)})."
-        return (Finding(Severity.WARNING, self.title, problem, remedy),)
+        if self._unreliable.double().mean() <= _MOST_UNRELIABLE:
+            return (Finding(Severity.WARNING, self.title, problem, remedy),)
+        problem = f"{problem} Most of them rest on weights that are not reliable."
+        remedy = "Take draws that are closer to the posterior before the model is blamed."
+        return (Finding(Severity.NOTE, self.title, problem, remedy),)
+
+    @property
+    def _unreliable(self) -> Tensor:
+        """Which predictions rest on weights without a usable variance, `(N, U)`."""
+        return self.pareto_k > MAX_PARETO_K
 
     def _bias(self) -> str:
         mean, error = self.mean
@@ -136,12 +146,12 @@ class LOOPIT(CheckResult):
 
     def _shape(self) -> str:
         worst = int(self.uniformity.p_value.argmin())
-        return f"the places of number {worst + 1} of {self.pit.shape[1]} are not uniform"
+        return f"the places of number {worst} of {self.pit.shape[1]} are not uniform"
 
     @property
     def caveats(self) -> tuple[str, ...]:
         """Unreliable weights, few data, noise of Monte Carlo, data trained on."""
-        bad = int((self.pareto_k > MAX_PARETO_K).sum())
+        bad = int(self._unreliable.sum())
         noise = float(self.standard_error.median())
         found = []
         if bad:

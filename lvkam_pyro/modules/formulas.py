@@ -22,8 +22,8 @@ class SymbolicEnergy:
     r"""One component's energy :math:`f` as a formula, and with it the log density.
 
     Attributes:
-        latent: Number of the latent, from 1, as in the plots.
-        component: Number of the mixture's component, or of the inner latent, from 1.
+        latent: Number of the latent, from 0, as in the plots.
+        component: Number of the mixture's component, or of the inner latent, from 0.
         fits: Every form fitted to the energy, best first, up to a constant; without one of its
             own, for the normaliser takes it.
         reference: :math:`\log \pi_0` in sympy up to a constant, of the symbol `z`;
@@ -97,7 +97,7 @@ def _energies(components: UnivariateDensity) -> Iterator[tuple[int, int, Tensor,
     energies = components.log_prob(z) - components.reference.log_prob(z)
     for latent, component in torch.cartesian_prod(*map(torch.arange, z.shape[1:])).tolist():
         column = latent, component
-        yield latent + 1, component + 1, z[:, *column], energies[:, *column]
+        yield latent, component, z[:, *column], energies[:, *column]
 
 
 def _fit(

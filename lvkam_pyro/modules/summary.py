@@ -18,8 +18,8 @@ class LatentSummary:
     r"""One latent's density :math:`p`.
 
     Attributes:
-        latent: Number of the latent, from 1, as in the plots.
-        component: Number of the inner latent of a `ProductPrior`, from 1; 1 for a mixture.
+        latent: Number of the latent, from 0, as in the plots.
+        component: Number of the inner latent of a `ProductPrior`, from 0; 0 for a mixture.
         mean: Expectation.
         sd: Standard deviation.
         modes: Where the density is highest, see `find_modes`; none if it is flat.
@@ -51,8 +51,8 @@ class PriorSummary:
         >>> _ = torch.nn.init.zeros_(prior.functions.coefficients)
         >>> print(prior.summary())
         latent    mean      sd  entropy (nats)  KL from π₀ (nats)  modes
+             0  0.5000  0.2887          0.0000             0.0000  flat
              1  0.5000  0.2887          0.0000             0.0000  flat
-             2  0.5000  0.2887          0.0000             0.0000  flat
         >>> sorted(prior.summary().to_dict())
         ['component', 'entropy', 'kl', 'latent', 'mean', 'modes', 'sd']
     """
@@ -67,7 +67,7 @@ class PriorSummary:
 
     def __str__(self) -> str:
         table = [_HEADER, *(_cells(row) for row in self.rows)]
-        if all(row.component == 1 for row in self.rows):
+        if all(row.component == 0 for row in self.rows):
             table = [(first, *rest) for first, _, *rest in table]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join(_join(row, widths) for row in table)
@@ -102,7 +102,7 @@ def summarize(densities: UnivariateDensity) -> PriorSummary:
     return PriorSummary(
         tuple(
             LatentSummary(
-                index // num_inner + 1, index % num_inner + 1, mean, sd, tuple(modes), entropy, kl
+                index // num_inner, index % num_inner, mean, sd, tuple(modes), entropy, kl
             )
             for index, ((mean, sd, entropy, kl), modes) in enumerate(
                 zip(numbers, find_modes(densities), strict=True)

@@ -52,7 +52,7 @@ def plot_loo_pit(loo_pit: HasPlaces, *, axes: object = None) -> NDArray[np.objec
     """
     left, right = pair = panels(2, axes, num_columns=2, size=(3.7, 2.9))
     count = loo_pit.pit.shape[1]
-    names = [f"number {index + 1}" for index in range(count)] if count > 1 else []
+    names = [f"number {index}" for index in range(count)] if count > 1 else []
     plot_ecdf_difference(loo_pit.uniformity, names=names, xlabel="LOO-PIT", axes=left)
     left.set_title(f"each number over {len(loo_pit.pit)} data")
     places = as_array(loo_pit.pit).reshape(-1)

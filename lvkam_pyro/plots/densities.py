@@ -63,7 +63,7 @@ def plot_prior_densities(
         >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
         >>> axes = plot_prior_densities(MixturePrior(num_latents=3))
         >>> axes[0].get_title(), axes[0].get_ylabel()
-        ('latent 1', 'density')
+        ('latent 0', 'density')
     """
     with torch.no_grad():
         densities = prior.densities()
@@ -79,7 +79,7 @@ def plot_prior_densities(
         one.plot(as_array(z), curves[latent][0], color=MODEL, label="prior")
         for colour, curve in zip(_colours(len(curves[latent])), curves[latent][1:], strict=False):
             one.plot(as_array(z), curve, color=colour)
-        one.set_title(f"latent {latent + 1}")
+        one.set_title(f"latent {latent}")
     tops = [one.dataLim.y1 for one in all_axes]
     for one, top in zip(all_axes, tops, strict=True):
         one.set_ylim(0, 1.05 * (max(tops) if _have_one_scale(curves) else top))

@@ -72,7 +72,7 @@ def plot_functions(
     Example:
         >>> axes = plot_functions(KANLayer(2, 5))
         >>> axes[1].get_title(), axes[1].get_xlabel()
-        ('latent 2', 'z')
+        ('latent 1', 'z')
     """
     layer = _first_layer(functions)
     central = None if prior is None else _central_quantiles(prior)
@@ -88,7 +88,7 @@ def plot_functions(
         _draw_lines(one, as_array(z), values[:, latent], labels)
         if central is not None:
             one.axvspan(*central[[0, -1], latent].tolist(), color=MODEL, alpha=0.08, linewidth=0)
-        one.set_title(f"latent {latent + 1}")
+        one.set_title(f"latent {latent}")
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="added to output")
     return all_axes
 
@@ -126,8 +126,8 @@ def _evaluate(layer: KANLayer, z: Tensor) -> Values:
 def _label(layer: KANLayer, latent: int, output: int) -> str:
     """What the legend calls a function: its output, and its formula's form."""
     if isinstance(layer, SymbolicLayer) and (latent, output) in layer.formulas:
-        return f"{output + 1}: {layer.formulas[latent, output].form}"
-    return f"{output + 1}"
+        return f"{output}: {layer.formulas[latent, output].form}"
+    return str(output)
 
 
 def _draw_lines(axes: Axes, z: Values, values: Values, labels: dict[int, str]) -> None:
@@ -157,7 +157,7 @@ def _plot_strips(
         sheet = mosaic(values[:, latent].reshape(-1, *image_shape), NUM_STEPS)
         picture = one.imshow(sheet, cmap="PuOr", vmin=-bound, vmax=bound, aspect="equal")
         one.set(yticks=[], xticks=[])
-        one.set_ylabel(f"latent {latent + 1}", fontsize=8, rotation=0, ha="right", va="center")
+        one.set_ylabel(f"latent {latent}", fontsize=8, rotation=0, ha="right", va="center")
         one.spines[:].set_visible(False)
     if central is None:
         _mark_ends(all_axes, (f"{low:g}", f"{high:g}"), "z", image_shape)

@@ -60,7 +60,7 @@ def plot_power_posteriors(
         >>> ladder = lv.PowerPosterior(num_warmup=20, num_samples=20, keep_path=True)
         >>> axes = plot_power_posteriors(ladder.sample(problem.model, problem.x))
         >>> axes[0].get_title(), axes[0].get_ylabel()
-        ('z 1', 'temperature t')
+        ('z 0', 'temperature t')
     """
     if not samples.path:
         raise ValueError(
@@ -86,7 +86,7 @@ def _columns(path: Mapping[str, Tensor], datum: int) -> dict[str, Values]:
     for site, value in path.items():
         draws = value[:, :, :, datum].flatten(0, 1).unsqueeze(-1).flatten(2)
         for index in range(draws.shape[-1]):
-            found[f"{site} {index + 1}"] = as_array(draws[..., index]).T
+            found[f"{site} {index}"] = as_array(draws[..., index]).T
     return dict(list(found.items())[:_MAX_LATENTS])
 
 

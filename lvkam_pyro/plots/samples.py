@@ -116,7 +116,7 @@ def _draw_points(axes: Axes, values: Values, colour: str) -> None:
 
 
 def _draw_lines(axes: Axes, values: Values, colour: str) -> None:
-    outputs = np.arange(1, values.shape[1] + 1)
+    outputs = np.arange(values.shape[1])
     axes.plot(outputs, values[:NUM_LINES].T, color=colour, alpha=0.35, linewidth=0.8)
     axes.set(xlabel="output", ylabel="value (units of the data)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

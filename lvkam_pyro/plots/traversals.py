@@ -165,11 +165,11 @@ class _Walk:
         return [int(index) for index in np.argsort(effects)[::-1][:_MAX_LATENTS]]
 
     def name(self, latent: int) -> str:
-        """Its number, from 1, with that of the component of a product."""
+        """Its number, from 0, with that of the component of a product."""
         if len(self.shape) == 1:
-            return f"latent {latent + 1}"
+            return f"latent {latent}"
         row, inner = divmod(latent, self.shape[1])
-        return f"latent {row + 1}, inner {inner + 1}"
+        return f"latent {row}, inner {inner}"
 
 
 def _plot_images(
@@ -216,7 +216,7 @@ def _plot_lines(walk: _Walk, order: list[int], axes: object) -> NDArray[np.objec
 def _draw_over_latent(axes: Axes, walk: _Walk, latent: int) -> None:
     places, data = walk.data(latent, torch.linspace(*_ENDS, _NUM_FINE))
     for output, curve in enumerate(as_array(data).T):
-        axes.plot(as_array(places), curve, color=PALETTE[output], label=f"output {output + 1}")
+        axes.plot(as_array(places), curve, color=PALETTE[output], label=f"output {output}")
 
 
 def _draw_over_outputs(axes: Axes, walk: _Walk, latent: int) -> None:
@@ -231,4 +231,4 @@ def _draw_over_outputs(axes: Axes, walk: _Walk, latent: int) -> None:
 
 
 def _outputs(data: Values) -> NDArray[np.int_]:
-    return np.arange(1, data.shape[1] + 1)
+    return np.arange(data.shape[1])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -11,6 +12,7 @@ from scipy.stats import poisson
 from torch import Tensor
 from torch.distributions import Normal
 
+import lvkam_pyro as lv
 from lvkam_pyro.diagnostics.layout import DataLayout
 from lvkam_pyro.diagnostics.loo_pit import loo_pit
 from lvkam_pyro.diagnostics.pointwise import observed_numbers, pointwise_log_likelihood
@@ -64,6 +66,15 @@ def test_wrong_width_is_found_and_named(factor: float, match: str) -> None:
     found = loo_pit(linear_gaussian, x, programs.exact_guide, num_draws=400)
     assert found.p_value < TEST_FAILURE_RATE
     assert match in found.findings[0].problem
+
+
+def test_weights_without_variance_leave_a_note() -> None:
+    found = loo_pit(linear_gaussian, 1.6 * programs.draw_data(150), programs.exact_guide)
+    (warning,) = found.findings
+    heavy = replace(found, pareto_k=torch.full_like(found.pareto_k, 0.9))
+    (note,) = heavy.findings
+    assert (warning.severity, note.severity) == (lv.Severity.WARNING, lv.Severity.NOTE)
+    assert "not reliable" in note.problem
 
 
 def test_bias_is_found_and_named() -> None:

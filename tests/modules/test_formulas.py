@@ -35,7 +35,7 @@ def parabolas(
 @pytest.mark.parametrize("kind", [MixturePrior, ProductPrior])
 def test_parabolas_are_found(kind: type[EnergyPrior]) -> None:
     for found, factor in zip(parabolas(kind).to_symbolic(), range(1, 5), strict=True):
-        assert (found.latent, found.component) == ((factor + 1) // 2, (factor - 1) % 2 + 1)
+        assert (found.latent, found.component) == divmod(factor - 1, 2)
         assert found.fits[0].form is FORMS["x^2"]
         assert found.r_squared == pytest.approx(1, abs=1e-9)
         coefficients = sympy.Poly(found.energy, Z).all_coeffs()

@@ -32,7 +32,7 @@ def test_truncated_exponential() -> None:
     second = (math.exp(a) - 2 * mean * normalizer / a) / normalizer
     entropy = math.log(normalizer / a) - a * mean
     (row,) = linear_prior(a).summary().rows
-    exact = (1, 1, mean, math.sqrt(second - mean**2), entropy, -entropy)
+    exact = (0, 0, mean, math.sqrt(second - mean**2), entropy, -entropy)
     numbers = (row.latent, row.component, row.mean, row.sd, row.entropy, row.kl)
     assert numbers == pytest.approx(exact, rel=1e-9)
     assert row.modes == pytest.approx((1.0,))
@@ -73,7 +73,7 @@ def test_summary_has_a_row_for_each_latent_and_leaves_the_prior() -> None:
     prior = ProductPrior(2, num_components=3)
     rows = prior.summary().rows
     assert [(row.latent, row.component) for row in rows] == [
-        (latent, component) for latent in (1, 2) for component in (1, 2, 3)
+        (latent, component) for latent in (0, 1) for component in (0, 1, 2)
     ]
     assert prior.functions.coefficients.dtype == torch.float32
     means = torch.tensor([row.mean for row in rows]).view(2, 3)
@@ -82,8 +82,8 @@ def test_summary_has_a_row_for_each_latent_and_leaves_the_prior() -> None:
 
 def test_table_says_the_rows() -> None:
     rows = (
-        LatentSummary(1, 1, -1e-9, 0.25, (), 0.0, -1e-12),
-        LatentSummary(12, 1, 12.3456, 0.012345, (12.3, 12.4), -3.25, 3.25),
+        LatentSummary(1, 0, -1e-9, 0.25, (), 0.0, -1e-12),
+        LatentSummary(12, 0, 12.3456, 0.012345, (12.3, 12.4), -3.25, 3.25),
     )
     header, *lines = str(PriorSummary(rows)).splitlines()
     assert header.split("  ")[-1] == "modes"

@@ -149,4 +149,4 @@ def test_legend_of_functions_names_the_form() -> None:
     layer = SymbolicLayer(KANLayer(1, 3))
     layer.set_formula(0, 1, Formula(FORMS["sin"], a=3.0, c=100.0))
     (axes,) = plot_functions(layer, num_highlighted=1)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["2: sin"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["1: sin"]

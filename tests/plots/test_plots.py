@@ -287,7 +287,7 @@ def test_functions_of_the_largest_range_stand_out() -> None:
     with torch.no_grad():
         layer.coefficients[..., 4] *= 50
     (axes,) = plot_functions(layer, num_highlighted=1)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["5"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["4"]
 
 
 def test_functions_leave_the_random_state() -> None:
