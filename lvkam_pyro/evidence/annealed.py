@@ -11,6 +11,9 @@ from lvkam_pyro.guides.schedule import PowerSchedule
 from lvkam_pyro.guides.unconstrained import UnconstrainedModel
 from lvkam_pyro.guides.validation import check_count
 
+_MIN_ISLAND_SIZE = 15.0
+"""With fewer effective particles the islands' means are skewed: the low ones look sure."""
+
 
 class AnnealedImportance(AnnealingEstimator):
     r"""Chains from prior to posterior, each with the weight of its whole way.
@@ -68,5 +71,12 @@ class AnnealedImportance(AnnealingEstimator):
         return AnnealingPath.along(target, temperatures, max(256, self.num_particles // 4))
 
     def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
-        """The chains' weights have a variance."""
-        return [Gate.above("Pareto k", summary["pareto_k"], MAX_PARETO_K)]
+        """The chains' weights have a variance, and each island enough of them."""
+        return [
+            Gate.above("Pareto k", summary["pareto_k"], MAX_PARETO_K),
+            Gate.below(
+                "an effective sample size of an island",
+                summary["ess"] / self.num_replicates,
+                _MIN_ISLAND_SIZE,
+            ),
+        ]

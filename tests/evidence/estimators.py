@@ -40,7 +40,7 @@ ESTIMATORS: dict[str, Case] = {
     "steppingstone": Case(lambda: lv.SteppingStone(QUICK)),
     "reverse": Case(lambda: lv.SteppingStone(QUICK, reverse=True)),
     "multistate": Case(lambda: lv.MultistateBAR(QUICK)),
-    "annealed": Case(lambda: lv.AnnealedImportance(512, num_temperatures=32)),
+    "annealed": Case(lambda: lv.AnnealedImportance(1024, num_temperatures=32)),
     "smc": Case(lambda: lv.TemperedSMC(1024, num_moves=3)),
     "lookahead": Case(
         lambda: lv.LookaheadEvidence(2048),

@@ -21,7 +21,7 @@ from tests.guides import models
 from tests.statistics import assert_within_standard_errors
 
 QUICK: dict[str, AnnealingEstimator] = {
-    "annealed": AnnealedImportance(1024, num_temperatures=40),
+    "annealed": AnnealedImportance(2048, num_temperatures=60),
     "smc": TemperedSMC(1024, num_moves=3),
 }
 WIDER = 1.6
