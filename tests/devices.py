@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib as mpl
@@ -141,12 +142,13 @@ def move_grids(device: str) -> None:
     train(device, X, replace(recipe("amortized"), grid_updates=updates))
 
 
+PROGRAMS = ["digits", "gated_digits", "linear_gaussian", "text"]
+if find_spec("palmerpenguins") is not None:  # Of the extra [examples].
+    PROGRAMS.append("penguins")
+
 CASES: dict[str, Job] = {
     **{f"recipe {path.stem}": train_by(path.stem) for path in (ROOT / "inference").glob("*.py")},
-    **{
-        f"program {name}": train_program(name)
-        for name in ("digits", "gated_digits", "linear_gaussian", "penguins", "text")
-    },
+    **{f"program {name}": train_program(name) for name in PROGRAMS},
     "importance": estimate(lambda: lv.ImportanceEvidence(64)),
     "quasi": estimate(lambda: lv.QuasiMonteCarloEvidence(64)),
     "quadrature": estimate(lv.QuadratureEvidence),

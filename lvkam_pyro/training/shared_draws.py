@@ -97,6 +97,8 @@ def find_draws(run: Callable[[int], object]) -> list[Draw]:
         >>> find_draws(lambda num_data: torch.rand(4, num_data, 3))
         [Draw(kernel='aten.rand.default', shape=(4, 0, 3), axis=-2)]
     """
+    # What a program finds out about itself in its first run, it draws for only once.
+    run(2)
     recorded = []
     for num_rows in (2, 3):
         with _Recorder() as recorder:

@@ -1,6 +1,7 @@
 """The draws of several processes are those of one, cut into shares."""
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 import torch
@@ -91,6 +92,12 @@ def test_gradients_are_those_of_the_whole() -> None:
 def test_data_are_told_from_other_axes_of_their_length() -> None:
     draws = find_draws(lambda n: (torch.rand(3, n), torch.rand(n, 3), torch.rand(3, 3)))
     assert [draw.axis for draw in draws] == [-1, -2, None]
+
+
+def test_what_is_drawn_in_the_first_run_alone_does_not_count() -> None:
+    runs = count()
+    draws = find_draws(lambda n: [torch.randn(7) if next(runs) == 0 else None, torch.rand(n)])
+    assert [draw.kernel for draw in draws] == ["aten.rand.default"]
 
 
 NOT_SHAREABLE = {
