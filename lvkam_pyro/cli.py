@@ -29,7 +29,7 @@ from lvkam_pyro.commands.new import new_command
 from lvkam_pyro.commands.resume import resume_command
 from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
-from lvkam_pyro.commands.torchrun import is_first, joined_processes, local_device
+from lvkam_pyro.commands.torchrun import is_first, joined_processes, leave, local_device
 from lvkam_pyro.commands.validate import validate_command
 from lvkam_pyro.guides.validation import check_count
 
@@ -325,4 +325,4 @@ def _how_to_go_on(arguments: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

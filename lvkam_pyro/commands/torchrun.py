@@ -1,9 +1,11 @@
 """Under torchrun: the processes of one command that train one model together."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -83,6 +85,28 @@ def joined_processes(command: str, device: str) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process with an exit code.
+
+    Among several, without Python's own end: a thread of gloo that lets go of a tensor after it
+    aborts the process, and torchrun then ends the others too, whose work is not done.
+
+    Args:
+        code: The exit code.
+
+    Example:
+        >>> leave(0)
+        Traceback (most recent call last):
+        ...
+        SystemExit: 0
+    """
+    if is_launched():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _number_of(variable: str) -> int:
