@@ -1,5 +1,7 @@
-"""What holds in every test and doctest: a seed, an empty store, torch's globals left alone."""
+"""The surroundings of every test: a seed, an empty store, torch's globals left alone."""
 
+import importlib
+import warnings
 from collections.abc import Iterator
 
 import pyro
@@ -17,6 +19,18 @@ settings.load_profile("deterministic")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the switch for long tests."""
     parser.addoption("--runslow", action="store_true", help="run the long statistical checks")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let ArviZ announce its refactoring before the workers start.
+
+    On the first import of a day it writes a stamp, and two processes that do so at once collide.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        importlib.import_module("arviz")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -40,7 +40,7 @@ def kernel_estimate(train: Values, test: Values) -> Values:
 
 
 def log_spline(train: Values, test: Values) -> Values:
-    density = lv.fit_density(train).density
+    density = lv.modules.fit_density(train).density
     return density.log_prob(density.panels.edges.new_tensor(test)).numpy()
 
 

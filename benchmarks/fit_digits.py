@@ -193,11 +193,11 @@ def train_in_budget(entry: Trained, x: Tensor, seed: int, budget: float) -> tupl
 
 
 def score(fit: Fit, x: Tensor, x_test: Tensor, options: argparse.Namespace) -> Score:
-    importance = lv.ImportanceEvidence(options.num_particles, num_replicates=10)
+    importance = lv.evidence.Importance(options.num_particles, num_replicates=10)
     test = importance.estimate(fit.model, x_test, guide=fit.guide)
     train = importance.estimate(fit.model, x[: len(x_test)], guide=fit.guide)
     first = x_test[: options.num_ladder]
-    ladder = lv.TemperedSMC().estimate(fit.model, first).mean if len(first) else math.nan
+    ladder = lv.evidence.TemperedSMC().estimate(fit.model, first).mean if len(first) else math.nan
     return Score(
         train=train.mean,
         test=test.mean,

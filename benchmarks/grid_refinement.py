@@ -18,11 +18,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.grid import SplineBasis
-from lvkam_pyro.kan.knots import adapt_breakpoints
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.projection import project
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.grids.grid import SplineBasis
+from lvkam_pyro.kan.grids.knots import adapt_breakpoints
+from lvkam_pyro.kan.grids.projection import project
 
 SHAPES = ((20, 41), (64, 64), (40, 784))
 GRID_SIZE = 10

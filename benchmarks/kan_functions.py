@@ -19,9 +19,9 @@ import torch
 from kan_peers import CoxDeBoorLayer, PykanLayer, RadialLayer, has_pykan, perceptron
 from torch import Tensor, nn
 
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 
 SHAPES = ((64, 64), (20, 41), (41, 196), (40, 784))
 GRID_SIZES = (5, 10, 20)

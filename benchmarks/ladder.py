@@ -20,12 +20,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.adaptation import Adaptation
-from lvkam_pyro.guides.kernel import LadderPlan
-from lvkam_pyro.guides.ladder import LadderRun
-from lvkam_pyro.guides.structure import ModelStructure
-from lvkam_pyro.guides.tempering import temper
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
+from lvkam_pyro.ladder.adaptation import Adaptation
+from lvkam_pyro.ladder.kernel import LadderPlan
+from lvkam_pyro.ladder.run import LadderRun
+from lvkam_pyro.ladder.tempering import temper
+from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 NUM_LATENTS, NUM_OUTPUTS, NUM_TEMPERATURES, NUM_STEPS, BATCH = 16, 64, 8, 10, 128
 NUM_CELLS, NUM_NODES = 8, 640
@@ -144,7 +144,7 @@ class Ours:
 
     def __init__(self, model: Callable[[Tensor], object], x: Tensor, temperatures: Tensor) -> None:
         target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
-        self.run = LadderRun(target, LadderPlan(temperatures, 1, 0, 4, 1), lv.MALA())
+        self.run = LadderRun(target, LadderPlan(temperatures, 1, 0, 4, 1), lv.ladder.MALA())
         start = temper(target, temperatures, 1)
         self.adaptation = Adaptation(
             start.covariance, start.log_step, 0, target_acceptance=0.574, dtype=torch.float32
@@ -187,7 +187,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     x = torch.from_numpy(load_digits().data[:BATCH]).float() / 16
-    temperatures = lv.PowerSchedule()(NUM_TEMPERATURES)
+    temperatures = lv.ladder.PowerSchedule()(NUM_TEMPERATURES)
     model = build_model()
     ours = Ours(model, x, temperatures)
     build = partial(ByHand, model, x, temperatures, ours)

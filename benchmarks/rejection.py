@@ -39,9 +39,11 @@ def plain_rejection(density: UnivariateDensity, shape: torch.Size) -> Tensor:
 SAMPLERS: dict[str, Sampler | None] = {
     "plain rejection": plain_rejection,
     "inversion": None,
-    "log-linear envelope": lv.RejectionSampler(),
-    "constant envelope": lv.RejectionSampler(lv.ConstantEnvelope()),
-    "constant envelope, 16 pieces": lv.RejectionSampler(lv.ConstantEnvelope(16)),
+    "log-linear envelope": lv.distributions.RejectionSampler(),
+    "constant envelope": lv.distributions.RejectionSampler(lv.distributions.ConstantEnvelope()),
+    "constant envelope, 16 pieces": lv.distributions.RejectionSampler(
+        lv.distributions.ConstantEnvelope(16)
+    ),
 }
 
 
@@ -72,7 +74,7 @@ def report(deviation: float) -> None:
         millions = NUM_DENSITIES * NUM_DRAWS / 1e6 / statistics.median(b[name] for b in blocks)
         ratio = statistics.median(b["inversion"] / b[name] for b in blocks)
         rate = ""
-        if isinstance(sampler, lv.RejectionSampler):
+        if isinstance(sampler, lv.distributions.RejectionSampler):
             rate = f"{sampler.acceptance_rate(lv.LogSpline(table, POINTS)).mean():.3f}"
         print(f"{name:<30}{millions:>12.2f}{ratio:>14.2f}{rate:>12}")
 

@@ -129,7 +129,7 @@ def seconds_of_step(sizes: Sizes, x: Tensor) -> float:
         times.append(time.process_time())
         return model(x)
 
-    ladder = lv.PowerPosterior(
+    ladder = lv.ladder.Ladder(
         num_temperatures=sizes.T,
         num_chains=sizes.S,
         num_warmup=8,

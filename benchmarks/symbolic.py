@@ -19,7 +19,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.symbolic.fit import fit_symbolic
 from lvkam_pyro.kan.symbolic.forms import FORMS

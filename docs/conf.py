@@ -47,7 +47,7 @@ autodoc_default_options = {
     "members": True,
     # Of these, and of what is above them, nothing is repeated.
     "inherited-members": (
-        "EvidenceEstimator,Module,PyroModule,ELBO,TorchDistributionMixin,Distribution,tuple,int,str"
+        "Estimator,Module,PyroModule,ELBO,TorchDistributionMixin,Distribution,tuple,int,str"
     ),
 }
 autodoc_member_order = "bysource"

@@ -2,11 +2,7 @@
 
 from pyro.infer import Trace_ELBO
 
-from lvkam_pyro.evidence.elbo import ELBOEvidence
-from lvkam_pyro.guides.amortized import AmortizedGuide
-from lvkam_pyro.training.early_stopping import EarlyStopping
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.start import start_additive
+import lvkam_pyro as lv
 
 
 def build(
@@ -20,7 +16,7 @@ def build(
     max_gradient_norm: float = 100.0,
     hidden: tuple[int, ...] = (256, 256),
     num_evidence_particles: int = 1024,
-) -> Recipe:
+) -> lv.Recipe:
     """Builds the recipe: Pyro's Trace_ELBO, for comparison with the others.
 
     The bound is below the evidence by the Kullback-Leibler divergence of the encoder from the
@@ -38,16 +34,16 @@ def build(
         hidden: Widths of the encoder's hidden layers.
         num_evidence_particles: Particles a datum of the bound's estimate.
     """
-    return Recipe(
+    return lv.Recipe(
         name="elbo",
-        build_guide=lambda model, x: AmortizedGuide(model, x, hidden=hidden),
+        build_guide=lambda model, x: lv.AmortizedGuide(model, x, hidden=hidden),
         objective=Trace_ELBO(num_particles, vectorize_particles=True),
-        estimators=(ELBOEvidence(num_evidence_particles),),
+        estimators=(lv.evidence.ELBO(num_evidence_particles),),
         num_epochs=num_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         guide_learning_rate=guide_learning_rate,
         max_gradient_norm=max_gradient_norm,
-        start=start_additive,
-        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+        start=lv.training.start_additive,
+        early_stopping=None if patience is None else lv.training.EarlyStopping(patience=patience),
     )

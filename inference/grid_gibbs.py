@@ -1,14 +1,6 @@
 """Gibbs sampling: posterior draws of an additive model train it; there is no encoder, no weight."""
 
-from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
-from lvkam_pyro.guides.grid_gibbs import GridGibbs
-from lvkam_pyro.guides.grid_gibbs_guide import GridGibbsGuide
-from lvkam_pyro.guides.power_posterior import PowerPosterior
-from lvkam_pyro.training.early_stopping import EarlyStopping
-from lvkam_pyro.training.objective import EmpiricalBayes
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.smoothness import Smoothness
-from lvkam_pyro.training.start import start_additive
+import lvkam_pyro as lv
 
 
 def build(
@@ -27,7 +19,7 @@ def build(
     num_chains: int = 16,
     num_warmup: int = 20,
     num_samples: int = 40,
-) -> Recipe:
+) -> lv.Recipe:
     """Builds the recipe: maximum likelihood with equally weighted posterior draws.
 
     For models with one layer of functions and normal noise; others are refused with the reason.
@@ -54,30 +46,30 @@ def build(
         num_warmup: Sweeps that are thrown away.
         num_samples: Draws that are kept.
     """
-    ladder = PowerPosterior(
+    ladder = lv.ladder.Ladder(
         num_temperatures=num_temperatures,
         num_chains=num_chains,
         num_warmup=num_warmup,
         num_samples=num_samples,
         thinning=1,
-        kernel=GridGibbs(),
+        kernel=lv.ladder.GridGibbsKernel(),
     )
-    return Recipe(
+    return lv.Recipe(
         name="grid_gibbs",
-        build_guide=lambda model, x: GridGibbsGuide(
+        build_guide=lambda model, x: lv.guides.GridGibbsGuide(
             model,
             num_particles=num_particles,
             num_sweeps=num_sweeps,
             num_nodes=num_nodes,
             persistent=persistent_chains,
         ),
-        objective=EmpiricalBayes(num_particles),
-        estimators=(GridGibbsEvidence(ladder),),
+        objective=lv.EmpiricalBayes(num_particles),
+        estimators=(lv.evidence.GridGibbs(ladder),),
         num_epochs=num_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         max_gradient_norm=max_gradient_norm,
-        start=start_additive,
-        regularizer=Smoothness(smoothness),
-        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+        start=lv.training.start_additive,
+        regularizer=lv.training.Smoothness(smoothness),
+        early_stopping=None if patience is None else lv.training.EarlyStopping(patience=patience),
     )

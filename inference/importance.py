@@ -1,11 +1,6 @@
 """Importance sampling from the prior: the recipe of the first LV-KAM, without an encoder."""
 
-from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.training.early_stopping import EarlyStopping
-from lvkam_pyro.training.objective import EmpiricalBayes
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.start import start_additive
+import lvkam_pyro as lv
 
 
 def build(
@@ -18,7 +13,7 @@ def build(
     max_gradient_norm: float = 100.0,
     num_evidence_particles: int = 65536,
     num_replicates: int = 32,
-) -> Recipe:
+) -> lv.Recipe:
     """Builds the recipe: the posterior is reached by weighing draws of the prior.
 
     All data share the particles, so many are cheap; a posterior far narrower than the prior still
@@ -35,15 +30,15 @@ def build(
         num_evidence_particles: Particles of the evidence estimate.
         num_replicates: Independent parts of them, for the standard error.
     """
-    return Recipe(
+    return lv.Recipe(
         name="importance",
-        build_guide=lambda model, x: PriorGuide(model),
-        objective=EmpiricalBayes(num_particles),
-        estimators=(ImportanceEvidence(num_evidence_particles, num_replicates=num_replicates),),
+        build_guide=lambda model, x: lv.PriorGuide(model),
+        objective=lv.EmpiricalBayes(num_particles),
+        estimators=(lv.evidence.Importance(num_evidence_particles, num_replicates=num_replicates),),
         num_epochs=num_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         max_gradient_norm=max_gradient_norm,
-        start=start_additive,
-        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+        start=lv.training.start_additive,
+        early_stopping=None if patience is None else lv.training.EarlyStopping(patience=patience),
     )

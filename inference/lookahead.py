@@ -1,12 +1,6 @@
 """Look-ahead: nearly exact posterior draws of an additive model train it; there is no encoder."""
 
-from lvkam_pyro.evidence.lookahead import LookaheadEvidence
-from lvkam_pyro.guides.lookahead import LookaheadGuide
-from lvkam_pyro.training.early_stopping import EarlyStopping
-from lvkam_pyro.training.objective import EmpiricalBayes
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.smoothness import Smoothness
-from lvkam_pyro.training.start import start_additive
+import lvkam_pyro as lv
 
 
 def build(
@@ -21,7 +15,7 @@ def build(
     max_gradient_norm: float = 10.0,
     num_evidence_particles: int = 2048,
     num_replicates: int = 16,
-) -> Recipe:
+) -> lv.Recipe:
     """Builds the recipe: maximum likelihood with self-normalised look-ahead particles.
 
     For models with one layer of functions and normal noise; others are refused with the reason.
@@ -40,18 +34,18 @@ def build(
         num_evidence_particles: Particles a datum of the evidence estimate.
         num_replicates: Islands of them, for the standard error.
     """
-    return Recipe(
+    return lv.Recipe(
         name="lookahead",
-        build_guide=lambda model, x: LookaheadGuide(
+        build_guide=lambda model, x: lv.guides.LookaheadGuide(
             model, num_particles=num_particles, num_nodes=num_nodes
         ),
-        objective=EmpiricalBayes(num_particles),
-        estimators=(LookaheadEvidence(num_evidence_particles, num_replicates=num_replicates),),
+        objective=lv.EmpiricalBayes(num_particles),
+        estimators=(lv.evidence.Lookahead(num_evidence_particles, num_replicates=num_replicates),),
         num_epochs=num_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         max_gradient_norm=max_gradient_norm,
-        start=start_additive,
-        regularizer=Smoothness(smoothness),
-        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+        start=lv.training.start_additive,
+        regularizer=lv.training.Smoothness(smoothness),
+        early_stopping=None if patience is None else lv.training.EarlyStopping(patience=patience),
     )

@@ -4,14 +4,7 @@ On 200 data of six outputs and two latents, full batches and 40 updates take 80 
 26,000 runs of the model, to 7.24 nats per datum; `lookahead` takes 1.4 CPU seconds, to 6.86.
 """
 
-from lvkam_pyro.evidence.steppingstone import SteppingStone
-from lvkam_pyro.guides.nuts import NUTSGuide
-from lvkam_pyro.guides.power_posterior import PowerPosterior
-from lvkam_pyro.training.early_stopping import EarlyStopping
-from lvkam_pyro.training.objective import EmpiricalBayes
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.smoothness import Smoothness
-from lvkam_pyro.training.start import start_additive
+import lvkam_pyro as lv
 
 
 def build(
@@ -29,7 +22,7 @@ def build(
     num_chains: int = 8,
     num_ladder_warmup: int = 100,
     num_ladder_samples: int = 80,
-) -> Recipe:
+) -> lv.Recipe:
     """Builds the recipe: Monte Carlo expectation-maximisation with draws of Pyro's NUTS.
 
     Each update makes an M-step on a few draws of the latents of all data, from where the last one
@@ -56,24 +49,24 @@ def build(
         num_ladder_warmup: Steps of the ladder that are thrown away.
         num_ladder_samples: Draws of it that are kept, every second step.
     """
-    ladder = PowerPosterior(
+    ladder = lv.ladder.Ladder(
         num_temperatures=num_temperatures,
         num_chains=num_chains,
         num_warmup=num_ladder_warmup,
         num_samples=num_ladder_samples,
     )
-    return Recipe(
+    return lv.Recipe(
         name="nuts",
-        build_guide=lambda model, x: NUTSGuide(
+        build_guide=lambda model, x: lv.guides.NUTSGuide(
             model, num_warmup=num_warmup, max_tree_depth=max_tree_depth
         ),
-        objective=EmpiricalBayes(num_particles),
-        estimators=(SteppingStone(ladder),),
+        objective=lv.EmpiricalBayes(num_particles),
+        estimators=(lv.evidence.SteppingStone(ladder),),
         num_epochs=num_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         max_gradient_norm=max_gradient_norm,
-        start=start_additive,
-        regularizer=Smoothness(smoothness),
-        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+        start=lv.training.start_additive,
+        regularizer=lv.training.Smoothness(smoothness),
+        early_stopping=None if patience is None else lv.training.EarlyStopping(patience=patience),
     )

@@ -3,13 +3,7 @@
 `lvkam fit two_moons --inference rejection` reaches -1.95 nats per held-out datum in 40 CPU seconds.
 """
 
-from lvkam_pyro.evidence.quadrature import QuadratureEvidence
-from lvkam_pyro.guides.rejection import RejectionGuide
-from lvkam_pyro.training.early_stopping import EarlyStopping
-from lvkam_pyro.training.objective import EmpiricalBayes
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.smoothness import Smoothness
-from lvkam_pyro.training.start import start_vague
+import lvkam_pyro as lv
 
 
 def build(
@@ -22,7 +16,7 @@ def build(
     batch_size: int = 128,
     learning_rate: float = 0.02,
     max_gradient_norm: float = 10.0,
-) -> Recipe:
+) -> lv.Recipe:
     """Builds the recipe: maximum likelihood with independent, exact draws of the posterior.
 
     For one or two latents, or vague data: elsewhere the cost of a draw, one over the acceptance,
@@ -43,16 +37,16 @@ def build(
         learning_rate: At the start of its cosine.
         max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
     """
-    return Recipe(
+    return lv.Recipe(
         name="rejection",
-        build_guide=lambda model, x: RejectionGuide(model, min_acceptance=min_acceptance),
-        objective=EmpiricalBayes(num_particles),
-        estimators=(QuadratureEvidence(),),
+        build_guide=lambda model, x: lv.guides.RejectionGuide(model, min_acceptance=min_acceptance),
+        objective=lv.EmpiricalBayes(num_particles),
+        estimators=(lv.evidence.Quadrature(),),
         num_epochs=num_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         max_gradient_norm=max_gradient_norm,
-        start=start_vague,
-        regularizer=Smoothness(smoothness),
-        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+        start=lv.training.start_vague,
+        regularizer=lv.training.Smoothness(smoothness),
+        early_stopping=None if patience is None else lv.training.EarlyStopping(patience=patience),
     )

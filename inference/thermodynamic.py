@@ -1,15 +1,6 @@
 """Thermodynamic integration and steppingstone over one ladder of power posteriors."""
 
-from lvkam_pyro.evidence.steppingstone import SteppingStone
-from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-from lvkam_pyro.guides.amortized import AmortizedGuide
-from lvkam_pyro.guides.ladder_guide import LadderGuide
-from lvkam_pyro.guides.power_posterior import PowerPosterior
-from lvkam_pyro.training.early_stopping import EarlyStopping
-from lvkam_pyro.training.objective import EmpiricalBayes
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.smoothness import Smoothness
-from lvkam_pyro.training.start import start_additive
+import lvkam_pyro as lv
 
 
 def build(
@@ -30,7 +21,7 @@ def build(
     guide_learning_rate: float = 0.002,
     max_gradient_norm: float = 10.0,
     hidden: tuple[int, ...] = (256, 256),
-) -> Recipe:
+) -> lv.Recipe:
     """Builds the recipe: evidence from Markov chains between the prior and the posterior.
 
     The evidence is an integral over temperatures, but its gradient is not: the derivative of the
@@ -66,27 +57,30 @@ def build(
         max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
         hidden: Widths of the encoder's hidden layers.
     """
-    ladder = PowerPosterior(
+    ladder = lv.ladder.Ladder(
         num_temperatures=num_temperatures,
         num_chains=num_chains,
         num_warmup=num_warmup,
         num_samples=num_samples,
     )
-    return Recipe(
+    return lv.Recipe(
         name="thermodynamic",
         build_guide=lambda model, x: (
-            LadderGuide(model, num_steps=num_steps)
+            lv.guides.LadderGuide(model, num_steps=num_steps)
             if persistent_chains
-            else AmortizedGuide(model, x, hidden=hidden)
+            else lv.AmortizedGuide(model, x, hidden=hidden)
         ),
-        objective=EmpiricalBayes(num_particles, sleep_weight=sleep_weight),
-        estimators=(ThermodynamicIntegration(ladder), SteppingStone(ladder)),
+        objective=lv.EmpiricalBayes(num_particles, sleep_weight=sleep_weight),
+        estimators=(
+            lv.evidence.ThermodynamicIntegration(ladder),
+            lv.evidence.SteppingStone(ladder),
+        ),
         num_epochs=num_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         guide_learning_rate=guide_learning_rate,
         max_gradient_norm=max_gradient_norm,
-        start=start_additive,
-        regularizer=Smoothness(smoothness),
-        early_stopping=None if patience is None else EarlyStopping(patience=patience),
+        start=lv.training.start_additive,
+        regularizer=lv.training.Smoothness(smoothness),
+        early_stopping=None if patience is None else lv.training.EarlyStopping(patience=patience),
     )

@@ -4,9 +4,9 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.modules.gating import MixtureOfExperts
 from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 

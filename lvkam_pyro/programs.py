@@ -13,7 +13,8 @@ from typing import Any, Literal
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
-from lvkam_pyro.guides.suggestions import suggestion
+from lvkam_pyro.tracing.suggestions import suggestion
+from lvkam_pyro.training.recipe import Recipe
 
 Kind = Literal["model", "inference"]
 
@@ -161,6 +162,24 @@ def load_program(kind: Kind, name: str) -> Program:
     if missing:
         raise ProgramError(f"The {kind} program {path} has no function {' and no '.join(missing)}.")
     return program
+
+
+def load_recipe(name: str, **options: object) -> Recipe:
+    """The recipe of an inference program.
+
+    Args:
+        name: The name of a bundled program, or the path of a `.py` file.
+        **options: Options of its `build`; the others keep their defaults.
+
+    Raises:
+        ProgramError: If there is no such program, or it has no such option.
+
+    Example:
+        >>> load_recipe("importance", num_epochs=5).num_epochs
+        5
+    """
+    recipe: Recipe = load_program("inference", name).build(options)
+    return recipe
 
 
 def find_package_file(package: str, path: str, *, requirement: str) -> Path:

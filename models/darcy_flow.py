@@ -8,13 +8,7 @@ no sum of functions leaves the estimators of additive models aside.
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.discrete_likelihoods import BernoulliLikelihood
-from lvkam_pyro.modules.joint_likelihood import JointLikelihood
-from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.programs import find_package_file
+import lvkam_pyro as lv
 
 IMAGE_SHAPE = (32, 16)
 """Rows and columns of one datum, for pictures: the pressure below the permeability."""
@@ -57,7 +51,7 @@ def build(
     prior_grid_size: int = 5,
     num_channels: int = 64,
     scale: float = 0.1,
-) -> LVKAM:
+) -> lv.LVKAM:
     """Builds the model.
 
     Args:
@@ -72,12 +66,12 @@ def build(
     """
     if num_channels < 2:
         raise ValueError(f"num_channels must be at least 2; got {num_channels}.")
-    basis = BSplineBasis(grid_size=prior_grid_size)
-    prior = MixturePrior(num_latents, num_components=num_components, basis=basis)
-    likelihood = JointLikelihood(
-        [BernoulliLikelihood(_SIZE**2), NormalLikelihood(_SIZE**2, scale=scale)]
+    basis = lv.BSplineBasis(grid_size=prior_grid_size)
+    prior = lv.MixturePrior(num_latents, num_components=num_components, basis=basis)
+    likelihood = lv.JointLikelihood(
+        [lv.BernoulliLikelihood(_SIZE**2), lv.NormalLikelihood(_SIZE**2, scale=scale)]
     )
-    return LVKAM(prior, ConvolutionalGenerator(num_latents, num_channels), likelihood)
+    return lv.LVKAM(prior, ConvolutionalGenerator(num_latents, num_channels), likelihood)
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -92,7 +86,7 @@ def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
         seed: Of the split.
     """
     path = f"{_FOLDER}/darcy_train_16.pt"
-    file = find_package_file("neuralop", path, requirement=_REQUIREMENT)
+    file = lv.programs.find_package_file("neuralop", path, requirement=_REQUIREMENT)
     fields = torch.load(file, weights_only=True)
     pressure = fields["y"].flatten(1)
     pairs = torch.cat([fields["x"].flatten(1).float(), pressure / pressure.std()], 1)

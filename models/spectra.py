@@ -9,12 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.programs import find_package_file
+import lvkam_pyro as lv
 
 _FIRST, _LAST = 950.0, 1550.0
 _NUM_TEST = 329
@@ -27,7 +22,7 @@ def build(
     grid_size: int = 8,
     num_outputs: int = 446,
     scale: float = 0.1,
-) -> LVKAM:
+) -> lv.LVKAM:
     """Builds the model.
 
     Args:
@@ -37,10 +32,10 @@ def build(
         num_outputs: Wavenumbers.
         scale: The noise's standard deviation to start from, in units of the data.
     """
-    basis = BSplineBasis(grid_size=grid_size)
-    prior = MixturePrior(num_latents, num_components=num_components, basis=basis)
-    generator = KANGenerator(num_latents, num_outputs, basis=basis)
-    return LVKAM(prior, generator, NormalLikelihood(num_outputs, scale=scale))
+    basis = lv.BSplineBasis(grid_size=grid_size)
+    prior = lv.MixturePrior(num_latents, num_components=num_components, basis=basis)
+    generator = lv.KANGenerator(num_latents, num_outputs, basis=basis)
+    return lv.LVKAM(prior, generator, lv.NormalLikelihood(num_outputs, scale=scale))
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -53,7 +48,7 @@ def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:
     Args:
         seed: Of the split.
     """
-    file = find_package_file(
+    file = lv.programs.find_package_file(
         "chemotools", "datasets/data/fermentation_spectra.csv", requirement="chemotools>=0.5"
     )
     with file.open() as lines:

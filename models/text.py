@@ -11,11 +11,7 @@ from string import ascii_lowercase
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.discrete_likelihoods import CategoricalLikelihood
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+import lvkam_pyro as lv
 
 LETTERS = " " + ascii_lowercase
 """The symbols, by their number."""
@@ -24,7 +20,7 @@ _NUM_PLACES = 8
 _NUM_WORDS, _NUM_TEST = 900, 150
 
 
-def build(*, num_latents: int = 8, num_components: int = 2, grid_size: int = 8) -> LVKAM:
+def build(*, num_latents: int = 8, num_components: int = 2, grid_size: int = 8) -> lv.LVKAM:
     """Builds the model: the log odds of a letter at a place are sums of functions of the latents.
 
     Args:
@@ -32,10 +28,12 @@ def build(*, num_latents: int = 8, num_components: int = 2, grid_size: int = 8) 
         num_components: Components of each latent's mixture of energy densities.
         grid_size: Cells of all splines.
     """
-    basis = BSplineBasis(grid_size=grid_size)
-    likelihood = CategoricalLikelihood(_NUM_PLACES, len(LETTERS))
-    prior = MixturePrior(num_latents, num_components=num_components, basis=basis)
-    return LVKAM(prior, KANGenerator(num_latents, likelihood.num_outputs, basis=basis), likelihood)
+    basis = lv.BSplineBasis(grid_size=grid_size)
+    likelihood = lv.CategoricalLikelihood(_NUM_PLACES, len(LETTERS))
+    prior = lv.MixturePrior(num_latents, num_components=num_components, basis=basis)
+    return lv.LVKAM(
+        prior, lv.KANGenerator(num_latents, likelihood.num_outputs, basis=basis), likelihood
+    )
 
 
 def load_data(*, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -83,17 +83,17 @@ recipe = lv.Recipe(
     objective=lv.EmpiricalBayes(num_particles=512),
     num_epochs=300,
     learning_rate=0.03,
-    regularizer=lv.Smoothness(1.0),
+    regularizer=lv.training.Smoothness(1.0),
 )
 fit = lv.fit(model, x, recipe, progress=False)
-axes = lv.plot_loss(fit.metrics)
+axes = lv.plots.plot_loss(fit.metrics)
 
 # %% [markdown]
 # The loss is minus an estimate of the log evidence with few particles. With two latents the
 # evidence is a sum over a grid, exact to the digits shown, and estimates can be held against it.
 
 # %%
-estimators = [lv.QuadratureEvidence(), lv.LookaheadEvidence(), lv.ImportanceEvidence(16384)]
+estimators = [lv.evidence.Quadrature(), lv.evidence.Lookahead(), lv.evidence.Importance(16384)]
 print(lv.compare_evidence(model, x, estimators, progress=False))
 
 # %% [markdown]
@@ -105,7 +105,7 @@ print(lv.compare_evidence(model, x, estimators, progress=False))
 
 # %%
 with torch.no_grad():
-    particles = lv.draw_particles(model, lv.LookaheadGuide(model, num_particles=256), x, 256)
+    particles = lv.draw_particles(model, lv.guides.LookaheadGuide(model, num_particles=256), x, 256)
     posterior = particles.resample(100)["z"]
 axes = model.prior.plot(posterior)
 print(model.prior.summary())
@@ -136,7 +136,7 @@ plt.show()
 # changing the model, so only shapes and ranges have a meaning.
 
 # %%
-axes = lv.plot_function_grid(model.generator.layers[0], samples=model.prior().sample((100,)))
+axes = lv.plots.plot_function_grid(model.generator.layers[0], samples=model.prior().sample((100,)))
 for o, name in enumerate(measurements):
     axes[0, o].set_title(name)
     for latent, row in enumerate(axes, 1):
@@ -179,7 +179,7 @@ def build() -> lv.LVKAM:
 
 
 torch.manual_seed(0)
-short = replace(recipe, start=lv.PCAStart(), num_epochs=100)
+short = replace(recipe, start=lv.training.PCAStart(), num_epochs=100)
 ready_made = lv.fit(build(), x, short, progress=False).model
 
 # %% [markdown]
@@ -194,7 +194,7 @@ ready_made = lv.fit(build(), x, short, progress=False).model
 pyro.clear_param_store()
 torch.manual_seed(0)
 by_svi = build()
-lv.PCAStart()(by_svi, x)
+lv.training.PCAStart()(by_svi, x)
 guide = lv.AmortizedGuide(by_svi, x, hidden=(32,))
 elbo = Trace_ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=1)
 svi = SVI(by_svi, guide, pyro.optim.Adam({"lr": 0.01}), loss=elbo)
@@ -212,7 +212,7 @@ print(f"loss, nats per datum: {losses[0]:.2f} at first, {sum(losses[-50:]) / 50:
 pyro.clear_param_store()
 torch.manual_seed(0)
 by_hand = build()
-lv.PCAStart()(by_hand, x)
+lv.training.PCAStart()(by_hand, x)
 loss = lv.EmpiricalBayes(num_particles=512)(by_hand, lv.PriorGuide(by_hand))
 optimizer = torch.optim.Adam(loss.parameters(), lr=0.02)
 for _ in range(300):
@@ -232,6 +232,6 @@ print(f"loss, nats per datum: {value.item() / len(x):.2f} at last")
 
 # %%
 models = {"by lv.fit": model, "ready-made": ready_made, "by SVI": by_svi, "by hand": by_hand}
-comparison = lv.compare_evidence(models, x, [lv.QuadratureEvidence()], progress=False)
+comparison = lv.compare_evidence(models, x, [lv.evidence.Quadrature()], progress=False)
 print(comparison)
 print(comparison.bayes_factors())

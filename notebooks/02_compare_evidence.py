@@ -68,15 +68,15 @@ recipe = lv.Recipe(
 )
 guide = lv.fit(linear, x_train, recipe, progress=False).guide
 
-ladder = lv.PowerPosterior(num_temperatures=12, num_chains=16, num_warmup=60, num_samples=60)
+ladder = lv.ladder.Ladder(num_temperatures=12, num_chains=16, num_warmup=60, num_samples=60)
 estimators = [
-    lv.LookaheadEvidence(),
-    lv.QuasiMonteCarloEvidence(8192),
-    lv.ImportanceEvidence(8192),
-    lv.ThermodynamicIntegration(ladder),
-    lv.SteppingStone(ladder),
-    lv.MultistateBAR(ladder),
-    lv.ELBOEvidence(),
+    lv.evidence.Lookahead(),
+    lv.evidence.QuasiMonteCarlo(8192),
+    lv.evidence.Importance(8192),
+    lv.evidence.ThermodynamicIntegration(ladder),
+    lv.evidence.SteppingStone(ladder),
+    lv.evidence.MultistateBAR(ladder),
+    lv.evidence.ELBO(),
 ]
 comparison = lv.compare_evidence(linear, x, estimators, guide=guide, progress=False)
 print(comparison)
@@ -122,7 +122,7 @@ evidence = comparison["model", "Thermodynamic"]
 temperatures = evidence.diagnostics["temperatures"][1:].clone().requires_grad_(True)
 areas = torch.stack([log_normaliser(t, linear, x).mean() for t in temperatures])
 (curve,) = torch.autograd.grad(areas.sum(), temperatures)
-axes = lv.plot_thermodynamic_curve(evidence)
+axes = lv.plots.plot_thermodynamic_curve(evidence)
 t = temperatures.detach()
 for one, values in zip(axes, (curve, 5 * t**0.8 * curve), strict=True):
     one.plot(t, values, "k+", markersize=9, label="exact")
@@ -132,7 +132,7 @@ plt.show()
 # %% [markdown]
 # ## A small LV-KAM
 #
-# With up to three latents `QuadratureEvidence` is exact for any likelihood, so it can be the
+# With up to three latents `Quadrature` is exact for any likelihood, so it can be the
 # yardstick of a fitted LV-KAM, whose posterior has branches. The model is that of two moons, with
 # two latents of two components each.
 
@@ -143,12 +143,12 @@ recipe = load_program("inference", "importance").build({"num_epochs": 40})
 torch.manual_seed(0)
 fit = lv.fit(moons.build({}), moons_train, recipe, progress=False)
 estimators = [
-    lv.QuadratureEvidence(),
-    lv.LookaheadEvidence(),
-    lv.ImportanceEvidence(16384),
-    lv.ThermodynamicIntegration(ladder),
-    lv.SteppingStone(ladder),
-    lv.MultistateBAR(ladder),
+    lv.evidence.Quadrature(),
+    lv.evidence.Lookahead(),
+    lv.evidence.Importance(16384),
+    lv.evidence.ThermodynamicIntegration(ladder),
+    lv.evidence.SteppingStone(ladder),
+    lv.evidence.MultistateBAR(ladder),
 ]
 comparison = lv.compare_evidence(fit.model, moons_test[:60], estimators, progress=False)
 print(comparison)
@@ -178,13 +178,13 @@ for num_latents in (4, 8):
     model = digits.build({"num_latents": num_latents, "quantized": False})
     fits[f"{num_latents} latents"] = lv.fit(model, digits_train, recipe, progress=False)
 
-ladder = lv.PowerPosterior(num_temperatures=16, num_chains=8, num_warmup=100, num_samples=80)
+ladder = lv.ladder.Ladder(num_temperatures=16, num_chains=8, num_warmup=100, num_samples=80)
 estimators = [
-    lv.ThermodynamicIntegration(ladder),
-    lv.SteppingStone(ladder),
-    lv.LookaheadEvidence(),
-    lv.ImportanceEvidence(4096),
-    lv.ELBOEvidence(),
+    lv.evidence.ThermodynamicIntegration(ladder),
+    lv.evidence.SteppingStone(ladder),
+    lv.evidence.Lookahead(),
+    lv.evidence.Importance(4096),
+    lv.evidence.ELBO(),
 ]
 comparison = lv.compare_evidence(
     {name: fit.model for name, fit in fits.items()},
@@ -202,7 +202,7 @@ print(comparison)
 # edge where it lies outside of the picture.
 
 # %%
-axes = lv.plot_evidence([row for row in comparison if row.model == "8 latents"])
+axes = lv.plots.plot_evidence([row for row in comparison if row.model == "8 latents"])
 plt.show()
 
 # %% [markdown]
@@ -216,7 +216,7 @@ plt.show()
 print(comparison.bayes_factors(reference="4 latents"))
 
 # %%
-axes = lv.plot_thermodynamic_curve(comparison["8 latents", "Thermodynamic"])
+axes = lv.plots.plot_thermodynamic_curve(comparison["8 latents", "Thermodynamic"])
 plt.show()
 
 # %% [markdown]
@@ -237,4 +237,4 @@ for estimator in ("Thermodynamic", "SteppingStone", "Lookahead", "Importance"):
 
 # %% [markdown]
 # Which estimator to use when, what the verdicts mean, and what no diagnostic can see: the page on
-# evidence in the documentation. `AutoEvidence()` chooses by itself, datum by datum.
+# evidence in the documentation. `Auto()` chooses by itself, datum by datum.

@@ -35,9 +35,9 @@ print(f"{len(x)} held-out points, two latents each")
 with torch.no_grad():
     torch.manual_seed(0)
     particles = lv.draw_particles(model, guide, x, 4096)
-weights = lv.check_weights(particles, source="the network")
+weights = lv.checks.check_weights(particles, source="the network")
 print(weights)
-axes = lv.plot_importance_weights(weights)
+axes = lv.plots.plot_importance_weights(weights)
 plt.show()
 
 # %% [markdown]
@@ -59,20 +59,20 @@ print(idata)
 # R-hat and effective sample sizes mean what they always mean, at each temperature.
 
 # %%
-plan = lv.PowerPosterior(
+plan = lv.ladder.Ladder(
     num_temperatures=12, num_chains=8, num_warmup=200, num_samples=150, keep_path=True
 )
 samples = plan.sample(model, x[:20])
-convergence = lv.check_convergence(samples)
+convergence = lv.checks.check_convergence(samples)
 print(convergence)
-axes = lv.plot_convergence(samples)
+axes = lv.plots.plot_convergence(samples)
 plt.show()
 
 # %% [markdown]
 # From the prior (below) to the posterior (above) of one point:
 
 # %%
-axes = lv.plot_power_posteriors(samples, datum=0)
+axes = lv.plots.plot_power_posteriors(samples, datum=0)
 plt.show()
 
 # %% [markdown]
@@ -102,7 +102,7 @@ plt.show()
 torch.manual_seed(0)
 small = lv.fit(moons.build({"num_components": 1, "grid_size": 5}), x_train, recipe, progress=False)
 models = {"2 components": model, "1 component, coarse": small.model}
-comparison = lv.compare_evidence(models, x, [lv.LookaheadEvidence()], progress=False)
+comparison = lv.compare_evidence(models, x, [lv.evidence.Lookahead()], progress=False)
 print(comparison)
 print(az.loo(lv.to_arviz(comparison)["2 components"]))
 print(az.compare(lv.to_arviz(comparison)).to_string())
@@ -116,12 +116,12 @@ print(az.compare(lv.to_arviz(comparison)).to_string())
 # draws; weights mend it.
 
 # %%
-alone = lv.sbc(model, x, guide, num_simulations=500)
-weighted = lv.sbc(model, x, lv.ImportanceSampler(guide), num_simulations=500)
+alone = lv.checks.sbc(model, x, guide, num_simulations=500)
+weighted = lv.checks.sbc(model, x, lv.checks.ImportanceSampler(guide), num_simulations=500)
 print(alone, weighted, sep="\n\n")
-axes = lv.plot_ranks(alone)
+axes = lv.plots.plot_ranks(alone)
 plt.show()
-axes = lv.plot_ranks(weighted)
+axes = lv.plots.plot_ranks(weighted)
 plt.show()
 
 # %% [markdown]
@@ -138,16 +138,16 @@ plt.show()
 # too wide.
 
 # %%
-posterior = lv.ImportanceSampler(lv.LookaheadGuide(model))
-places = lv.loo_pit(model, x, posterior)
+posterior = lv.checks.ImportanceSampler(lv.guides.LookaheadGuide(model))
+places = lv.checks.loo_pit(model, x, posterior)
 print(places)
-axes = lv.plot_loo_pit(places)
+axes = lv.plots.plot_loo_pit(places)
 plt.show()
 
 # %%
-check = lv.posterior_predictive_check(model, x, posterior)
+check = lv.checks.posterior_predictive_check(model, x, posterior)
 print(check)
-axes = lv.plot_predictive_check(check)
+axes = lv.plots.plot_predictive_check(check)
 plt.show()
 
 # %% [markdown]

@@ -64,7 +64,7 @@ recipe = load_program("inference", "lookahead").build({"num_epochs": 40})
 fit = lv.fit(model, x_train, recipe, progress=False)
 noise = model.likelihood.scale.detach() * unit
 print(f"noise: {noise.median():.1e} in the median over wavenumbers, in units of the signal")
-print(lv.LookaheadEvidence(2048).estimate(model, x_test[:60]))
+print(lv.evidence.Lookahead(2048).estimate(model, x_test[:60]))
 
 # %% [markdown]
 # A spectrum has 112 numbers for three latents, so the posteriors are narrow, and the verdict says
@@ -74,7 +74,7 @@ print(lv.LookaheadEvidence(2048).estimate(model, x_test[:60]))
 # %%
 torch.manual_seed(0)
 with torch.no_grad():
-    guide = lv.LookaheadGuide(model, num_particles=64)
+    guide = lv.guides.LookaheadGuide(model, num_particles=64)
     parts = [lv.draw_particles(model, guide, part, 64).resample(32)["z"] for part in x.split(400)]
 draws = torch.cat(parts, 1)
 means, widths = draws.mean(0).numpy(), draws.std(0).mean(0)
@@ -124,7 +124,7 @@ plt.show()
 # medians:
 
 # %%
-axes = lv.plot_traversals(model, latents=[0, 1, 2])
+axes = lv.plots.plot_traversals(model, latents=[0, 1, 2])
 for one in axes:
     ticks = np.arange(0, len(wavenumbers), 28)
     one.set_xticks(ticks + 1, [f"{wavenumbers[tick]:.0f}" for tick in ticks])
@@ -179,7 +179,7 @@ with torch.no_grad():
 places = [int(abs(wavenumbers - place).argmin()) for place in (1000, 1150, 1500)]
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
 for one, place in zip(axes, places, strict=True):
-    best = lv.fit_symbolic(functions[:, place], z)[0]
+    best = lv.kan.fit_symbolic(functions[:, place], z)[0]
     one.plot(z, functions[:, place], linewidth=4, alpha=0.4, label="learned")
     one.plot(z, best(z), "k--", linewidth=1, label="formula")
     one.set(title=f"{wavenumbers[place]:.0f} / cm", xlabel="latent 0")

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 import lvkam_pyro as lv
-from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.verdict import Gate
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.validation import hash_data
 from lvkam_pyro.programs import load_program
+from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.tracing.arguments import hash_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.seeding import seeded_rng
 
 moons = load_program("model", "two_moons")
 x_train, x_test = moons.load_data(seed=0)
@@ -45,7 +45,7 @@ def train(model: lv.LVKAM, recipe: lv.Recipe = recipe, x: Tensor = x_train) -> l
 
 def build(
     *,
-    basis: lv.Basis | None = None,
+    basis: lv.kan.Basis | None = None,
     generator: nn.Module | None = None,
     likelihood: nn.Module | None = None,
 ) -> lv.LVKAM:
@@ -72,7 +72,7 @@ splines = train(build())
 
 
 # %%
-class Hats(lv.Basis):
+class Hats(lv.kan.Basis):
     def __init__(self, grid_size: int, domain: tuple[float, float] = (0.0, 1.0)) -> None:
         super().__init__(domain)
         self.grid_size = grid_size
@@ -109,7 +109,7 @@ print(f"log densities of the prior differ by at most {difference.abs().max():.1e
 
 hats = train(build(basis=Hats(10)))
 comparison = lv.compare_evidence(
-    {"cubic splines": splines, "hats": hats}, x_test, [lv.QuadratureEvidence()], progress=False
+    {"cubic splines": splines, "hats": hats}, x_test, [lv.evidence.Quadrature()], progress=False
 )
 print(comparison)
 
@@ -128,14 +128,14 @@ law = dist.MultivariateNormal(
     factors.generator.bias,
     factors.generator.weight @ factors.generator.weight.T + 0.09 * torch.eye(2),
 )
-evidence = lv.QuadratureEvidence().estimate(factors, x_test)
+evidence = lv.evidence.Quadrature().estimate(factors, x_test)
 difference = evidence.log_evidence - law.log_prob(x_test).detach()
 print(f"factor analysis, exact evidence: differs by at most {difference.abs().max():.1e} nats")
 
 torch.manual_seed(0)
 network = nn.Sequential(nn.Linear(2, 32), nn.SiLU(), nn.Linear(32, 2))
 models = {"KAN": splines, "perceptron": train(build(generator=network))}
-estimators = [lv.QuadratureEvidence(), lv.ImportanceEvidence(16384)]
+estimators = [lv.evidence.Quadrature(), lv.evidence.Importance(16384)]
 print(lv.compare_evidence(models, x_test, estimators, progress=False))
 
 # %% [markdown]
@@ -195,7 +195,7 @@ models = {
     "normal": train(build(), x=rough_train),
     "Student": train(build(likelihood=StudentLikelihood(2, df=2.0)), x=rough_train),
 }
-comparison = lv.compare_evidence(models, rough_test, [lv.QuadratureEvidence()], progress=False)
+comparison = lv.compare_evidence(models, rough_test, [lv.evidence.Quadrature()], progress=False)
 print(comparison)
 print(comparison.bayes_factors(reference="normal"))
 
@@ -236,7 +236,7 @@ print(
     lv.compare_evidence(
         {name: fit.model for name, fit in fits.items()},
         x_test,
-        [lv.QuadratureEvidence(), lv.ImportanceEvidence(16384)],
+        [lv.evidence.Quadrature(), lv.evidence.Importance(16384)],
         guide={name: fit.guide for name, fit in fits.items()},
         progress=False,
     )
@@ -253,23 +253,23 @@ print(
 
 
 # %%
-class MeanWeight(lv.EvidenceEstimator):
+class MeanWeight(lv.evidence.Estimator):
     name = "MeanWeight"
 
     def estimate(
         self, model: Callable, x: Tensor, guide: Callable | None = None, seed: int = 0
-    ) -> lv.Evidence:
+    ) -> lv.evidence.Evidence:
         with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
             replicates = torch.stack(
                 [self.draw(model, guide, x).log_evidence.double() for _ in range(16)]
             )
         spread = replicates.std(0)
         gate = Gate.above("a spread of replicates", spread, 0.5)
-        return lv.Evidence.of(
+        return lv.evidence.Evidence.of(
             log_mean_exp(replicates),
             leave_one_out_log_mean_exp(replicates),
             diagnostics={"spread": spread},
-            verdict=lv.Verdict.of([gate], remedy="Use more particles."),
+            verdict=lv.evidence.Verdict.of([gate], remedy="Use more particles."),
             num_likelihood_evaluations=16 * self.num_particles,
             estimator=self.name,
             data_hash=hash_data(x),
@@ -286,7 +286,7 @@ class MeanWeight(lv.EvidenceEstimator):
         return lv.draw_particles(model, guide, x, self.num_particles)
 
 
-estimators = [lv.QuadratureEvidence(), lv.ImportanceEvidence(16384), MeanWeight(1024)]
+estimators = [lv.evidence.Quadrature(), lv.evidence.Importance(16384), MeanWeight(1024)]
 comparison = lv.compare_evidence(splines, x_test, estimators, progress=False)
 print(comparison)
 exact = comparison["model", "Quadrature"].log_evidence
@@ -305,5 +305,5 @@ for name in ("Importance", "MeanWeight"):
 # %%
 by_estimator = train(build(), replace(recipe, objective=MeanWeight(256)))
 models = {"EmpiricalBayes": splines, "MeanWeight": by_estimator}
-comparison = lv.compare_evidence(models, x_test, [lv.QuadratureEvidence()], progress=False)
+comparison = lv.compare_evidence(models, x_test, [lv.evidence.Quadrature()], progress=False)
 print(comparison)

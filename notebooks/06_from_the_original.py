@@ -90,15 +90,15 @@ settings.read_string(text)
 
 # %%
 BASES = {
-    "RBF": lv.RBFBasis,
-    "RSWAF": lv.RSWAFBasis,
-    "FFT": lv.FourierBasis,
-    "Morlet": lv.MorletBasis,
+    "RBF": lv.kan.RBFBasis,
+    "RSWAF": lv.kan.RSWAFBasis,
+    "FFT": lv.kan.FourierBasis,
+    "Morlet": lv.kan.MorletBasis,
 }
 ACTIVATIONS = {"none": None, "silu": F.silu, "leakyrelu": F.leaky_relu, "tanh": torch.tanh}
 
 
-def make_basis(section: configparser.SectionProxy) -> lv.Basis:
+def make_basis(section: configparser.SectionProxy) -> lv.kan.Basis:
     """The basis of a section's functions."""
     domain = tuple(float(end) for end in section["grid_range"].split(","))
     size, kind = section.getint("grid_size"), section["spline_function"]
@@ -106,7 +106,7 @@ def make_basis(section: configparser.SectionProxy) -> lv.Basis:
         degree = section.getint("spline_degree")
         return lv.BSplineBasis(grid_size=size, degree=degree, domain=domain)
     if kind == "Cheby":
-        return lv.ChebyshevBasis(size, domain=domain)
+        return lv.kan.ChebyshevBasis(size, domain=domain)
     return BASES[kind](
         size,
         bandwidth=section.getfloat("init_η"),
@@ -155,7 +155,7 @@ make_prior = partial(
 )
 torch.manual_seed(0)
 by_inversion = make_prior()
-by_rejection = make_prior(sampler=lv.RejectionSampler())
+by_rejection = make_prior(sampler=lv.distributions.RejectionSampler())
 by_rejection.load_state_dict(by_inversion.state_dict())
 for name, prior in (("inversion", by_inversion), ("rejection", by_rejection)):
     with torch.no_grad():
@@ -223,8 +223,8 @@ for name, model in (("gated", gated), ("additive", additive)):
 
 # %%
 training = settings["TRAINING"]
-grid_updates = lv.GridUpdates(
-    schedule=lv.GridSchedule(
+grid_updates = lv.training.GridUpdates(
+    schedule=lv.kan.GridSchedule(
         every=settings["GRID_UPDATING"].getint("grid_update_frequency"),
         decay=settings["GRID_UPDATING"].getfloat("grid_update_decay"),
     ),
@@ -257,13 +257,13 @@ for name, fit in fits.items():
 # %%
 x = x_test[:20]
 resamplers = {
-    "multinomial": lv.resample_multinomial,
-    "residual": lv.resample_residual,
-    "stratified": lv.resample_stratified,
-    "systematic": lv.resample_systematic,
+    "multinomial": lv.statistics.resample_multinomial,
+    "residual": lv.statistics.resample_residual,
+    "stratified": lv.statistics.resample_stratified,
+    "systematic": lv.statistics.resample_systematic,
 }
 for name, fit in fits.items():
-    guide = lv.ImportanceGuide(
+    guide = lv.guides.ImportanceGuide(
         fit.model,
         lv.PriorGuide(fit.model),
         num_particles=training.getint("importance_sample_size"),
@@ -285,26 +285,31 @@ for name, fit in fits.items():
 #
 # | setting | here |
 # | --- | --- |
-# | `use_langevin`, unadjusted, `iters` | `PowerPosterior(kernel=ULA(), num_warmup=..., num_samples=...)`; the verdict calls its bias by name |
+# | `use_langevin`, unadjusted, `iters` | `Ladder(kernel=ULA(), num_warmup=..., num_samples=...)`; the verdict calls its bias by name |
 # | adjusted, `initial_step_size`, `step_size_bounds` | `MALA()` (the default) or `HMC()`: steps are adapted in the warm-up for each temperature and datum |
 # | replica exchange | always on: neighbours exchange per datum, even and odd pairs in turn |
-# | `num_temps`, `p`: temperatures $(k / T)^p$ | `num_temperatures`, `schedule=PowerSchedule(exponent=p)`; also `Adaptive()`, `EqualLength()`, or any function of the number |
-# | Riemann sum over temperatures | `Trapezoid()`, `Corrected()`, `PCHIP()` or `Hermite()`, with its error |
+# | `num_temps`, `p`: temperatures $(k / T)^p$ | `num_temperatures`, `schedule=PowerSchedule(exponent=p)`; also `ConditionalESSSchedule()`, `EqualLengthSchedule()`, or any function of the number |
+# | Riemann sum over temperatures | `TrapezoidRule()`, `CorrectedTrapezoid()`, `PCHIPRule()` or `HermiteRule()`, with its error |
 # | steppingstone as a sum of means | `SteppingStone`, a sum of logs of means |
 # | thermodynamic integration as the training loss | none: by Fisher's identity the gradient of the whole integral is the posterior mean at temperature one, so the ladder estimates and its last rung trains |
 
 # %%
 thermodynamic = settings["THERMODYNAMIC_INTEGRATION"]
 make_ladder = partial(
-    lv.PowerPosterior,
+    lv.ladder.Ladder,
     num_temperatures=thermodynamic.getint("num_temps"),
-    schedule=lv.PowerSchedule(exponent=thermodynamic.getfloat("p")),
+    schedule=lv.ladder.PowerSchedule(exponent=thermodynamic.getfloat("p")),
     num_chains=8,
     num_warmup=settings["LANGEVIN"].getint("iters"),
     num_samples=100,
 )
-original = lv.ThermodynamicIntegration(make_ladder(kernel=lv.ULA()), rule=lv.Trapezoid())
-ours = [lv.ThermodynamicIntegration(make_ladder()), lv.SteppingStone(make_ladder())]
+original = lv.evidence.ThermodynamicIntegration(
+    make_ladder(kernel=lv.ladder.ULA()), rule=lv.evidence.TrapezoidRule()
+)
+ours = [
+    lv.evidence.ThermodynamicIntegration(make_ladder()),
+    lv.evidence.SteppingStone(make_ladder()),
+]
 print("trapezoids on unadjusted chains:", original.estimate(gated, x))
 models = {name: fit.model for name, fit in fits.items()}
 comparison = lv.compare_evidence(models, x, ours, progress=False)
@@ -313,7 +318,7 @@ evidence = comparison["gated", "Thermodynamic"]
 print("swap rates between neighbours, mean over data:", evidence.diagnostics["swap_rate"].mean(1))
 
 # %%
-axes = lv.plot_thermodynamic_curve(evidence)
+axes = lv.plots.plot_thermodynamic_curve(evidence)
 plt.show()
 
 # %% [markdown]
@@ -329,7 +334,7 @@ print(comparison.bayes_factors(reference="gated"))
 torch.manual_seed(1)
 with torch.no_grad():
     draws = pyro.poutine.uncondition(fits["additive"].model)(x_test[:36])
-axes = lv.plot_samples(x_test, draws, image_shape=(8, 8))
+axes = lv.plots.plot_samples(x_test, draws, image_shape=(8, 8))
 plt.show()
 
 # %% [markdown]

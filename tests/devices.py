@@ -26,7 +26,7 @@ from tests.training.toy import toy_data
 ROOT = Path(__file__).parent.parent
 X = toy_data(40, 3)
 Job = Callable[[str], object]
-LADDER = lv.PowerPosterior(num_temperatures=4, num_chains=4, num_warmup=4, num_samples=4)
+LADDER = lv.ladder.Ladder(num_temperatures=4, num_chains=4, num_warmup=4, num_samples=4)
 
 
 def model(device: str, **options: object) -> lv.LVKAM:
@@ -76,7 +76,7 @@ def train_program(name: str) -> Job:
     return job
 
 
-def estimate(make: Callable[[], lv.EvidenceEstimator]) -> Job:
+def estimate(make: Callable[[], lv.evidence.Estimator]) -> Job:
     return lambda device: make().estimate(model(device), X[:2].to(device))
 
 
@@ -91,7 +91,9 @@ def propose(make: Callable[[lv.LVKAM, Tensor], object]) -> Job:
     return job
 
 
-def density_of(reference: dist.Distribution | lv.ReferenceMeasure, high: float = 1.0) -> Job:
+def density_of(
+    reference: dist.Distribution | lv.modules.ReferenceMeasure, high: float = 1.0
+) -> Job:
     """The numbers of a density are those of the CPU, and all else runs."""
 
     def job(device: str) -> None:
@@ -123,22 +125,22 @@ def _use(prior: lv.MixturePrior, law: dist.Distribution) -> None:
     prior.summary()
     prior.to_symbolic()
     prior.update_knots(z)
-    lv.NewtonMStep()(prior, z[None])
+    lv.training.NewtonMStep()(prior, z[None])
 
 
 def change_grids(device: str) -> None:
     used = model(device)
     z = used.prior().sample((50,))
-    lv.update_grid(used.generator, z)
-    lv.refine_grid(used.generator, 8)
-    lv.prune(used.generator, z)
-    lv.fit_symbolic_layer(used.generator.layers[0], z)
-    lv.plot_functions(used.generator, prior=used.prior)
-    lv.plot_prior_densities(used.prior, posterior=z[None])
+    lv.kan.update_grid(used.generator, z)
+    lv.kan.refine_grid(used.generator, 8)
+    lv.kan.prune(used.generator, z)
+    lv.kan.fit_symbolic_layer(used.generator.layers[0], z)
+    lv.plots.plot_functions(used.generator, prior=used.prior)
+    lv.plots.plot_prior_densities(used.prior, posterior=z[None])
 
 
 def move_grids(device: str) -> None:
-    updates = lv.GridUpdates(schedule=lv.GridSchedule(every=1), move_prior=True)
+    updates = lv.training.GridUpdates(schedule=lv.kan.GridSchedule(every=1), move_prior=True)
     train(device, X, replace(recipe("amortized"), grid_updates=updates))
 
 
@@ -149,42 +151,51 @@ if find_spec("palmerpenguins") is not None:  # Of the extra [examples].
 CASES: dict[str, Job] = {
     **{f"recipe {path.stem}": train_by(path.stem) for path in (ROOT / "inference").glob("*.py")},
     **{f"program {name}": train_program(name) for name in PROGRAMS},
-    "importance": estimate(lambda: lv.ImportanceEvidence(64)),
-    "quasi": estimate(lambda: lv.QuasiMonteCarloEvidence(64)),
-    "quadrature": estimate(lv.QuadratureEvidence),
-    "thermodynamic": estimate(lambda: lv.ThermodynamicIntegration(LADDER)),
-    "multistate": estimate(lambda: lv.MultistateBAR(LADDER)),
-    "HMC": estimate(lambda: lv.SteppingStone(replace(LADDER, kernel=lv.HMC(num_steps=2)))),
-    "Gibbs": estimate(lambda: lv.GridGibbsEvidence(replace(LADDER, kernel=lv.GridGibbs()))),
-    "annealed": estimate(lambda: lv.AnnealedImportance(16, num_temperatures=3)),
-    "SMC": estimate(lambda: lv.TemperedSMC(32, num_moves=1)),
-    "look-ahead": estimate(lambda: lv.LookaheadEvidence(64)),
-    "auto": estimate(lambda: lv.AutoEvidence([lv.QuadratureEvidence(), lv.MultistateBAR(LADDER)])),
+    "importance": estimate(lambda: lv.evidence.Importance(64)),
+    "quasi": estimate(lambda: lv.evidence.QuasiMonteCarlo(64)),
+    "quadrature": estimate(lv.evidence.Quadrature),
+    "thermodynamic": estimate(lambda: lv.evidence.ThermodynamicIntegration(LADDER)),
+    "multistate": estimate(lambda: lv.evidence.MultistateBAR(LADDER)),
+    "HMC": estimate(
+        lambda: lv.evidence.SteppingStone(replace(LADDER, kernel=lv.ladder.HMC(num_steps=2)))
+    ),
+    "Gibbs": estimate(
+        lambda: lv.evidence.GridGibbs(replace(LADDER, kernel=lv.ladder.GridGibbsKernel()))
+    ),
+    "annealed": estimate(lambda: lv.evidence.AnnealedImportance(16, num_temperatures=3)),
+    "SMC": estimate(lambda: lv.evidence.TemperedSMC(32, num_moves=1)),
+    "look-ahead": estimate(lambda: lv.evidence.Lookahead(64)),
+    "auto": estimate(
+        lambda: lv.evidence.Auto([lv.evidence.Quadrature(), lv.evidence.MultistateBAR(LADDER)])
+    ),
     "prior guide": propose(lambda used, x: lv.PriorGuide(used)),
     "amortised guide": propose(lv.AmortizedGuide),
     "importance guide": propose(
-        lambda used, x: lv.ImportanceGuide(used, lv.PriorGuide(used), num_particles=16)
+        lambda used, x: lv.guides.ImportanceGuide(used, lv.PriorGuide(used), num_particles=16)
     ),
-    "rejection guide": propose(lambda used, x: lv.RejectionGuide(used)),
-    "look-ahead guide": propose(lambda used, x: lv.LookaheadGuide(used)),
-    "mean-field guide": propose(lambda used, x: lv.GridMeanFieldGuide(used)),
+    "rejection guide": propose(lambda used, x: lv.guides.RejectionGuide(used)),
+    "look-ahead guide": propose(lambda used, x: lv.guides.LookaheadGuide(used)),
+    "mean-field guide": propose(lambda used, x: lv.guides.GridMeanFieldGuide(used)),
     "uniform": density_of(dist.Uniform(0.0, 1.0)),
     "normal": density_of(dist.Normal(0.5, 1.0)),
     "lognormal": density_of(dist.LogNormal(0.0, 1.0), high=4.0),
-    "learned normal": density_of(lv.NormalReference()),
+    "learned normal": density_of(lv.modules.NormalReference()),
     "product prior": lambda device: train(device, X, prior=lv.ProductPrior(2)),
     "drawn by rejection": lambda device: train(
-        device, X, recipe("importance"), prior=lv.MixturePrior(2, sampler=lv.RejectionSampler())
+        device,
+        X,
+        recipe("importance"),
+        prior=lv.MixturePrior(2, sampler=lv.distributions.RejectionSampler()),
     ),
     "experts": lambda device: train(device, X, generator=lv.MixtureOfExperts(2, 3)),
     "non-uniform": lambda device: train(
-        device, X, basis=lv.NonUniformBSplineBasis(torch.linspace(0, 1, 5))
+        device, X, basis=lv.kan.NonUniformBSplineBasis(torch.linspace(0, 1, 5))
     ),
-    "RBF": lambda device: train(device, X, basis=lv.RBFBasis(4)),
-    "Fourier": lambda device: train(device, X, basis=lv.FourierBasis(4)),
+    "RBF": lambda device: train(device, X, basis=lv.kan.RBFBasis(4)),
+    "Fourier": lambda device: train(device, X, basis=lv.kan.FourierBasis(4)),
     "moving grids": move_grids,
     "changed grids": change_grids,
-    "density estimation": lambda device: lv.fit_density(X[:, 0].to(device)),
+    "density estimation": lambda device: lv.modules.fit_density(X[:, 0].to(device)),
     "to_arviz": lambda device: lv.to_arviz(train(device, X), X[:2].to(device), guide=None),
 }
 

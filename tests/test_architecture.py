@@ -15,20 +15,29 @@ import lvkam_pyro
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lvkam_pyro"
 ROOMS = [
+    "statistics",
     "kan",
     "distributions",
-    "plots",
+    "likelihoods",
     "modules",
     "lvkam",
+    "tracing",
+    "additive",
+    "ladder",
     "guides",
     "evidence",
+    "comparison",
     "problems",
     "training",
-    "diagnostics",
+    "arviz",
+    "checks",
+    "plots",
+    "report",
     "programs",
     "commands",
     "cli",
 ]
+MAX_FILES = 25
 MAX_LINES = 400
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 PROGRAMS = sorted(path for room in ("models", "inference") for path in (ROOT / room).glob("*.py"))
@@ -145,11 +154,31 @@ def test_library_imports_no_program(path: Path) -> None:
     assert not [n for n in imported(path) if n.split(".")[0] in outside or "bundled" in n]
 
 
-@by_name([path for path in FILES if path.name == "__init__.py"])
-def test_room_is_only_introduced_by_its_init(path: Path) -> None:
-    body = tree_of(path).body
-    assert len(body) == 1
+INITS = sorted(path for path in PACKAGE.rglob("__init__.py"))
+
+
+@by_name(INITS)
+def test_init_introduces_its_room_and_hands_on_the_names_of_the_stub(path: Path) -> None:
     assert ast.get_docstring(tree_of(path)), f"{name_of(path)} has no docstring"
+    lines = [ast.unparse(node) for node in tree_of(path).body[1:]]
+    attach = "(__getattr__, __dir__, __all__) = lazy_loader.attach_stub(__name__, __file__)"
+    stub = path.with_suffix(".pyi")
+    expected = ["import lazy_loader", attach] if stub.exists() else []
+    assert lines[:2] == expected
+    assert all(line.startswith("__version__") for line in lines[2:])
+
+
+@by_name(INITS)
+def test_room_is_no_crowd(path: Path) -> None:
+    files = [file for file in path.parent.glob("*.py") if file.name != "__init__.py"]
+    assert len(files) <= MAX_FILES, f"{name_of(path)} has {len(files)} files"
+
+
+@by_name(FILES)
+def test_underscore_file_is_touched_by_its_own_room_alone(path: Path) -> None:
+    private = [n for n in imported_files(path) if n.rpartition(".")[2].startswith("_")]
+    own = name_of(path).rpartition(".")[0]
+    assert not [n for n in private if n.rpartition(".")[0] != own], private
 
 
 @by_name(FILES + PROGRAMS)
@@ -168,25 +197,28 @@ def test_no_file_is_long() -> None:
     assert not {name: length for name, length in lengths.items() if length > MAX_LINES}
 
 
-@pytest.mark.parametrize("name", lvkam_pyro.__all__)
-def test_public_name_is_documented_with_an_example(name: str) -> None:
-    value = getattr(lvkam_pyro, name)
-    assert value.__module__ == f"lvkam_pyro.{lvkam_pyro._HOME[name]}", "the table names its file"
-    assert ">>>" in (inspect.getdoc(value) or ""), f"{name} has no runnable example"
+NAMESPACES = [lvkam_pyro, *(getattr(lvkam_pyro, room) for room in ROOMS if room in dir(lvkam_pyro))]
+PUBLIC = [
+    (f"{space.__name__.removeprefix('lvkam_pyro.')}.{name}", getattr(space, name))
+    for space in NAMESPACES
+    for name in getattr(space, "__all__", ())
+]
 
 
-def test_unknown_name_is_refused_with_the_public_ones() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'KANLayers'.*KANLayer"):
+@pytest.mark.parametrize(("name", "value"), PUBLIC, ids=[name for name, _ in PUBLIC])
+def test_public_name_is_documented_with_an_example(name: str, value: object) -> None:
+    if not inspect.ismodule(value):
+        assert ">>>" in (inspect.getdoc(value) or ""), f"{name} has no runnable example"
+
+
+def test_public_names_at_the_top_are_few() -> None:
+    names = [n for n in lvkam_pyro.__all__ if not inspect.ismodule(getattr(lvkam_pyro, n))]
+    assert len(names) <= 40
+
+
+def test_unknown_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="KANLayers"):
         _ = lvkam_pyro.KANLayers
-    assert set(lvkam_pyro.__all__) <= set(dir(lvkam_pyro))
-
-
-def test_stub_agrees_with_the_table_of_public_names() -> None:
-    stub = PACKAGE / "__init__.pyi"
-    table = {f"lvkam_pyro.{home}.{name}" for name, home in lvkam_pyro._HOME.items()}
-    assert set(imported(stub)) == table
-    (names,) = [node.value for node in tree_of(stub).body if isinstance(node, ast.Assign)]
-    assert sorted(ast.literal_eval(names)) == lvkam_pyro.__all__
 
 
 def test_import_of_the_library_is_light() -> None:

@@ -16,8 +16,8 @@ from lvkam_pyro.cli import FAILED, OK, WRONG_INPUT, main
 from lvkam_pyro.problems.estimators import make_estimator
 from lvkam_pyro.problems.suite import load_problem
 from lvkam_pyro.programs import ProgramError, load_program
-from lvkam_pyro.training.checkpoint import CheckpointError, load_checkpoint
 from lvkam_pyro.training.loop import load_fit
+from lvkam_pyro.training.runs.checkpoint import CheckpointError, load_checkpoint
 
 ROOT = Path(__file__).parent.parent
 X = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
@@ -292,11 +292,13 @@ def test_held_out_data_of_another_kind_are_refused(capsys: pytest.CaptureFixture
 
 
 ESTIMATORS = {
-    "importance": lv.ImportanceEvidence(64),
-    "quadrature": lv.QuadratureEvidence(),
-    "ladder": lv.SteppingStone(lv.PowerPosterior(num_temperatures=3, num_chains=2, num_samples=4)),
-    "look-ahead": lv.LookaheadEvidence(64),
-    "any": lv.AutoEvidence(),
+    "importance": lv.evidence.Importance(64),
+    "quadrature": lv.evidence.Quadrature(),
+    "ladder": lv.evidence.SteppingStone(
+        lv.ladder.Ladder(num_temperatures=3, num_chains=2, num_samples=4)
+    ),
+    "look-ahead": lv.evidence.Lookahead(64),
+    "any": lv.evidence.Auto(),
 }
 UNUSABLE = {
     "NaN": (torch.tensor(changed(3, 1, np.nan)), ValueError, "finite"),

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, TERMINATED, WRONG_INPUT, main
-from lvkam_pyro.training.checkpoint import load_checkpoint
+from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("num_epochs=2", "hidden=[8]", "num_evidence_particles=64", "num_replicates=2")

@@ -12,8 +12,8 @@ from matplotlib import pyplot as plt
 
 import lvkam_pyro
 from lvkam_pyro.cli import make_parser
-from lvkam_pyro.guides.prior import PriorGuide
 from lvkam_pyro.programs import Kind, program_names
+from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.training.objective import EmpiricalBayes
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, TERMINATED, WRONG_INPUT, main
-from lvkam_pyro.training.checkpoint import load_checkpoint
+from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from tests.test_bad_input import FEW, TINY, X, fit, fitted, own_folder
 
 __all__ = ["fitted", "own_folder"]
@@ -42,7 +42,7 @@ def full_disk(size: int) -> Iterator[None]:
 def no_space() -> Iterator[None]:
     """What is written cannot be flushed to the disk: it is full."""
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with mock.patch("lvkam_pyro.training.files.os.fsync", side_effect=error):
+    with mock.patch("lvkam_pyro.training.runs.files.os.fsync", side_effect=error):
         yield
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lvkam_pyro.commands.assignments import assign
-from lvkam_pyro.distributions.factored import FactoredNormal
-from lvkam_pyro.guides.particles import draw_particles
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.likelihoods.factored import FactoredNormal
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.programs import load_program
+from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.prior_guide import PriorGuide
 
 sizes = st.integers(1, 4)
 few = settings(max_examples=20)

@@ -24,7 +24,7 @@ import time
 
 import torch
 
-from lvkam_pyro import EmpiricalBayes, ImportanceEvidence, PriorGuide, Recipe
+from lvkam_pyro import EmpiricalBayes, Importance, PriorGuide, Recipe
 
 ACTIONS = {
     "nothing": lambda: None,
@@ -48,7 +48,7 @@ def build(*, num_epochs: int = 40) -> Recipe:
         name="ending",
         build_guide=lambda model, x: PriorGuide(model),
         objective=EmpiricalBayes(16),
-        estimators=(ImportanceEvidence(64),),
+        estimators=(Importance(64),),
         num_epochs=num_epochs,
         batch_size=32,
         regularizer=regularizer,

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from lvkam_pyro.guides.suggestions import suggestion
 from lvkam_pyro.programs import Program, ProgramError
+from lvkam_pyro.tracing.suggestions import suggestion
 
 Options = dict[str, str]
 

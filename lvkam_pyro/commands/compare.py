@@ -11,10 +11,10 @@ from lvkam_pyro.commands.evidence_files import keep_comparison, keep_nothing
 from lvkam_pyro.commands.evidence_runs import estimate_jobs, make_jobs
 from lvkam_pyro.commands.held_out import check_num_data, shared_data
 from lvkam_pyro.commands.setup import Run, load_run
-from lvkam_pyro.evidence.comparison import EvidenceComparison
+from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.programs import Program, load_program
 from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.run_folder import RunFolder
+from lvkam_pyro.training.runs.run_folder import RunFolder
 
 
 def compare_command(

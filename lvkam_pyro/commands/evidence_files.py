@@ -2,10 +2,10 @@
 
 from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.pictures import save_thermodynamic_curve
-from lvkam_pyro.evidence.comparison import EvidenceComparison
+from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.plots.evidence import plot_evidence
-from lvkam_pyro.training.files import replace_file, write_atomically
-from lvkam_pyro.training.run_folder import RunFolder
+from lvkam_pyro.training.runs.files import replace_file, write_atomically
+from lvkam_pyro.training.runs.run_folder import RunFolder
 
 
 def keep_comparison(folder: RunFolder, comparison: EvidenceComparison) -> str:

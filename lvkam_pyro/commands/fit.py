@@ -11,9 +11,9 @@ from lvkam_pyro.commands.data import read_data
 from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import Setup, default_folder
 from lvkam_pyro.programs import load_program
-from lvkam_pyro.training.distributed import running_processes
 from lvkam_pyro.training.loop import check_training, fit
-from lvkam_pyro.training.run_folder import RunFolder
+from lvkam_pyro.training.processes.distributed import running_processes
+from lvkam_pyro.training.runs.run_folder import RunFolder
 
 
 def fit_command(

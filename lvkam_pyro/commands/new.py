@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 
 from lvkam_pyro.programs import load_program
-from lvkam_pyro.training.files import write_atomically
+from lvkam_pyro.training.runs.files import write_atomically
 
 _README = Template("""\
 # $name

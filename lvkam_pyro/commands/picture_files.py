@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lvkam_pyro.plots.style import STYLE, close, figure_of
-from lvkam_pyro.training.files import replace_file
+from lvkam_pyro.training.runs.files import replace_file
 
 
 def save(axes: Axes | NDArray[np.object_], path: str | Path) -> None:

@@ -5,11 +5,7 @@ from torch import Tensor
 
 from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.setup import Setup
-from lvkam_pyro.evidence.comparison import EvidenceComparison
-from lvkam_pyro.guides.particles import draw_particles
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.structure import record_once
-from lvkam_pyro.guides.unconditioned import Unconditioned
+from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.plots.densities import plot_prior_densities
@@ -18,10 +14,14 @@ from lvkam_pyro.plots.loss import plot_loss
 from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import has_curve, plot_thermodynamic_curve
 from lvkam_pyro.plots.traversals import can_traverse, plot_traversals
+from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import record_once
+from lvkam_pyro.tracing.unconditioned import Unconditioned
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model
-from lvkam_pyro.training.run_folder import RunFolder
+from lvkam_pyro.training.runs.run_folder import RunFolder
 
 _NUM_POSTERIORS = 400
 _NUM_PARTICLES = 512

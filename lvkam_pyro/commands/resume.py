@@ -2,9 +2,9 @@
 
 from lvkam_pyro.commands.fit import train
 from lvkam_pyro.commands.setup import find_run, load_setup
-from lvkam_pyro.training.journal import metrics_of
 from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.run_folder import RunFolder
+from lvkam_pyro.training.runs.journal import metrics_of
+from lvkam_pyro.training.runs.run_folder import RunFolder
 
 
 def resume_command(run: str, *, device: str = "cpu") -> str:

@@ -7,9 +7,9 @@ import numpy as np
 from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.pictures import draw_data, image_shape_of
 from lvkam_pyro.commands.setup import load_run
-from lvkam_pyro.guides.validation import check_count
 from lvkam_pyro.plots.samples import plot_samples
-from lvkam_pyro.training.files import write_atomically
+from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.training.runs.files import write_atomically
 
 
 def sample_command(run: str, *, num_samples: int = 1000, seed: int = 0, device: str = "cpu") -> str:

@@ -1,1 +1,5 @@
-"""Distributions for Pyro: parameter-free, made of callables and tensors."""
+"""Densities in one dimension, as distributions of torch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -49,7 +49,7 @@ class RejectionSampler:
         >>> import lvkam_pyro as lv
         >>> slopes = torch.tensor([[[0.0, -8.0]], [[0.0, 8.0]]])  # f(t) = -8 t and 8 t
         >>> density = lv.LogSpline(slopes, torch.tensor([0.0, 1.0]))
-        >>> sampler = RejectionSampler(lv.ConstantEnvelope(num_pieces=8))
+        >>> sampler = RejectionSampler(lv.distributions.ConstantEnvelope(num_pieces=8))
         >>> density.drawn_by(sampler).rsample((100,)).shape
         torch.Size([100, 2])
         >>> sampler.acceptance_rate(density)

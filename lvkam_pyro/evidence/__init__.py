@@ -1,1 +1,5 @@
-"""Estimators of the log evidence of each datum."""
+"""Estimators of the evidence, and their results and verdicts."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

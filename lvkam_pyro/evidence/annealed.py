@@ -6,10 +6,10 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.evidence.verdict import MAX_PARETO_K, Gate
-from lvkam_pyro.guides.annealing import AnnealingPath
-from lvkam_pyro.guides.schedule import PowerSchedule
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
-from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.ladder.schedule import PowerSchedule
+from lvkam_pyro.ladder.smc import AnnealingPath
+from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 _MIN_ISLAND_SIZE = 15.0
 """With fewer effective particles the islands' means are skewed: the low ones look sure."""
@@ -50,7 +50,7 @@ class AnnealedImportance(AnnealingEstimator):
 
     name = "AnnealedImportance"
     threshold = 0.0
-    remedy = "Use more temperatures, TemperedSMC, MultistateBAR, or LookaheadEvidence."
+    remedy = "Use more temperatures, TemperedSMC, MultistateBAR, or Lookahead."
 
     def __init__(
         self,

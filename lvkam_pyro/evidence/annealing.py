@@ -5,27 +5,27 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from lvkam_pyro.distributions.resampling import resample_systematic
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.fisher import MAX_GRADIENT_DRAWS, with_fisher_gradient
 from lvkam_pyro.evidence.islands import island_size
-from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.verdict import (
     MAX_CHAIN_SPREAD,
     MIN_EFFECTIVE_SAMPLE_SIZE,
     Gate,
     Verdict,
 )
-from lvkam_pyro.guides.annealing import AnnealedDraws, AnnealingPath, anneal
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.tempering import draw_finite_prior
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
-from lvkam_pyro.guides.validation import check_count, check_data, hash_data
-from lvkam_pyro.guides.weights import pareto_k
+from lvkam_pyro.ladder.smc import AnnealedDraws, AnnealingPath, anneal
+from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.statistics.resampling import resample_systematic
+from lvkam_pyro.statistics.weights import pareto_k
+from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.particles import Guide
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 MIN_REPLICATES = 8
 """Islands below which a standard error says little."""
@@ -34,7 +34,7 @@ _MAX_ELEMENTS = 2**23
 """Values of one array per step (32 MB in single precision); more data run in blocks."""
 
 
-class AnnealingEstimator(EvidenceEstimator):
+class AnnealingEstimator(Estimator):
     """An estimator by weighted particles that go from the prior to the posterior.
 
     The temperatures, step sizes and covariances are learned from a population of its own, so that
@@ -54,7 +54,7 @@ class AnnealingEstimator(EvidenceEstimator):
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> isinstance(lv.TemperedSMC(), AnnealingEstimator)
+        >>> isinstance(lv.evidence.TemperedSMC(), AnnealingEstimator)
         True
     """
 
@@ -83,7 +83,7 @@ class AnnealingEstimator(EvidenceEstimator):
     def estimate(
         self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
-        """Estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        """Estimate log p(x_n); see `Estimator.estimate`."""
         check_data(x)
         structure = ModelStructure.of(model, x)
         parts, evaluations, scale = [], 0, 1.0

@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, combine_steps
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
-from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.grid_gibbs import GridGibbs
+from lvkam_pyro.evidence.importance import Importance
+from lvkam_pyro.evidence.lookahead import Lookahead
 from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import MultistateBAR
-from lvkam_pyro.evidence.quadrature import QuadratureEvidence
-from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide, draw_particles
-from lvkam_pyro.guides.seeding import preserved_rng
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.validation import check_data, hash_data
+from lvkam_pyro.evidence.quadrature import Quadrature
+from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
+from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.particles import Guide, draw_particles
+from lvkam_pyro.tracing.seeding import preserved_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 MAX_QUASI_COORDINATES = 8
 """Latents above which quasi-random points are hardly better than random ones."""
@@ -28,13 +28,13 @@ _MAX_PARETO_K = 0.5
 """Where weights are cheap to replace they must have a variance."""
 
 
-class AutoEvidence(EvidenceEstimator):
+class Auto(Estimator):
     r"""Several methods in order of their cost, each on the data that have no reliable value yet.
 
-    1. `QuadratureEvidence`, for up to three latents.
-    2. `ImportanceEvidence` with the guide, if there is one (Pareto k below 0.5).
-    3. `QuasiMonteCarloEvidence` from the prior, for up to eight latents (k below 0.5).
-    4. `LookaheadEvidence` and then `GridGibbsEvidence`, for additive models.
+    1. `Quadrature`, for up to three latents.
+    2. `Importance` with the guide, if there is one (Pareto k below 0.5).
+    3. `QuasiMonteCarlo` from the prior, for up to eight latents (k below 0.5).
+    4. `Lookahead` and then `GridGibbs`, for additive models.
     5. `MixtureImportance` (k below 0.5).
     6. `MultistateBAR` on the default ladder, for any model.
 
@@ -58,13 +58,13 @@ class AutoEvidence(EvidenceEstimator):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(12), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
-        >>> AutoEvidence().estimate(model, torch.zeros(2)).methods
+        >>> Auto().estimate(model, torch.zeros(2)).methods
         ('Lookahead', 'Lookahead')
     """
 
     name = "Auto"
 
-    def __init__(self, estimators: Sequence[EvidenceEstimator] | None = None) -> None:
+    def __init__(self, estimators: Sequence[Estimator] | None = None) -> None:
         super().__init__()
         if estimators is not None and not estimators:
             raise ValueError("Expected at least one estimator, but got none. Pass None: default.")
@@ -73,7 +73,7 @@ class AutoEvidence(EvidenceEstimator):
     def estimate(
         self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> CascadeEvidence:
-        """Estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        """Estimate log p(x_n); see `Estimator.estimate`."""
         check_data(x)
         structure = ModelStructure.of(model, x)
         if guide is not None:
@@ -104,18 +104,18 @@ class AutoEvidence(EvidenceEstimator):
 
     def _methods(
         self, structure: ModelStructure, guide: Guide | None
-    ) -> list[tuple[EvidenceEstimator, Guide | None]]:
+    ) -> list[tuple[Estimator, Guide | None]]:
         """The estimators in order, each with the proposal that it is given."""
         if self.estimators is not None:
             return [(estimator, guide) for estimator in self.estimators]
         num_coordinates = sum(site.num_coordinates for site in structure.latents)
         is_small = num_coordinates <= MAX_QUASI_COORDINATES
         return [
-            (QuadratureEvidence(), None),
-            *([] if guide is None else [(ImportanceEvidence(), guide)]),
-            *([(QuasiMonteCarloEvidence(), None)] if is_small else []),
-            (LookaheadEvidence(), None),
-            (GridGibbsEvidence(), None),
+            (Quadrature(), None),
+            *([] if guide is None else [(Importance(), guide)]),
+            *([(QuasiMonteCarlo(), None)] if is_small else []),
+            (Lookahead(), None),
+            (GridGibbs(), None),
             (MixtureImportance(), None),
             (MultistateBAR(), None),
         ]
@@ -131,12 +131,10 @@ class AutoEvidence(EvidenceEstimator):
         raise failure
 
 
-def _without_value(
-    estimator: EvidenceEstimator, evidence: Evidence, data: Tensor, num_data: int
-) -> Tensor:
+def _without_value(estimator: Estimator, evidence: Evidence, data: Tensor, num_data: int) -> Tensor:
     """Which of all data have no reliable value from a run on some of them, `(N,)`."""
     unreliable = torch.ones(num_data, dtype=torch.bool)
     unreliable[data] = evidence.verdict.unreliable
-    if isinstance(estimator, ImportanceEvidence):
+    if isinstance(estimator, Importance):
         unreliable[data] |= ~(evidence.diagnostics["pareto_k"] <= _MAX_PARETO_K)
     return unreliable

@@ -9,8 +9,8 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.jackknife import jackknife_error
 from lvkam_pyro.evidence.verdict import Gate, Verdict
+from lvkam_pyro.statistics.jackknife import jackknife_error
 
 _RATE = 1e-4
 """The chance that two sound values of a datum are said to disagree."""
@@ -57,7 +57,7 @@ class CascadeEvidence(Evidence):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> evidence = lv.AutoEvidence().estimate(model, torch.zeros(2))
+        >>> evidence = lv.evidence.Auto().estimate(model, torch.zeros(2))
         >>> evidence.methods
         ('Quadrature', 'Quadrature')
     """

@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
-from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.evidence.jackknife import leave_one_out_mean
+from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.verdict import Verdict
-from lvkam_pyro.guides.particles import Particles
+from lvkam_pyro.statistics.jackknife import leave_one_out_mean
+from lvkam_pyro.tracing.particles import Particles
 
 
-class ELBOEvidence(ImportanceEvidence):
+class ELBO(Importance):
     r"""The mean log weight of each datum, a lower bound of its log evidence.
 
     .. math:: \frac{1}{S} \sum_s \log \frac{p(x_n, z_s)}{q(z_s | x_n)} \le \log p(x_n)
@@ -18,7 +18,7 @@ class ELBOEvidence(ImportanceEvidence):
     with a standard error. The standard error is that of the bound; its gap to the evidence, the
     divergence from guide to posterior, is unknown. So the verdict always reads unreliable as an
     estimate of the evidence, and says that it is a lower bound. Diagnostics as in
-    `ImportanceEvidence`.
+    `Importance`.
 
     Args:
         num_particles: S, at least (rounded up to full islands).
@@ -34,7 +34,7 @@ class ELBOEvidence(ImportanceEvidence):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> ELBOEvidence(64).estimate(model, torch.zeros(2)).verdict.reasons
+        >>> ELBO(64).estimate(model, torch.zeros(2)).verdict.reasons
         ('2 of 2 data have a lower bound whose gap to the log evidence is unknown.',)
     """
 
@@ -64,7 +64,7 @@ class ELBOEvidence(ImportanceEvidence):
                 f"{num_data} of {num_data} data have a lower bound whose gap to the log evidence "
                 "is unknown.",
             ),
-            remedy="Use ImportanceEvidence with the same guide, or a ladder, for the evidence.",
+            remedy="Use Importance with the same guide, or a ladder, for the evidence.",
             unreliable=summary["ess"] > -1,
         )
 

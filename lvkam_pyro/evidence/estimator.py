@@ -10,13 +10,13 @@ from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.guides.parameters import check_parameters
-from lvkam_pyro.guides.particles import Guide
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.guides.structure import Model
+from lvkam_pyro.tracing.parameters import check_parameters
+from lvkam_pyro.tracing.particles import Guide
+from lvkam_pyro.tracing.prior_guide import PriorGuide
+from lvkam_pyro.tracing.structure import Model
 
 
-class EvidenceEstimator(ELBO):
+class Estimator(ELBO):
     """An estimator of log p(x_n) for each datum of a Pyro model.
 
     It stands wherever `Trace_ELBO` does: `SVI(model, guide, optim, loss=estimator)`,
@@ -28,14 +28,14 @@ class EvidenceEstimator(ELBO):
 
     Implementing an estimator:
 
-    - Inherit from `EvidenceEstimator` and set `name`, the display name.
+    - Inherit from `Estimator` and set `name`, the display name.
     - Define `estimate(model, x, guide=None, *, seed=0) -> Evidence`.
     - Define `log_evidence(model, guide, x) -> (total, data scale)`: the total of one estimate as a
       tensor with Fisher's gradient, from torch's global generator.
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> isinstance(lv.SteppingStone(), EvidenceEstimator)
+        >>> isinstance(lv.evidence.SteppingStone(), Estimator)
         True
     """
 

@@ -6,8 +6,8 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from lvkam_pyro.evidence.jackknife import jackknife_error
 from lvkam_pyro.evidence.verdict import Verdict
+from lvkam_pyro.statistics.jackknife import jackknife_error
 
 
 @dataclass(frozen=True)

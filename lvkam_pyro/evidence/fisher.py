@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from lvkam_pyro.guides.densities import sum_log_probs
-from lvkam_pyro.guides.sites import SiteRecorder
-from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 MAX_GRADIENT_DRAWS = 512
 """Posterior draws of each datum in one gradient."""

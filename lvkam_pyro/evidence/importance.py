@@ -5,30 +5,30 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import EvidenceEstimator, guide_or_prior
+from lvkam_pyro.evidence.estimator import Estimator, guide_or_prior
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.islands import Draw, data_blocks, island_log_weights, island_size
-from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.verdict import (
     MAX_PARETO_K,
     MIN_EFFECTIVE_SAMPLE_SIZE,
     Gate,
     Verdict,
 )
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.population import PopulationGuide
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.validation import check_count, check_data, hash_data
-from lvkam_pyro.guides.weights import effective_sample_size, largest_weight, pareto_k
+from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.statistics.weights import effective_sample_size, largest_weight, pareto_k
+from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
+from lvkam_pyro.tracing.prior_guide import PriorGuide
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _NUM_PARTICLES = 4096
 _NUM_SHARED = 32768
 
 
-class ImportanceEvidence(EvidenceEstimator):
+class Importance(Estimator):
     r"""The log of the mean importance weight of each datum.
 
     .. math:: \log \hat p(x_n) = \log \frac{1}{S} \sum_s \frac{p(x_n, z_s)}{q(z_s | x_n)}
@@ -55,7 +55,7 @@ class ImportanceEvidence(EvidenceEstimator):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> evidence = ImportanceEvidence(4096).estimate(model, torch.zeros(2))
+        >>> evidence = Importance(4096).estimate(model, torch.zeros(2))
         >>> bool((evidence.log_evidence + 1.2655).abs().max() < 4 * evidence.standard_error.max())
         True
     """
@@ -75,7 +75,7 @@ class ImportanceEvidence(EvidenceEstimator):
     def estimate(
         self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
-        """Estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        """Estimate log p(x_n); see `Estimator.estimate`."""
         check_data(x)
         guide = guide_or_prior(guide, model)
         structure = ModelStructure.of(model, x)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.population import PopulationGuide
-from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _MAX_ELEMENTS = 2**23
 """Values of one array of a model run (32 MB in single precision)."""
@@ -90,7 +90,7 @@ def island_log_weights(
         ValueError: If the plate draws a subsample of the data by itself.
 
     Example:
-        >>> from lvkam_pyro.guides.prior import PriorGuide
+        >>> from lvkam_pyro.tracing.prior_guide import PriorGuide
         >>> import pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import (
@@ -18,17 +18,17 @@ from lvkam_pyro.evidence.verdict import (
     Gate,
     Verdict,
 )
-from lvkam_pyro.guides.convergence import half_drift
-from lvkam_pyro.guides.particles import Guide
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
-from lvkam_pyro.guides.seeding import draw_seed
-from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.statistics.convergence import half_drift
+from lvkam_pyro.tracing.particles import Guide
+from lvkam_pyro.tracing.seeding import draw_seed
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _MOST_FAILURES = 0.5
 
 _REMEDY = (
     "Lengthen the ladder (more num_warmup and num_samples, more num_temperatures), or use "
-    "ImportanceEvidence with a guide close to the posterior."
+    "Importance with a guide close to the posterior."
 )
 
 _FALL_RATE = 3e-5
@@ -79,8 +79,8 @@ class Moments:
         )
 
 
-class LadderEstimator(EvidenceEstimator):
-    """An estimator that reads the evidence off the draws of a `PowerPosterior`.
+class LadderEstimator(Estimator):
+    """An estimator that reads the evidence off the draws of a `Ladder`.
 
     Its chains are the replicates. It needs no guide: one that is given is left aside. The loss
     runs the whole ladder; its gradient is the mean of grad log p(x, z) over (up to 512 of) the
@@ -96,27 +96,27 @@ class LadderEstimator(EvidenceEstimator):
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> lv.SteppingStone().ladder == lv.ThermodynamicIntegration().ladder
+        >>> lv.evidence.SteppingStone().ladder == lv.evidence.ThermodynamicIntegration().ladder
         True
     """
 
-    def __init__(self, ladder: PowerPosterior | None = None) -> None:
+    def __init__(self, ladder: Ladder | None = None) -> None:
         super().__init__()
-        self.ladder = PowerPosterior() if ladder is None else ladder
+        self.ladder = Ladder() if ladder is None else ladder
 
     @abstractmethod
-    def estimate_from(self, samples: PowerSamples) -> Evidence:
+    def estimate_from(self, samples: LadderSamples) -> Evidence:
         """The evidence from the draws of a ladder."""
 
     def estimate(
         self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
-        """Run the ladder and estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        """Run the ladder and estimate log p(x_n); see `Estimator.estimate`."""
         return self.estimate_from(self.ladder.sample(model, x, seed=seed))
 
     def conclude(
         self,
-        samples: PowerSamples,
+        samples: LadderSamples,
         moments: Moments,
         log_evidence: Tensor,
         leave_one_out: Tensor,
@@ -161,7 +161,7 @@ class LadderEstimator(EvidenceEstimator):
         return with_fisher_gradient(total, model, x, structure, draws), samples.data_scale
 
 
-def _ladder_gates(samples: PowerSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
+def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
     """The conditions on a ladder's draws: mixing, agreement of chains, a curve that rises.
 
     Args:
@@ -220,7 +220,7 @@ def _worst_fall(moments: Moments) -> Tensor:
     return torch.where(fall > 0, fall / error, 0.0).amax(0)
 
 
-def _ladder_diagnostics(samples: PowerSamples, moments: Moments) -> dict[str, Tensor]:
+def _ladder_diagnostics(samples: LadderSamples, moments: Moments) -> dict[str, Tensor]:
     """What both estimators report: mixing per datum, and the curve."""
     named = {
         "rhat": samples.rhat.amax(0),

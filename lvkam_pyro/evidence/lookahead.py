@@ -5,25 +5,25 @@ import math
 import torch
 from torch import Tensor
 
-from lvkam_pyro.distributions.resampling import resample_systematic
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.additive.conditionals import discretization_error
+from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
+from lvkam_pyro.additive.model import AdditiveModel
+from lvkam_pyro.additive.tables import AdditiveTables
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.islands import island_size
-from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.verdict import MAX_CHAIN_SPREAD, Gate, Verdict
-from lvkam_pyro.guides.additive import AdditiveModel
-from lvkam_pyro.guides.conditionals import discretization_error
 from lvkam_pyro.guides.lookahead import LookaheadGuide
-from lvkam_pyro.guides.lookahead_sampler import LookaheadSampler
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide, draw_particles
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.tables import AdditiveTables
-from lvkam_pyro.guides.validation import check_count, check_data, hash_data
-from lvkam_pyro.guides.weights import largest_weight
+from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.statistics.resampling import resample_systematic
+from lvkam_pyro.statistics.weights import largest_weight
+from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.particles import Guide, draw_particles
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
-_REMEDY = "Use more particles or more nodes, or GridGibbsEvidence."
+_REMEDY = "Use more particles or more nodes, or GridGibbs."
 
 _MAX_LOGITS = 2**22
 """Probabilities of nodes held at once (32 MB in double precision)."""
@@ -33,7 +33,7 @@ _MIN_EFFECTIVE_SAMPLE_SIZE = 100.0
 _MAX_DISCRETIZATION_ERROR = 0.05
 
 
-class LookaheadEvidence(EvidenceEstimator):
+class Lookahead(Estimator):
     r"""The evidence of each datum of an additive model, without chain or guide.
 
     For models whose output is a sum of functions of one latent each with normal noise (see
@@ -60,7 +60,7 @@ class LookaheadEvidence(EvidenceEstimator):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(8), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
-        >>> LookaheadEvidence(64).estimate(model, torch.zeros(2)).log_evidence  # log N(0; 0, 9)
+        >>> Lookahead(64).estimate(model, torch.zeros(2)).log_evidence  # log N(0; 0, 9)
         tensor([-2.0176, -2.0176], dtype=torch.float64)
     """
 
@@ -80,7 +80,7 @@ class LookaheadEvidence(EvidenceEstimator):
     def estimate(
         self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
-        """Estimate log p(x_n); see `EvidenceEstimator.estimate`. A guide is left aside."""
+        """Estimate log p(x_n); see `Estimator.estimate`. A guide is left aside."""
         check_data(x)
         structure = ModelStructure.of(model, x)
         with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):

@@ -3,13 +3,13 @@
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.guides.mixture import MixtureGuide
-from lvkam_pyro.guides.particles import Guide
-from lvkam_pyro.guides.structure import Model
+from lvkam_pyro.tracing.particles import Guide
+from lvkam_pyro.tracing.structure import Model
 
 
-class MixtureImportance(ImportanceEvidence):
+class MixtureImportance(Importance):
     r"""Importance sampling from a `MixtureGuide`, which needs no training.
 
     .. math:: \log \hat p(x_n) = \log \frac{1}{S} \sum_s \frac{p(x_n, z_s)}{q(z_s | x_n)}
@@ -18,7 +18,7 @@ class MixtureImportance(ImportanceEvidence):
     the estimate is unbiased and the islands are independent. Likelihood evaluations count those of
     the population. For a few modes and up to about 20 latents it is the most accurate method of
     those that serve any model; elsewhere Pareto k says so. Diagnostics and verdict are those of
-    `ImportanceEvidence`. A guide that is given is left aside.
+    `Importance`. A guide that is given is left aside.
 
     Args:
         num_particles: S, at least (rounded up to full islands).
@@ -43,7 +43,7 @@ class MixtureImportance(ImportanceEvidence):
     """
 
     name = "MixtureImportance"
-    remedy = "Use MultistateBAR, TemperedSMC or, for additive models, LookaheadEvidence."
+    remedy = "Use MultistateBAR, TemperedSMC or, for additive models, Lookahead."
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class MixtureImportance(ImportanceEvidence):
     def estimate(
         self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
-        """Estimate log p(x_n); see `EvidenceEstimator.estimate`."""
+        """Estimate log p(x_n); see `Estimator.estimate`."""
         return super().estimate(model, x, self._guide(model), seed)
 
     def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.jackknife import log_mean_exp
 from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
 from lvkam_pyro.evidence.reweighting import Reweighting
 from lvkam_pyro.evidence.steppingstone import chain_log_steps
 from lvkam_pyro.evidence.verdict import Gate
-from lvkam_pyro.guides.power_posterior import PowerSamples
-from lvkam_pyro.guides.weights import effective_sample_size, normalized_weights
+from lvkam_pyro.ladder.ladder import LadderSamples
+from lvkam_pyro.statistics.jackknife import log_mean_exp
+from lvkam_pyro.statistics.weights import effective_sample_size, normalized_weights
 
 MIN_OVERLAP = 0.03
 """Below it neighbours share too few draws (Klimovich, Shirts and Mobley 2015)."""
@@ -56,16 +56,16 @@ class MultistateBAR(LadderEstimator):
     `ThermodynamicIntegration`. The verdict is unreliable where the overlap is below 0.03.
 
     Args:
-        ladder: What to run; None is `PowerPosterior()`.
+        ladder: What to run; None is `Ladder()`.
 
     Example:
         >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.guides.power_posterior import PowerPosterior
+        >>> from lvkam_pyro.ladder.ladder import Ladder
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> ladder = PowerPosterior(num_temperatures=6, num_warmup=40, num_samples=40)
+        >>> ladder = Ladder(num_temperatures=6, num_warmup=40, num_samples=40)
         >>> evidence = MultistateBAR(ladder).estimate(model, torch.zeros(2))
         >>> bool((evidence.log_evidence + 1.2655).abs().max() < 0.1)
         True
@@ -73,7 +73,7 @@ class MultistateBAR(LadderEstimator):
 
     name = "MBAR"
 
-    def estimate_from(self, samples: PowerSamples) -> Evidence:
+    def estimate_from(self, samples: LadderSamples) -> Evidence:
         """The evidence from the draws of a ladder.
 
         Args:
@@ -95,7 +95,7 @@ class MultistateBAR(LadderEstimator):
             gates=[Gate.below("an overlap of temperatures", to_double(overlap), MIN_OVERLAP)],
         )
 
-    def curve(self, samples: PowerSamples, temperatures: Tensor) -> ThermodynamicCurve:
+    def curve(self, samples: LadderSamples, temperatures: Tensor) -> ThermodynamicCurve:
         """The thermodynamic curve at any temperatures, by weighting all draws.
 
         Args:
@@ -120,7 +120,7 @@ class MultistateBAR(LadderEstimator):
         return ThermodynamicCurve(to_double(temperatures), *columns)
 
 
-def _reweight(samples: PowerSamples) -> Reweighting:
+def _reweight(samples: LadderSamples) -> Reweighting:
     """The normalisers, from steppingstone's as a start."""
     steps = log_mean_exp(chain_log_steps(samples))
     start = torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(0)])

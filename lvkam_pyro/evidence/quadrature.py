@@ -5,25 +5,25 @@ import math
 import torch
 from torch import Tensor
 
-from lvkam_pyro.distributions.resampling import resample_systematic
+from lvkam_pyro.additive.cells import PriorCells, prior_cells
+from lvkam_pyro.additive.coordinates import LatentCoordinates
+from lvkam_pyro.additive.integrand import LatentIntegrand
 from lvkam_pyro.evidence.boxes import Boxes
 from lvkam_pyro.evidence.cubature import Cubature, Integral
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import Gate, Verdict
-from lvkam_pyro.guides.cells import PriorCells, prior_cells
-from lvkam_pyro.guides.coordinates import LatentCoordinates
-from lvkam_pyro.guides.integrand import LatentIntegrand
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.validation import check_count, check_data, hash_data
+from lvkam_pyro.statistics.resampling import resample_systematic
+from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.particles import Guide
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 MAX_COORDINATES = 3
 """Latent coordinates of a datum above which a tensor rule is no method."""
 
-_REMEDY = "Raise max_evaluations, or use QuasiMonteCarloEvidence or a ladder."
+_REMEDY = "Raise max_evaluations, or use QuasiMonteCarlo or a ladder."
 
 _NUM_CELLS = {1: 24, 2: 12, 3: 6}
 _MAX_BOXES = 2**13
@@ -36,7 +36,7 @@ _NUM_EQUAL_REPLICATES = 32
 """Without Monte Carlo all replicates are equal; as many as other estimators have."""
 
 
-class QuadratureEvidence(EvidenceEstimator):
+class Quadrature(Estimator):
     r"""The integral over up to three latent coordinates, without Monte Carlo error.
 
     .. math:: \log p(x_n) = \log \int p(x_n | z) \prod_{q \le 3} p_q(z_q) \, dz
@@ -65,7 +65,7 @@ class QuadratureEvidence(EvidenceEstimator):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> QuadratureEvidence().estimate(model, torch.zeros(2)).log_evidence  # log N(0; 0, 2)
+        >>> Quadrature().estimate(model, torch.zeros(2)).log_evidence  # log N(0; 0, 2)
         tensor([-1.2655, -1.2655], dtype=torch.float64)
     """
 
@@ -81,7 +81,7 @@ class QuadratureEvidence(EvidenceEstimator):
     def estimate(
         self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
     ) -> Evidence:
-        """Integrate to log p(x_n); see `EvidenceEstimator.estimate`.
+        """Integrate to log p(x_n); see `Estimator.estimate`.
 
         A guide and a seed are left aside.
         """
@@ -152,8 +152,8 @@ def _few_coordinates(model: Model, x: Tensor, structure: ModelStructure) -> Late
     if not 1 <= coordinates.num_coordinates <= MAX_COORDINATES:
         raise ValueError(
             f"Expected 1 to {MAX_COORDINATES} latent coordinates of a datum, but the model has "
-            f"{coordinates.num_coordinates}. Use QuasiMonteCarloEvidence (few more), "
-            "LookaheadEvidence (additive models) or MultistateBAR."
+            f"{coordinates.num_coordinates}. Use QuasiMonteCarlo (few more), "
+            "Lookahead (additive models) or MultistateBAR."
         )
     return coordinates
 

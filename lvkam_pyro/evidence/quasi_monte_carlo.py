@@ -8,15 +8,15 @@ from torch.quasirandom import SobolEngine
 
 from lvkam_pyro.evidence.estimator import guide_or_prior
 from lvkam_pyro.evidence.evidence import to_double
-from lvkam_pyro.evidence.importance import ImportanceEvidence, check_reparameterized
+from lvkam_pyro.evidence.importance import Importance, check_reparameterized
 from lvkam_pyro.evidence.islands import Draw
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
-from lvkam_pyro.guides.inverse_transform import InverseTransform, count_uniforms, latent_dtypes
-from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
-from lvkam_pyro.guides.seeding import draw_seed
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.validation import check_count
-from lvkam_pyro.guides.weights import effective_sample_size
+from lvkam_pyro.statistics.weights import effective_sample_size
+from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.inverse_transform import InverseTransform, count_uniforms, latent_dtypes
+from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
+from lvkam_pyro.tracing.seeding import draw_seed
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 MIN_SCRAMBLES = 8
 """Replicates below which a standard error says little."""
@@ -28,10 +28,10 @@ _MAX_PARETO_K = 0.5
 """Scrambles share their stratification: a tail that all of them miss shows in no spread of theirs,
 so weights must have a variance."""
 
-_REMEDY = "Use more points, a guide closer to the posterior, LookaheadEvidence or MultistateBAR."
+_REMEDY = "Use more points, a guide closer to the posterior, Lookahead or MultistateBAR."
 
 
-class QuasiMonteCarloEvidence(ImportanceEvidence):
+class QuasiMonteCarlo(Importance):
     r"""The mean importance weight over scrambled Sobol points instead of random ones.
 
     .. math:: \log \hat p(x_n) = \log \frac{1}{S} \sum_s w_n(F^{-1}(u_s)), \qquad
@@ -42,7 +42,7 @@ class QuasiMonteCarloEvidence(ImportanceEvidence):
     https://doi.org/10.1007/978-1-4612-2552-2_19) is unbiased and a replicate of the standard
     error. For smooth integrands the error falls nearly as 1/S: 60 times below plain sampling's for
     one latent, 20 for two, 4 for four; above about eight there is little left of it. Diagnostics:
-    those of `ImportanceEvidence`, and `scramble_ess`, the least effective sample size of a
+    those of `Importance`, and `scramble_ess`, the least effective sample size of a
     scramble. The verdict is unreliable below 10 of it, and where Pareto k exceeds 0.5.
 
     Args:
@@ -60,7 +60,7 @@ class QuasiMonteCarloEvidence(ImportanceEvidence):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> evidence = QuasiMonteCarloEvidence().estimate(model, torch.zeros(2))
+        >>> evidence = QuasiMonteCarlo().estimate(model, torch.zeros(2))
         >>> evidence.log_evidence.round(decimals=4)  # log N(0; 0, 2)
         tensor([-1.2655, -1.2655], dtype=torch.float64)
     """
@@ -124,7 +124,7 @@ def _sobol(num_uniforms: int, num_points: int) -> Tensor:
     if num_uniforms > SobolEngine.MAXDIM:
         raise ValueError(
             f"Expected at most {SobolEngine.MAXDIM} coordinates, but the sites have "
-            f"{num_uniforms}. Use ImportanceEvidence, which needs no quasi-random points."
+            f"{num_uniforms}. Use Importance, which needs no quasi-random points."
         )
     engine = SobolEngine(num_uniforms, scramble=True, seed=draw_seed())
     return engine.draw(num_points, dtype=torch.float64) + _HALF_STEP

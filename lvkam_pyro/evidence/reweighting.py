@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.jackknife import log_mean_exp
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 
 _MAX_ELEMENTS = 2**22
 """Responsibilities held at once (32 MB)."""

@@ -86,14 +86,14 @@ class Rule(ABC):
 
 
 @dataclass(frozen=True)
-class Trapezoid(Rule):
+class TrapezoidRule(Rule):
     """Straight lines between the temperatures: too low where the curve is concave.
 
     Friel and Pettitt 2008, https://doi.org/10.1111/j.1467-9868.2007.00650.x.
 
     Example:
         >>> t = torch.tensor([0.0, 0.5, 1.0])
-        >>> Trapezoid().integrate(t, t[:, None], torch.ones(3, 1))
+        >>> TrapezoidRule().integrate(t, t[:, None], torch.ones(3, 1))
         tensor([0.5000])
     """
 
@@ -105,7 +105,7 @@ class Trapezoid(Rule):
 
 
 @dataclass(frozen=True)
-class Corrected(Rule):
+class CorrectedTrapezoid(Rule):
     """The trapezoid with the curve's known slopes, its variances, as a second-order correction.
 
     Friel, Hurn and Wyse, *Improving power posterior estimation of statistical evidence* (2014,
@@ -114,7 +114,7 @@ class Corrected(Rule):
 
     Example:
         >>> t = torch.tensor([0.0, 1.0])
-        >>> Corrected().integrate(t, t[:, None] ** 3, 3 * t[:, None] ** 2)
+        >>> CorrectedTrapezoid().integrate(t, t[:, None] ** 3, 3 * t[:, None] ** 2)
         tensor([0.2500])
     """
 
@@ -125,12 +125,12 @@ class Corrected(Rule):
         gaps = temperatures.diff()[:, None]
         correction = gaps.square() * variance.diff(dim=-2) / 12
         trusted = correction.abs() <= gaps * mean.diff(dim=-2) / 2
-        trapezoid = Trapezoid().integrate(temperatures, mean, variance)
+        trapezoid = TrapezoidRule().integrate(temperatures, mean, variance)
         return trapezoid - torch.where(trusted, correction, 0.0).sum(-2)
 
 
 @dataclass(frozen=True)
-class PCHIP(Rule):
+class PCHIPRule(Rule):
     """The monotone cubic through the means, which needs no variances.
 
     Fritsch and Butland, *A method for constructing local monotone piecewise cubic interpolants*
@@ -138,7 +138,7 @@ class PCHIP(Rule):
 
     Example:
         >>> t = torch.tensor([0.0, 0.5, 1.0])
-        >>> PCHIP().integrate(t, t[:, None], torch.ones(3, 1))
+        >>> PCHIPRule().integrate(t, t[:, None], torch.ones(3, 1))
         tensor([0.5000])
     """
 
@@ -185,7 +185,7 @@ def _end_slope(near_gap: Tensor, far_gap: Tensor, near: Tensor, far: Tensor) -> 
 
 
 @dataclass(frozen=True)
-class Hermite(Rule):
+class HermiteRule(Rule):
     r"""The cubic in :math:`s = t^{1/p}` with the curve's known slopes: the default.
 
     In s the curve is smooth where in t it bends sharply near the prior. With slopes
@@ -201,7 +201,7 @@ class Hermite(Rule):
 
     Example:
         >>> t = torch.tensor([0.0, 0.25, 1.0])
-        >>> Hermite(exponent=2.0).integrate(t, t[:, None], torch.ones(3, 1))
+        >>> HermiteRule(exponent=2.0).integrate(t, t[:, None], torch.ones(3, 1))
         tensor([0.5000])
     """
 

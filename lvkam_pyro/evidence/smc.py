@@ -4,8 +4,8 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.evidence.verdict import Gate
-from lvkam_pyro.guides.annealing import AnnealingPath
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
+from lvkam_pyro.ladder.smc import AnnealingPath
+from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 
 class TemperedSMC(AnnealingEstimator):
@@ -42,7 +42,7 @@ class TemperedSMC(AnnealingEstimator):
 
     name = "TemperedSMC"
     threshold = 0.5
-    remedy = "Use more particles or num_moves, MultistateBAR, or LookaheadEvidence."
+    remedy = "Use more particles or num_moves, MultistateBAR, or Lookahead."
 
     def __init__(
         self,

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
 from lvkam_pyro.evidence.verdict import Gate
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 
 
 class SteppingStone(LadderEstimator):
@@ -28,17 +28,17 @@ class SteppingStone(LadderEstimator):
     `(N,)` each, and the ladder's as in `ThermodynamicIntegration`.
 
     Args:
-        ladder: What to run; None is `PowerPosterior()`.
+        ladder: What to run; None is `Ladder()`.
         reverse: Whether the evidence is that of the upper temperatures.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
-        >>> from lvkam_pyro.guides.power_posterior import PowerPosterior
+        >>> from lvkam_pyro.ladder.ladder import Ladder
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> ladder = PowerPosterior(num_temperatures=6, num_warmup=40, num_samples=40)
+        >>> ladder = Ladder(num_temperatures=6, num_warmup=40, num_samples=40)
         >>> evidence = SteppingStone(ladder).estimate(model, torch.zeros(2))
         >>> bool((evidence.log_evidence + 1.2655).abs().max() < 0.1)
         True
@@ -46,13 +46,13 @@ class SteppingStone(LadderEstimator):
 
     name = "SteppingStone"
 
-    def __init__(self, ladder: PowerPosterior | None = None, *, reverse: bool = False) -> None:
+    def __init__(self, ladder: Ladder | None = None, *, reverse: bool = False) -> None:
         super().__init__(ladder)
         self.reverse = reverse
         if reverse:
             self.name = "SteppingStone reverse"
 
-    def estimate_from(self, samples: PowerSamples) -> Evidence:
+    def estimate_from(self, samples: LadderSamples) -> Evidence:
         """The evidence from the draws of a ladder.
 
         Args:
@@ -79,14 +79,14 @@ class SteppingStone(LadderEstimator):
         )
 
 
-def chain_log_steps(samples: PowerSamples) -> Tensor:
+def chain_log_steps(samples: LadderSamples) -> Tensor:
     """Each chain's log mean of exp(gap l) at the lower temperature of a step, `(C, T - 1, N)`.
 
     Example:
         >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
         >>> counts = {"num_chains": 8, "num_warmup": 4, "num_samples": 4}
-        >>> ladder = lv.PowerPosterior(num_temperatures=4, **counts)
+        >>> ladder = lv.ladder.Ladder(num_temperatures=4, **counts)
         >>> chain_log_steps(ladder.sample(model, torch.rand(5, 3))).shape
         torch.Size([8, 3, 5])
     """
@@ -94,13 +94,13 @@ def chain_log_steps(samples: PowerSamples) -> Tensor:
     return log_mean_exp(gaps * samples.log_likelihood[..., :-1, :])
 
 
-def _blind_gate(samples: PowerSamples) -> Gate:
+def _blind_gate(samples: LadderSamples) -> Gate:
     """Upper temperatures have no draws where the likelihood is zero, and part of the prior has."""
     impossible = (samples.log_likelihood[:, :, 0] == -torch.inf).any(0).any(0)
     return Gate(to_double(impossible) > 0, "have prior draws of zero likelihood, unseen in reverse")
 
 
-def _chain_reverse_log_steps(samples: PowerSamples) -> Tensor:
+def _chain_reverse_log_steps(samples: LadderSamples) -> Tensor:
     """Each chain's log mean of exp(-gap l) at the upper temperature of a step, `(C, T - 1, N)`."""
     gaps = samples.temperatures.diff()[:, None]
     return log_mean_exp(-gaps * samples.log_likelihood[..., 1:, :])

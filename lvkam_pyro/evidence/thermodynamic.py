@@ -2,9 +2,9 @@
 
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
-from lvkam_pyro.evidence.rules import Hermite, Rule, bracket
+from lvkam_pyro.evidence.rules import HermiteRule, Rule, bracket
 from lvkam_pyro.evidence.verdict import Gate
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 
 _INFINITE = "have an infinite mean log likelihood at some temperature"
 
@@ -22,8 +22,8 @@ class ThermodynamicIntegration(LadderEstimator):
     over `(T, N)`, `swap_rate` `(T - 1, N)` and `temperatures` `(T,)`.
 
     Args:
-        ladder: What to run; None is `PowerPosterior()`.
-        rule: How to integrate; None is `Hermite()`, the rule of the smallest error.
+        ladder: What to run; None is `Ladder()`.
+        rule: How to integrate; None is `HermiteRule()`, the rule of the smallest error.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -31,7 +31,7 @@ class ThermodynamicIntegration(LadderEstimator):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> ladder = PowerPosterior(num_temperatures=6, num_warmup=40, num_samples=40)
+        >>> ladder = Ladder(num_temperatures=6, num_warmup=40, num_samples=40)
         >>> evidence = ThermodynamicIntegration(ladder).estimate(model, torch.zeros(2))
         >>> bool((evidence.log_evidence + 1.2655).abs().max() < 0.1)
         True
@@ -39,11 +39,11 @@ class ThermodynamicIntegration(LadderEstimator):
 
     name = "Thermodynamic"
 
-    def __init__(self, ladder: PowerPosterior | None = None, *, rule: Rule | None = None) -> None:
+    def __init__(self, ladder: Ladder | None = None, *, rule: Rule | None = None) -> None:
         super().__init__(ladder)
-        self.rule = Hermite() if rule is None else rule
+        self.rule = HermiteRule() if rule is None else rule
 
-    def estimate_from(self, samples: PowerSamples) -> Evidence:
+    def estimate_from(self, samples: LadderSamples) -> Evidence:
         """The evidence from the draws of a ladder.
 
         Args:

@@ -6,8 +6,8 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure, record_once
 from lvkam_pyro.modules.encoder import Encoder, as_features
+from lvkam_pyro.tracing.structure import LatentSite, Model, ModelStructure, record_once
 
 
 class AmortizedGuide(PyroModule):

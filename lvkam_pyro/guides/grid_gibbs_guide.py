@@ -2,15 +2,15 @@
 
 from torch import Tensor
 
-from lvkam_pyro.distributions.resampling import resample_systematic
-from lvkam_pyro.guides.additive import AdditiveReader
-from lvkam_pyro.guides.conditionals import draw_node
-from lvkam_pyro.guides.lookahead_sampler import LookaheadSampler
+from lvkam_pyro.additive.conditionals import draw_node
+from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
+from lvkam_pyro.additive.model import AdditiveReader
+from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.tables import AdditiveTables
-from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.statistics.resampling import resample_systematic
+from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 
 class GridGibbsGuide(PopulationGuide):

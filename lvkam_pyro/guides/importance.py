@@ -5,19 +5,19 @@ import warnings
 import torch
 from torch import Tensor
 
-from lvkam_pyro.distributions.resampling import Resampler, resample_systematic
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide, draw_particles
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide, apart, join
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.validation import check_count, check_data
-from lvkam_pyro.guides.weights import (
+from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
+from lvkam_pyro.statistics.weights import (
     effective_sample_size,
     largest_weight,
     pareto_k,
     smooth_weights,
 )
+from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.particles import Guide, draw_particles
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _MAX_PARETO_K = 0.7
 _MIN_FOR_TAIL = 25
@@ -164,7 +164,7 @@ class ImportanceGuide(PopulationGuide):
                 "ImportanceGuide's weights have Pareto k above 0.7 at some data: their draws are "
                 "copies of few particles and do not represent the posterior. See diagnose(x), and "
                 "propose from a guide closer to it (AmortizedGuide, LookaheadGuide), or use "
-                "PowerPosterior.",
+                "Ladder.",
                 stacklevel=2,
             )
         return Population(population.points, population.log_joint, log_weights)

@@ -4,17 +4,17 @@ import math
 
 from torch import Tensor
 
-from lvkam_pyro.guides.adaptation import Adaptation, blend
-from lvkam_pyro.guides.kernel import LadderPlan
-from lvkam_pyro.guides.ladder import GradientKernel, LadderRun
-from lvkam_pyro.guides.mala import MALA
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, PopulationGuide, join, log_joint_at
-from lvkam_pyro.guides.schedule import PowerSchedule
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.tempering import Start, covariance_of, evaluate_state, temper
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
-from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.ladder.adaptation import Adaptation, blend
+from lvkam_pyro.ladder.kernel import LadderPlan
+from lvkam_pyro.ladder.mala import MALA
+from lvkam_pyro.ladder.run import GradientKernel, LadderRun
+from lvkam_pyro.ladder.schedule import PowerSchedule
+from lvkam_pyro.ladder.tempering import Start, covariance_of, evaluate_state, temper
+from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 _GAIN = 0.3
 """Of the log step sizes, which follow an acceptance that changes with the parameters."""
@@ -26,7 +26,7 @@ class LadderGuide(PopulationGuide):
     .. math:: p_t(z|x_n) \propto p(x_n|z)^t \, p(z), \quad 0 = t_0 < \dots < t_{T-1} = 1
 
     For any model, without a network and without weights: as many ladders as draws run side by side
-    for each datum, see `PowerPosterior`. A ladder begins with tempered particles and
+    for each datum, see `Ladder`. A ladder begins with tempered particles and
     `num_warmup` steps, in which step sizes and covariances adapt. Persistent ladders do so once:
     from one update of a training to the next each datum's chains, steps and covariances go on, and
     `num_steps` steps an update suffice.

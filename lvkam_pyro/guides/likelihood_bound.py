@@ -8,10 +8,10 @@ from pyro.distributions import Unit
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from lvkam_pyro.distributions.factored import FactoredNormal
-from lvkam_pyro.guides.densities import sum_log_probs
-from lvkam_pyro.guides.sites import Site, SiteRecorder
-from lvkam_pyro.guides.structure import Model, ModelStructure
+from lvkam_pyro.likelihoods.factored import FactoredNormal
+from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _NUM_CHECKS = 16
 _TOLERANCE = 1e-6

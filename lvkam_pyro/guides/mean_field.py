@@ -9,11 +9,11 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from lvkam_pyro.guides.additive import AdditiveReader
-from lvkam_pyro.guides.conditionals import conditional_logits
-from lvkam_pyro.guides.structure import Model
-from lvkam_pyro.guides.tables import AdditiveTables
-from lvkam_pyro.guides.validation import check_count, check_data
+from lvkam_pyro.additive.conditionals import conditional_logits
+from lvkam_pyro.additive.model import AdditiveReader
+from lvkam_pyro.additive.tables import AdditiveTables
+from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.structure import Model
 
 _CONVERGED = 1e-6
 
@@ -52,8 +52,8 @@ class MeanField:
 
         Example:
             >>> import pyro.distributions as dist
-            >>> from lvkam_pyro.guides.additive import AdditiveModel
-            >>> from lvkam_pyro.guides.structure import ModelStructure
+            >>> from lvkam_pyro.additive.model import AdditiveModel
+            >>> from lvkam_pyro.tracing.structure import ModelStructure
             >>> def model(x):
             ...     with pyro.plate("data", len(x)):
             ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))

@@ -7,13 +7,13 @@ import torch
 from pyro.distributions import MixtureSameFamily
 from torch import Tensor
 
-from lvkam_pyro.guides.annealing import AnnealingPath, anneal
 from lvkam_pyro.guides.mixture_fit import fit_mixture
 from lvkam_pyro.guides.population import Draw, PopulationGuide, join
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.tempering import draw_finite_prior
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
-from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.ladder.smc import AnnealingPath, anneal
+from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 _NUM_ISLANDS = 8
 _EFFICIENCY = 0.5

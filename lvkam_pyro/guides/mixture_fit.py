@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from lvkam_pyro.guides.weights import effective_sample_size, normalized_weights
+from lvkam_pyro.statistics.weights import effective_sample_size, normalized_weights
 
 _COUNTS = (1, 2, 4, 8, 16)
 """Numbers of components that are tried: a cell is cut in two along its longest axis."""

@@ -15,10 +15,10 @@ from pyro.poutine.runtime import _DIM_ALLOCATOR
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from lvkam_pyro.distributions.resampling import Resampler, resample_systematic
-from lvkam_pyro.guides.densities import sum_log_probs
-from lvkam_pyro.guides.sites import SiteRecorder
-from lvkam_pyro.guides.structure import LatentSite, Model, ModelStructure
+from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
+from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.structure import LatentSite, Model, ModelStructure
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
 """From a number of draws S to positions `(S, N, Q)` and their log densities `(S, N)`."""
@@ -89,7 +89,7 @@ class PopulationGuide(ABC):
 
     Such draws depend on each other, so what counts as their density is what makes their weights
     right; see `Population`. The density is known at the guide's own draws alone. The draws of one
-    call are one population: replicates need one call each, which is what `ImportanceEvidence`
+    call are one population: replicates need one call each, which is what `Importance`
     does. They carry no gradient and the guide has no parameters.
 
     Implementing one: define `prepare`, whose function adds to `num_evaluations`.
@@ -102,7 +102,7 @@ class PopulationGuide(ABC):
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> issubclass(lv.LookaheadGuide, PopulationGuide)
+        >>> issubclass(lv.guides.LookaheadGuide, PopulationGuide)
         True
     """
 
@@ -143,7 +143,7 @@ class PopulationGuide(ABC):
         Example:
             >>> import lvkam_pyro as lv
             >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
-            >>> guide, x = lv.LookaheadGuide(model), torch.rand(5, 3)
+            >>> guide, x = lv.guides.LookaheadGuide(model), torch.rand(5, 3)
             >>> guide.prepared(x, guide.structure_of(x))(x)["z"].shape
             torch.Size([5, 2])
         """

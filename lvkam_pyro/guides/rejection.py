@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.likelihood_bound import derive_bound
-from lvkam_pyro.guides.parameters import own_parameters
-from lvkam_pyro.guides.particles import Guide, Particles, draw_particles
 from lvkam_pyro.guides.population import Draw, PopulationGuide, apart, join, split
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.guides.seeding import seeded_rng
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.validation import check_count, check_data, check_share
+from lvkam_pyro.tracing.arguments import check_count, check_data, check_share
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
+from lvkam_pyro.tracing.prior_guide import PriorGuide
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _NUM_CHECKS = 16
 _FIRST_BLOCK = 1024
@@ -271,7 +271,7 @@ class _Rejection:
             f"({shown}): of {self.num_proposed} prior draws a share of {rate:.1e} would be "
             f"accepted at datum {worst}, where {self.num_draws} draws need {number} proposals; the "
             f"limit is min_acceptance = {self.min_acceptance:g}. Use LookaheadGuide if the model "
-            "is additive, PowerPosterior or AmortizedGuide otherwise, or lower min_acceptance."
+            "is additive, Ladder or AmortizedGuide otherwise, or lower min_acceptance."
         )
 
 

@@ -1,1 +1,5 @@
-"""KAN functions: torch modules without probability."""
+"""Kolmogorov-Arnold functions: univariate bases, their networks, grids and formulas."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

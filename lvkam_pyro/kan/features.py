@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.rows import spread, sum_rows
 
 
@@ -108,7 +108,7 @@ def compute_features(
         ``K + 1`` features, ``K`` without a base activation.
 
     Example:
-        >>> from lvkam_pyro.kan.bspline import BSplineBasis
+        >>> from lvkam_pyro.kan.bases.bspline import BSplineBasis
         >>> basis = BSplineBasis(grid_size=2, degree=1)
         >>> compute_features(basis, torch.tanh, torch.tensor([[0.25, 1.0]])).dense()
         tensor([[[0.5000, 0.5000, 0.0000, 0.2449],

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.bases.basis import Basis
 
 _NUM_POINTS = 256
 """Points that resolve every function of a basis."""
@@ -61,7 +61,7 @@ def draw_noise(basis: Basis, in_features: int, out_features: int, *, noise: floa
         The coefficients, ``(I, K, O)``.
 
     Example:
-        >>> from lvkam_pyro.kan.bspline import BSplineBasis
+        >>> from lvkam_pyro.kan.bases.bspline import BSplineBasis
         >>> draw_noise(BSplineBasis(grid_size=4), 3, 2, noise=0.1).shape
         torch.Size([3, 7, 2])
     """

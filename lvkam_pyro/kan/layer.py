@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.basis_state import restore_basis
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.basis_state import restore_basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.features import Features, compute_features
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.layer import Activation, KANLayer
 
 

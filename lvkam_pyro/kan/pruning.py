@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.samples import check_samples
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 
 
 @torch.no_grad()
-def importance(network: KAN | KANLayer, samples: Tensor) -> tuple[Tensor, ...]:
+def edge_importance(network: KAN | KANLayer, samples: Tensor) -> tuple[Tensor, ...]:
     r"""How much of the network's outputs each function makes.
 
     .. math:: B_{oi} = A_o \frac{\operatorname{sd} f_{oi}(z_i)}{\operatorname{sd} h_o}, \qquad
@@ -43,7 +43,7 @@ def importance(network: KAN | KANLayer, samples: Tensor) -> tuple[Tensor, ...]:
     Example:
         >>> layer = KANLayer(2, 1)
         >>> layer.set_mask(torch.tensor([[1.0], [0.0]]))
-        >>> importance(layer, torch.rand(100, 2))
+        >>> edge_importance(layer, torch.rand(100, 2))
         (tensor([[1.0000],
                 [0.0000]], dtype=torch.float64),)
     """
@@ -104,7 +104,7 @@ class Pruning:
 
 @torch.no_grad()
 def prune(network: KAN | KANLayer, samples: Tensor, *, threshold: float = 0.01) -> Pruning:
-    """Switches off the functions whose `importance` is below a threshold.
+    """Switches off the functions whose `edge_importance` is below a threshold.
 
     B-splines hold the constants, so there the mean of what an output loses is added to the largest
     function that it keeps: only what varies is lost. An output never loses all its functions.
@@ -139,7 +139,7 @@ def prune(network: KAN | KANLayer, samples: Tensor, *, threshold: float = 0.01) 
     plans = [
         _Plan.of(layer, inputs, scores, threshold)
         for (layer, inputs), scores in zip(
-            walk(network, rows), importance(network, rows), strict=True
+            walk(network, rows), edge_importance(network, rows), strict=True
         )
     ]
     for plan in plans:

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis, extend
+from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis, extend
-from lvkam_pyro.kan.samples import check_samples
 
 
 def roughness(layer: KANLayer) -> Tensor:

@@ -1,1 +1,5 @@
-"""Pyro modules that own the parameters of an LV-KAM."""
+"""Priors, generators and encoders: modules that own parameters."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,7 +18,7 @@ from lvkam_pyro.distributions.maximum_likelihood import (
 )
 from lvkam_pyro.distributions.panels import support_bounds
 from lvkam_pyro.distributions.reference import as_measure
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 
 _ORDER = 3
 """Of the differences that are penalised: parabolas, the logarithms of normals, are free."""

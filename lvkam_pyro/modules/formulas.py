@@ -30,7 +30,7 @@ class SymbolicEnergy:
             `log_pi_0(z)` where it is neither uniform nor normal nor lognormal.
 
     Example:
-        >>> from lvkam_pyro.kan.bspline import BSplineBasis
+        >>> from lvkam_pyro.kan.bases.bspline import BSplineBasis
         >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
         >>> prior = MixturePrior(1, basis=BSplineBasis(degree=1, grid_size=2))
         >>> ends = torch.tensor([0.0, 1.5, 3.0]).view(1, 3, 1)

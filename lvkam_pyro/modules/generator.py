@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 

@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence
 from torch.optim import Optimizer
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.kan.grid import GridUpdate, update_grid
+from lvkam_pyro.kan.grids.grid import GridUpdate, update_grid
 from lvkam_pyro.kan.layer import KANLayer
 
 _NUM_LEVELS = 999

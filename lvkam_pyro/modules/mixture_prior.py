@@ -11,7 +11,7 @@ from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.univariate import Sampler
-from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.reference import ReferenceMeasure
 

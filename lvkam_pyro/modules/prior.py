@@ -18,9 +18,9 @@ from lvkam_pyro.distributions.energy import EnergyDistribution, build_panels
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.panels import Panels, support_bounds
 from lvkam_pyro.distributions.univariate import Sampler, UnivariateDensity
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.extrapolation import ConstantExtrapolation
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.extrapolation import ConstantExtrapolation
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.parallel import ParallelKAN
 from lvkam_pyro.kan.symbolic.form import SymbolicForm

@@ -1,1 +1,5 @@
-"""Pictures, one idea a file; each function returns its axes and takes them too."""
+"""Pictures."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -45,8 +45,8 @@ def plot_loo_pit(loo_pit: HasPlaces, *, axes: object = None) -> NDArray[np.objec
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_10")
-        >>> axes = plot_loo_pit(lv.loo_pit(problem.model, problem.x))
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> axes = plot_loo_pit(lv.checks.loo_pit(problem.model, problem.x))
         >>> axes[1].get_xlabel()
         'LOO-PIT'
     """

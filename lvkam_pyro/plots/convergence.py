@@ -13,7 +13,7 @@ from lvkam_pyro.plots.thermodynamic import set_temperature_scale
 
 
 class HasConvergence(Protocol):
-    """What a `ConvergenceCheck`, or the `PowerSamples` themselves, say that a picture needs."""
+    """What a `ConvergenceCheck`, or the `LadderSamples` themselves, say that a picture needs."""
 
     @property
     def temperatures(self) -> Tensor:
@@ -51,8 +51,8 @@ def plot_convergence(check: HasConvergence, *, axes: object = None) -> NDArray[n
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_1")
-        >>> ladder = lv.PowerPosterior(num_temperatures=6, num_warmup=20, num_samples=20)
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> ladder = lv.ladder.Ladder(num_temperatures=6, num_warmup=20, num_samples=20)
         >>> axes = plot_convergence(ladder.sample(problem.model, problem.x))
         >>> [one.get_ylabel() for one in axes]
         ['R-hat', 'effective draws', 'rate of exchange']

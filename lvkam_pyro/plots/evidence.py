@@ -81,8 +81,8 @@ def plot_evidence(
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_1")
-        >>> estimators = [lv.LookaheadEvidence(64), lv.ImportanceEvidence(512)]
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> estimators = [lv.evidence.Lookahead(64), lv.evidence.Importance(512)]
         >>> comparison = lv.compare_evidence(problem.model, problem.x, estimators, progress=False)
         >>> plot_evidence(comparison).get_xlabel()
         'log evidence (nats per datum, mean of 4 data)'

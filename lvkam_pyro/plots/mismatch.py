@@ -67,8 +67,8 @@ def plot_mismatch(mismatch: HasMismatch, *, axes: object = None) -> NDArray[np.o
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_10")
-        >>> axes = plot_mismatch(lv.prior_posterior_mismatch(problem.model, problem.x))
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> axes = plot_mismatch(lv.checks.prior_posterior_mismatch(problem.model, problem.x))
         >>> axes[1].get_xlabel()
         'contraction (1 − posterior / prior variance)'
     """

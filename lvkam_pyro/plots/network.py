@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
-from lvkam_pyro.kan.pruning import importance
-from lvkam_pyro.kan.samples import check_samples
+from lvkam_pyro.kan.pruning import edge_importance
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.plots.function_grid import FORMULA
 from lvkam_pyro.plots.samples import Values, as_array
@@ -49,7 +49,7 @@ def plot_network(
 ) -> Axes:
     """The diagram of a network, inputs at the bottom: every edge has its function drawn on it.
 
-    The darker and wider an edge, the more its function matters, see ``importance``; each curve
+    The darker and wider an edge, the more its function matters, see ``edge_importance``; each curve
     fills its box, whatever its range. Functions that are masked are left out, and formulas have a
     colour and their form's name. Of a layer of more than 64 functions the edges alone are drawn,
     and of these the 200 that matter most: a note says how many that leaves out.
@@ -77,7 +77,7 @@ def plot_network(
     if not isinstance(network, KAN | KANLayer):
         raise TypeError(f"Expected a KAN or a KANLayer, got {type(network).__name__}.")
     rows = _spread(network) if samples is None else check_samples(network, samples)
-    parts = zip(walk(network, rows), importance(network, rows), strict=True)
+    parts = zip(walk(network, rows), edge_importance(network, rows), strict=True)
     drawings = [_Drawing.of(layer, inputs, scores) for (layer, inputs), scores in parts]
     below = _names(drawings[0].shape[0], input_names, "inputs", "z")
     above = _names(drawings[-1].shape[1], output_names, "outputs", "x")

@@ -21,7 +21,7 @@ _OVERLAP = 1.8
 
 
 class HasPath(Protocol):
-    """What the `PowerSamples` of a ladder with `keep_path` say that a picture needs."""
+    """What the `LadderSamples` of a ladder with `keep_path` say that a picture needs."""
 
     @property
     def temperatures(self) -> Tensor:
@@ -43,7 +43,7 @@ def plot_power_posteriors(
     nothing of keeps its shape all the way up.
 
     Args:
-        samples: What `PowerPosterior(keep_path=True)` drew.
+        samples: What `Ladder(keep_path=True)` drew.
         datum: Index of the datum.
         axes: One axes a latent; None: a new figure. At most 12 latents are drawn.
 
@@ -56,8 +56,8 @@ def plot_power_posteriors(
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_1")
-        >>> ladder = lv.PowerPosterior(num_warmup=20, num_samples=20, keep_path=True)
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> ladder = lv.ladder.Ladder(num_warmup=20, num_samples=20, keep_path=True)
         >>> axes = plot_power_posteriors(ladder.sample(problem.model, problem.x))
         >>> axes[0].get_title(), axes[0].get_ylabel()
         ('z 0', 'temperature t')
@@ -65,7 +65,7 @@ def plot_power_posteriors(
     if not samples.path:
         raise ValueError(
             "Expected draws at all temperatures, got those at 1 alone. Run the ladder with "
-            "PowerPosterior(keep_path=True)."
+            "Ladder(keep_path=True)."
         )
     draws = _columns(samples.path, datum)
     chosen = np.linspace(0, len(samples.temperatures) - 1, _NUM_RIDGES).round().astype(int)

@@ -49,8 +49,8 @@ def plot_predictive_check(check: HasStatistics, *, axes: object = None) -> NDArr
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_10")
-        >>> check = lv.prior_predictive_check(problem.model, problem.x, num_draws=200)
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> check = lv.checks.prior_predictive_check(problem.model, problem.x, num_draws=200)
         >>> plot_predictive_check(check)[0].get_xlabel()
         'mean'
     """

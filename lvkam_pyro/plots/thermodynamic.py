@@ -77,12 +77,12 @@ def plot_thermodynamic_curve(
     Example:
         >>> import pyro, torch, pyro.distributions as dist
         >>> from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-        >>> from lvkam_pyro.guides.power_posterior import PowerPosterior
+        >>> from lvkam_pyro.ladder.ladder import Ladder
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> ladder = PowerPosterior(num_temperatures=8, num_warmup=20, num_samples=20)
+        >>> ladder = Ladder(num_temperatures=8, num_warmup=20, num_samples=20)
         >>> evidence = ThermodynamicIntegration(ladder).estimate(model, torch.zeros(3))
         >>> axes = plot_thermodynamic_curve(evidence)
         >>> axes[0].get_xlabel()

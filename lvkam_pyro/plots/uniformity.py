@@ -78,7 +78,7 @@ def plot_ecdf_difference(
     falling, then rising, belongs to a law too narrow; rising, then falling, to one too wide.
 
     Args:
-        uniformity: What `uniformity(values)` found, or the `uniformity` of a check.
+        uniformity: What `check_uniformity(values)` found, or the `uniformity` of a check.
         names: Of the samples; none are named if there are none.
         xlabel: What the values are.
         axes: One axes; None: a new figure.
@@ -91,8 +91,8 @@ def plot_ecdf_difference(
 
     Example:
         >>> import torch
-        >>> from lvkam_pyro.diagnostics.uniformity import uniformity
-        >>> plot_ecdf_difference(uniformity(torch.rand(200, 3)), names="abc").get_ylabel()
+        >>> from lvkam_pyro.statistics.uniformity import check_uniformity
+        >>> plot_ecdf_difference(check_uniformity(torch.rand(200, 3)), names="abc").get_ylabel()
         'ECDF − uniform'
     """
     functions = as_array(uniformity.ecdf)
@@ -132,8 +132,8 @@ def plot_ranks(sbc: HasRanks, *, axes: object = None) -> NDArray[np.object_]:
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_1")
-        >>> axes = plot_ranks(lv.sbc(problem.model, problem.x, num_simulations=100))
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> axes = plot_ranks(lv.checks.sbc(problem.model, problem.x, num_simulations=100))
         >>> axes[1].get_ylabel()
         'simulated data'
     """

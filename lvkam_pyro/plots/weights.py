@@ -50,7 +50,7 @@ def plot_importance_weights(check: HasWeights, *, axes: object = None) -> NDArra
 
     Example:
         >>> import torch, lvkam_pyro as lv
-        >>> axes = plot_importance_weights(lv.check_weights(torch.randn(1000, 30)))
+        >>> axes = plot_importance_weights(lv.checks.check_weights(torch.randn(1000, 30)))
         >>> axes[0].get_ylabel(), axes[1].get_ylabel()
         ('Pareto k', 'effective sample size')
     """

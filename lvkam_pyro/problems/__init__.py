@@ -1,1 +1,5 @@
-"""Models with data whose evidence is known exactly: what estimators are validated on."""
+"""Models whose evidence is known exactly."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.problems.problem import Problem
-from lvkam_pyro.problems.validation import ROUNDING, Trial
+from lvkam_pyro.problems.validation import ROUNDING, ValidationTrial
 
 _LEVEL = 0.95
 
@@ -33,9 +33,9 @@ class Calibration:
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_1")
-        >>> estimator = lv.MixtureImportance(1024, num_pilots=64)
-        >>> trials = lv.validate([problem], [estimator], seeds=range(4), progress=False)
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> estimator = lv.evidence.MixtureImportance(1024, num_pilots=64)
+        >>> trials = lv.problems.validate([problem], [estimator], seeds=range(4), progress=False)
         >>> Calibration.of(tuple(trials)).num_pairs > 10
         True
     """
@@ -45,7 +45,7 @@ class Calibration:
     coverage: float
 
     @classmethod
-    def of(cls, trials: Sequence[Trial]) -> Self:
+    def of(cls, trials: Sequence[ValidationTrial]) -> Self:
         """Pool the trials of one estimator."""
         runs = [
             _judge(trial.problem, result)

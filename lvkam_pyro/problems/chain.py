@@ -6,14 +6,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.nodes import composite_nodes
-from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.additive.nodes import composite_nodes
 from lvkam_pyro.kan.network import layers_of
+from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.tracing.seeding import seeded_rng
 
 _NUM_DATA = 4
 _NUM_PANELS = 96

@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.seeding import seeded_rng
 from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.tracing.seeding import seeded_rng
 
 _NUM_DATA = 4
 _NUM_NODES = 400

@@ -4,37 +4,37 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lvkam_pyro.evidence.annealed import AnnealedImportance
-from lvkam_pyro.evidence.auto import AutoEvidence
-from lvkam_pyro.evidence.elbo import ELBOEvidence
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
-from lvkam_pyro.evidence.grid_gibbs import GridGibbsEvidence
-from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.evidence.lookahead import LookaheadEvidence
+from lvkam_pyro.evidence.auto import Auto
+from lvkam_pyro.evidence.elbo import ELBO
+from lvkam_pyro.evidence.estimator import Estimator
+from lvkam_pyro.evidence.grid_gibbs import GridGibbs
+from lvkam_pyro.evidence.importance import Importance
+from lvkam_pyro.evidence.lookahead import Lookahead
 from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import MultistateBAR
-from lvkam_pyro.evidence.quadrature import QuadratureEvidence
-from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
+from lvkam_pyro.evidence.quadrature import Quadrature
+from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-from lvkam_pyro.guides.suggestions import suggestion
+from lvkam_pyro.tracing.suggestions import suggestion
 
 _ESTIMATORS = (
-    ELBOEvidence,
-    ImportanceEvidence,
+    ELBO,
+    Importance,
     ThermodynamicIntegration,
     SteppingStone,
     MultistateBAR,
     AnnealedImportance,
     TemperedSMC,
-    QuadratureEvidence,
-    QuasiMonteCarloEvidence,
+    Quadrature,
+    QuasiMonteCarlo,
     MixtureImportance,
-    LookaheadEvidence,
-    GridGibbsEvidence,
-    AutoEvidence,
+    Lookahead,
+    GridGibbs,
+    Auto,
 )
-_BY_NAME: Mapping[str, type[EvidenceEstimator]] = MappingProxyType(
+_BY_NAME: Mapping[str, type[Estimator]] = MappingProxyType(
     {estimator.name: estimator for estimator in _ESTIMATORS}
 )
 
@@ -49,7 +49,7 @@ def estimator_names() -> list[str]:
     return list(_BY_NAME)
 
 
-def make_estimator(name: str) -> EvidenceEstimator:
+def make_estimator(name: str) -> Estimator:
     """An estimator of the default size.
 
     Args:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lvkam_pyro.guides.structure import Model
-from lvkam_pyro.guides.validation import check_data
+from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.tracing.structure import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Problem:
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_10")
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
         >>> problem.num_latents, problem.x.shape
         (10, torch.Size([4, 10]))
     """

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from lvkam_pyro.problems.calibration import Calibration
 from lvkam_pyro.problems.problem import Problem
-from lvkam_pyro.problems.validation import Trial, Validation
+from lvkam_pyro.problems.validation import Validation, ValidationTrial
 
 _HEAD = """# Validation of the estimators
 
@@ -47,8 +47,9 @@ def to_markdown(validation: Validation) -> str:
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_1")
-        >>> validation = lv.validate([problem], [lv.LookaheadEvidence(64)], progress=False)
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> estimators = [lv.evidence.Lookahead(64)]
+        >>> validation = lv.problems.validate([problem], estimators, progress=False)
         >>> to_markdown(validation).splitlines()[0]
         '# Validation of the estimators'
     """
@@ -64,7 +65,7 @@ def to_markdown(validation: Validation) -> str:
     return "\n".join([*head, *sections])
 
 
-def _section(trials: Sequence[Trial]) -> list[str]:
+def _section(trials: Sequence[ValidationTrial]) -> list[str]:
     done = [trial for trial in trials if not trial.refusal]
     refused = [trial for trial in trials if trial.refusal]
     return [
@@ -76,7 +77,7 @@ def _section(trials: Sequence[Trial]) -> list[str]:
     ]
 
 
-def _refusals(refused: Iterable[Trial]) -> list[str]:
+def _refusals(refused: Iterable[ValidationTrial]) -> list[str]:
     """A sentence for each reason, with all whose reason it is."""
     reasons: dict[str, list[str]] = {}
     for trial in refused:
@@ -84,7 +85,7 @@ def _refusals(refused: Iterable[Trial]) -> list[str]:
     return [f"Refused by {', '.join(names)}: {reason}\n" for reason, names in reasons.items()]
 
 
-def _summarize(trials: Sequence[Trial]) -> list[str]:
+def _summarize(trials: Sequence[ValidationTrial]) -> list[str]:
     """A line an estimator: on how many problems its verdict is right, wrong or missing."""
     names = dict.fromkeys(trial.estimator for trial in trials)
     lines = [_row(_SUMMARY), _SUMMARY_RULE]
@@ -99,7 +100,7 @@ def _summarize(trials: Sequence[Trial]) -> list[str]:
     return [*lines, ""]
 
 
-def _calibrate(trials: Sequence[Trial]) -> list[str]:
+def _calibrate(trials: Sequence[ValidationTrial]) -> list[str]:
     """A line an estimator that has a Monte Carlo error."""
     lines = [_row(_CALIBRATION_COLUMNS), _CALIBRATION_RULE]
     for name in dict.fromkeys(trial.estimator for trial in trials):
@@ -122,7 +123,7 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(trial: Trial) -> tuple[str, ...]:
+def _cells(trial: ValidationTrial) -> tuple[str, ...]:
     return (
         trial.estimator,
         f"{trial.error:+.2g}",

@@ -10,10 +10,10 @@ from pandas import DataFrame
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.ladder import LadderEstimator
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.problems.problem import Problem
 
 ROUNDING = 1e-6
@@ -21,7 +21,7 @@ ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class ValidationTrial:
     r"""One estimator on one problem, once for each seed.
 
     Attributes:
@@ -33,8 +33,8 @@ class Trial:
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_1")
-        >>> (trial,) = lv.validate([problem], [lv.LookaheadEvidence()], progress=False)
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> (trial,) = lv.problems.validate([problem], [lv.evidence.Lookahead()], progress=False)
         >>> trial.root_mean_square_error < 1e-3, trial.verdict
         (True, 'reliable')
     """
@@ -121,15 +121,15 @@ class Validation:
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problems = [lv.load_problem(name) for name in ("linear_gaussian_1", "funnel")]
-        >>> validation = lv.validate(problems, [lv.LookaheadEvidence()], progress=False)
+        >>> problems = [lv.problems.load_problem(name) for name in ("linear_gaussian_1", "funnel")]
+        >>> validation = lv.problems.validate(problems, [lv.evidence.Lookahead()], progress=False)
         >>> validation.to_pandas()["verdict"].tolist()
         ['reliable', 'refused']
     """
 
-    trials: tuple[Trial, ...]
+    trials: tuple[ValidationTrial, ...]
 
-    def __iter__(self) -> Iterator[Trial]:
+    def __iter__(self) -> Iterator[ValidationTrial]:
         return iter(self.trials)
 
     def to_pandas(self) -> DataFrame:
@@ -139,7 +139,7 @@ class Validation:
 
 def validate(
     problems: Sequence[Problem],
-    estimators: Sequence[EvidenceEstimator],
+    estimators: Sequence[Estimator],
     *,
     seeds: Sequence[int] = (0,),
     progress: bool = True,
@@ -163,8 +163,8 @@ def validate(
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.load_problem("linear_gaussian_10")
-        >>> (trial,) = validate([problem], [lv.LookaheadEvidence(64)], progress=False)
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> (trial,) = validate([problem], [lv.evidence.Lookahead(64)], progress=False)
         >>> abs(trial.error) < 1e-3
         True
     """
@@ -191,9 +191,9 @@ class _Timer:
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem = problem
         self.seed = seed
-        self._runs: list[tuple[PowerPosterior, PowerSamples, float]] = []
+        self._runs: list[tuple[Ladder, LadderSamples, float]] = []
 
-    def estimate(self, estimator: EvidenceEstimator) -> tuple[Evidence, float]:
+    def estimate(self, estimator: Estimator) -> tuple[Evidence, float]:
         """The result, and its seconds."""
         start, shared = perf_counter(), 0.0
         if isinstance(estimator, LadderEstimator):
@@ -204,7 +204,7 @@ class _Timer:
             result = estimator.estimate(self.problem.model, self.problem.x, seed=self.seed)
         return result, shared + perf_counter() - start
 
-    def _sample(self, ladder: PowerPosterior) -> tuple[PowerSamples, float]:
+    def _sample(self, ladder: Ladder) -> tuple[LadderSamples, float]:
         for known, samples, seconds in self._runs:
             if known == ladder:
                 return samples, seconds
@@ -214,10 +214,10 @@ class _Timer:
         return samples, self._runs[-1][-1]
 
 
-def _try(problem: Problem, estimator: EvidenceEstimator, timers: Sequence[_Timer]) -> Trial:
+def _try(problem: Problem, estimator: Estimator, timers: Sequence[_Timer]) -> ValidationTrial:
     try:
         timed = [timer.estimate(estimator) for timer in timers]
     except (TypeError, ValueError) as error:
-        return Trial(problem, estimator.name, (), 0.0, " ".join(str(error).split()))
+        return ValidationTrial(problem, estimator.name, (), 0.0, " ".join(str(error).split()))
     results = tuple(result for result, _ in timed)
-    return Trial(problem, estimator.name, results, _mean(seconds for _, seconds in timed))
+    return ValidationTrial(problem, estimator.name, results, _mean(seconds for _, seconds in timed))

@@ -1,1 +1,5 @@
-"""From data to a fitted model: objective, loop, recipe, checkpoint."""
+"""Objectives, the training loop, recipes, and the fit that comes out."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

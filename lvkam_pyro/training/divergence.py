@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.guides.sites import SiteRecorder
+from lvkam_pyro.tracing.recorder import SiteRecorder
 
 Program = Callable[[Tensor], object]
 

@@ -7,10 +7,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.densities import sum_log_probs
-from lvkam_pyro.guides.sites import SiteRecorder
-from lvkam_pyro.guides.structure import ModelStructure, is_weighted, record_once
-from lvkam_pyro.guides.unconditioned import Unconditioned
+from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.structure import ModelStructure, is_weighted, record_once
+from lvkam_pyro.tracing.unconditioned import Unconditioned
 
 Program = Callable[..., Any]
 

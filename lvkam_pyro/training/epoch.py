@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lvkam_pyro.guides.memory import remembering
-from lvkam_pyro.guides.seeding import seeded_rng
+from lvkam_pyro.tracing.seeding import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.particle_objective import ParticleObjective
+from lvkam_pyro.training.processes.shared_draws import Share
 from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.shared_draws import Share
 from lvkam_pyro.training.state import TrainingState
 
 

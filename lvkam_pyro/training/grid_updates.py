@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lvkam_pyro.guides.particles import draw_particles
-from lvkam_pyro.guides.sites import SiteRecorder
-from lvkam_pyro.guides.structure import Model, ModelStructure
-from lvkam_pyro.guides.validation import check_count
-from lvkam_pyro.kan.grid import GridUpdate, check_splines, update_grid
-from lvkam_pyro.kan.grid_schedule import GridSchedule
-from lvkam_pyro.kan.knots import check_ratio
+from lvkam_pyro.kan.grids.grid import GridUpdate, check_splines, update_grid
+from lvkam_pyro.kan.grids.grid_schedule import GridSchedule
+from lvkam_pyro.kan.grids.knots import check_ratio
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.gating import MixtureOfExperts
+from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 Network = KAN | KANLayer
 """What `update_grid` moves."""
@@ -49,7 +49,7 @@ class GridUpdates:
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> updates = GridUpdates(schedule=lv.GridSchedule(every=10, decay=0.5))
+        >>> updates = GridUpdates(schedule=lv.kan.GridSchedule(every=10, decay=0.5))
         >>> [epoch for epoch in range(100) if updates.schedule(epoch)]
         [10, 25, 48, 81]
         >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))

@@ -6,10 +6,10 @@ import pyro
 from torch import Tensor
 
 from lvkam_pyro.evidence.importance import check_reparameterized
-from lvkam_pyro.guides.densities import sum_log_probs
-from lvkam_pyro.guides.particles import draw_particles
-from lvkam_pyro.guides.sites import SiteRecorder
-from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.structure import ModelStructure
 from lvkam_pyro.training.particle_objective import ParticleObjective, Program
 
 
@@ -43,7 +43,7 @@ class ImportanceWeightedBound(ParticleObjective):
         >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
         >>> x = torch.rand(10, 5)
-        >>> bound = lv.ImportanceWeightedBound(16)(model, lv.AmortizedGuide(model, x))
+        >>> bound = lv.training.ImportanceWeightedBound(16)(model, lv.AmortizedGuide(model, x))
         >>> bound(x).backward()
         >>> model.prior.functions.coefficients.grad.isfinite().all()
         tensor(True)

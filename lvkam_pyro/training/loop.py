@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.training.distributed import running_processes
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
-from lvkam_pyro.training.journal import Journal, training_identity
 from lvkam_pyro.training.preparation import isolated, prepare_training
+from lvkam_pyro.training.processes.distributed import running_processes
 from lvkam_pyro.training.recipe import Model, Recipe
+from lvkam_pyro.training.runs.journal import Journal, training_identity
 from lvkam_pyro.training.state import TrainingState
 from lvkam_pyro.training.validation import (
     as_data,

@@ -7,9 +7,9 @@ import pyro
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from lvkam_pyro.guides.particles import Particles, draw_particles
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.tracing.particles import Particles, draw_particles
+from lvkam_pyro.tracing.prior_guide import PriorGuide
+from lvkam_pyro.tracing.structure import ModelStructure
 from lvkam_pyro.training.dreams import Dreams
 from lvkam_pyro.training.particle_objective import ParticleObjective, Program
 

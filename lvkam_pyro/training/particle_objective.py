@@ -10,10 +10,10 @@ from pyro.infer import ELBO
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
-from lvkam_pyro.guides.parameters import check_parameters
-from lvkam_pyro.guides.particles import Particles
-from lvkam_pyro.guides.structure import ModelStructure
-from lvkam_pyro.guides.weights import effective_sample_size
+from lvkam_pyro.statistics.weights import effective_sample_size
+from lvkam_pyro.tracing.parameters import check_parameters
+from lvkam_pyro.tracing.particles import Particles
+from lvkam_pyro.tracing.structure import ModelStructure
 
 Program = Callable[..., Any]
 

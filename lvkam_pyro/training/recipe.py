@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pyro.infer import ELBO
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
-from lvkam_pyro.guides.validation import check_count
+from lvkam_pyro.evidence.estimator import Estimator
+from lvkam_pyro.tracing.arguments import check_count
 from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.grid_updates import GridUpdates
 
@@ -69,7 +69,7 @@ class Recipe:
     name: str
     build_guide: Callable[[Model, Tensor], Model]
     objective: ELBO
-    estimators: tuple[EvidenceEstimator, ...] = ()
+    estimators: tuple[Estimator, ...] = ()
     num_epochs: int = 100
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -87,7 +87,7 @@ class Recipe:
                 f"got {self.objective!r}."
             )
         for estimator in self.estimators:
-            if not isinstance(estimator, EvidenceEstimator):
+            if not isinstance(estimator, Estimator):
                 raise TypeError(f"estimators must be EvidenceEstimators; got {estimator!r}.")
         _check_none_or("grid_updates", self.grid_updates, GridUpdates, "GridUpdates(schedule=...)")
         _check_none_or("early_stopping", self.early_stopping, EarlyStopping, "EarlyStopping()")

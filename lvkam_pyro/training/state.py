@@ -11,10 +11,10 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from lvkam_pyro.guides.memory import memory_of
-from lvkam_pyro.guides.validation import hash_data
-from lvkam_pyro.training.checkpoint import CheckpointError
-from lvkam_pyro.training.processes import OneProcess, Processes
+from lvkam_pyro.tracing.arguments import hash_data
+from lvkam_pyro.training.processes.launch import OneProcess, Processes
 from lvkam_pyro.training.recipe import Model, Recipe
+from lvkam_pyro.training.runs.checkpoint import CheckpointError
 
 
 class TrainingState:

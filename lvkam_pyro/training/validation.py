@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from lvkam_pyro.guides.sites import Site, SiteRecorder
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.training.large_data import row_chunks
 from lvkam_pyro.training.recipe import Model, Recipe
 

@@ -17,12 +17,12 @@ import signal
 
 from pyro.infer import Trace_ELBO
 
-from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.evidence.importance import Importance
+from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.training.recipe import Recipe
 
 
-class Interrupted(ImportanceEvidence):
+class Interrupted(Importance):
     is_caught = False
     signal = "SIGINT"
 

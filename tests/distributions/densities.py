@@ -22,7 +22,7 @@ from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.rejection import RejectionSampler
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 
 Make = Callable[[Tensor], UnivariateDensity]
 

@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from lvkam_pyro.distributions.alias import AliasTable
-from tests.statistics import assert_p_value
+from tests.assertions import assert_p_value
 
 
 def encoded_probabilities(table: AliasTable) -> Tensor:

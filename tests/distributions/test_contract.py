@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
+from tests.assertions import TEST_FAILURE_RATE, assert_p_value
 from tests.distributions.densities import DENSITIES, integration_bounds, make, parameters
-from tests.statistics import TEST_FAILURE_RATE, assert_p_value
 
 pytestmark = pytest.mark.parametrize("name", DENSITIES)
 

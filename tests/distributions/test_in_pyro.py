@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from tests.assertions import assert_within_standard_errors
 from tests.distributions.densities import spline_table
-from tests.statistics import assert_within_standard_errors
 
 OBSERVED = torch.tensor(0.4)
 NOISE = 0.2

@@ -22,6 +22,7 @@ from pyro.infer import (
 )
 from torch import Tensor
 
+from tests.assertions import assert_within_standard_errors
 from tests.distributions.pyro_models import (
     NOISE,
     OBSERVED,
@@ -34,7 +35,6 @@ from tests.distributions.pyro_models import (
     model,
     parameters,
 )
-from tests.statistics import assert_within_standard_errors
 
 NUM_REPLICATES = 40
 VECTORISED = {"num_particles": 16, "vectorize_particles": True, "max_plate_nesting": 1}

@@ -32,6 +32,7 @@ from scipy.stats import kstest
 from torch import Tensor
 from torch.distributions import biject_to
 
+from tests.assertions import assert_p_value
 from tests.distributions.pyro_models import (
     NOISE,
     OBSERVED,
@@ -43,7 +44,6 @@ from tests.distributions.pyro_models import (
     model,
     parameters,
 )
-from tests.statistics import assert_p_value
 
 names = pytest.mark.parametrize("name", OWN_SHAPES)
 SUPPORTS = ["spline mixture", "wave on lognormal", "spline on normal"]

@@ -9,6 +9,7 @@ from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
+from tests.assertions import assert_within_standard_errors
 from tests.distributions.pyro_models import (
     NOISE,
     OBSERVED,
@@ -19,7 +20,6 @@ from tests.distributions.pyro_models import (
     model,
     parameters,
 )
-from tests.statistics import assert_within_standard_errors
 
 names = pytest.mark.parametrize("name", OWN_SHAPES)
 NUM_REPLICAS = 32

@@ -12,7 +12,7 @@ from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from tests.distributions.densities import spline_table
 
 

@@ -12,7 +12,7 @@ from lvkam_pyro.distributions.maximum_likelihood import (
     maximize_likelihood,
 )
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 
 
 def spline_family(grid_size: int = 8) -> LinearFamily:

@@ -14,8 +14,8 @@ from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.nodes import QuadratureNodes
 from lvkam_pyro.distributions.univariate import UnivariateDensity
+from tests.assertions import assert_within_standard_errors
 from tests.distributions.densities import DENSITIES, make, parameters, spline
-from tests.statistics import assert_within_standard_errors
 
 ENUMERATE = {"enumerate": "parallel"}
 OBSERVED = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)

@@ -18,7 +18,7 @@ from lvkam_pyro.distributions.logspline import LogSpline
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 
 GRID_SIZE, NUM_FUNCTIONS, NUM_COMPONENTS = 6, 9, 3
 REFERENCES = {

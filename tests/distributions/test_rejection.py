@@ -19,8 +19,8 @@ from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.product_prior import ProductPrior
+from tests.assertions import TEST_FAILURE_RATE, assert_p_value, assert_within_standard_errors
 from tests.distributions.densities import spline_table
-from tests.statistics import TEST_FAILURE_RATE, assert_p_value, assert_within_standard_errors
 
 POINTS = torch.linspace(0, 1, 9)
 

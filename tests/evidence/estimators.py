@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 import lvkam_pyro as lv
 
-QUICK = lv.PowerPosterior(num_temperatures=12, num_chains=16, num_warmup=40, num_samples=30)
-TINY = lv.PowerPosterior(num_temperatures=4, num_chains=8, num_warmup=10, num_samples=4)
-GIBBS = lv.PowerPosterior(
-    num_temperatures=12, num_chains=16, num_warmup=10, num_samples=30, kernel=lv.GridGibbs()
+QUICK = lv.ladder.Ladder(num_temperatures=12, num_chains=16, num_warmup=40, num_samples=30)
+TINY = lv.ladder.Ladder(num_temperatures=4, num_chains=8, num_warmup=10, num_samples=4)
+GIBBS = lv.ladder.Ladder(
+    num_temperatures=12,
+    num_chains=16,
+    num_warmup=10,
+    num_samples=30,
+    kernel=lv.ladder.GridGibbsKernel(),
 )
 
 
@@ -24,7 +28,7 @@ class Case:
         is_random: Whether it has a Monte Carlo error.
     """
 
-    make: Callable[[], lv.EvidenceEstimator]
+    make: Callable[[], lv.evidence.Estimator]
     takes_guide: bool = False
     needs_additive: bool = False
     needs_independent: bool = False
@@ -32,28 +36,32 @@ class Case:
 
 
 ESTIMATORS: dict[str, Case] = {
-    "importance": Case(lambda: lv.ImportanceEvidence(8192), takes_guide=True),
-    "quasi": Case(lambda: lv.QuasiMonteCarloEvidence(8192), takes_guide=True),
-    "mixture": Case(lambda: lv.MixtureImportance(2048, num_pilots=256)),
-    "quadrature": Case(lv.QuadratureEvidence, needs_independent=True, is_random=False),
-    "thermodynamic": Case(lambda: lv.ThermodynamicIntegration(QUICK)),
-    "steppingstone": Case(lambda: lv.SteppingStone(QUICK)),
-    "reverse": Case(lambda: lv.SteppingStone(QUICK, reverse=True)),
-    "multistate": Case(lambda: lv.MultistateBAR(QUICK)),
-    "annealed": Case(lambda: lv.AnnealedImportance(1024, num_temperatures=32)),
-    "smc": Case(lambda: lv.TemperedSMC(1024, num_moves=3)),
+    "importance": Case(lambda: lv.evidence.Importance(8192), takes_guide=True),
+    "quasi": Case(lambda: lv.evidence.QuasiMonteCarlo(8192), takes_guide=True),
+    "mixture": Case(lambda: lv.evidence.MixtureImportance(2048, num_pilots=256)),
+    "quadrature": Case(lv.evidence.Quadrature, needs_independent=True, is_random=False),
+    "thermodynamic": Case(lambda: lv.evidence.ThermodynamicIntegration(QUICK)),
+    "steppingstone": Case(lambda: lv.evidence.SteppingStone(QUICK)),
+    "reverse": Case(lambda: lv.evidence.SteppingStone(QUICK, reverse=True)),
+    "multistate": Case(lambda: lv.evidence.MultistateBAR(QUICK)),
+    "annealed": Case(lambda: lv.evidence.AnnealedImportance(1024, num_temperatures=32)),
+    "smc": Case(lambda: lv.evidence.TemperedSMC(1024, num_moves=3)),
     "lookahead": Case(
-        lambda: lv.LookaheadEvidence(2048),
+        lambda: lv.evidence.Lookahead(2048),
         needs_additive=True,
         needs_independent=True,
         is_random=False,  # For linear models.
     ),
     "gibbs": Case(
-        lambda: lv.GridGibbsEvidence(GIBBS), needs_additive=True, needs_independent=True
+        lambda: lv.evidence.GridGibbs(GIBBS), needs_additive=True, needs_independent=True
     ),
     "auto": Case(
-        lambda: lv.AutoEvidence(
-            [lv.QuadratureEvidence(), lv.QuasiMonteCarloEvidence(4096), lv.MultistateBAR(QUICK)]
+        lambda: lv.evidence.Auto(
+            [
+                lv.evidence.Quadrature(),
+                lv.evidence.QuasiMonteCarlo(4096),
+                lv.evidence.MultistateBAR(QUICK),
+            ]
         ),
         is_random=False,
     ),

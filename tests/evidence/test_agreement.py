@@ -8,7 +8,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
 import lvkam_pyro as lv
-from tests.statistics import assert_within_standard_errors
+from tests.assertions import assert_within_standard_errors
 
 NUM_CELLS, NUM_NODES = 40, 8
 
@@ -85,7 +85,7 @@ class Rotated(PyroModule):
             pyro.sample("z", dist.MultivariateNormal(loc, precision_matrix=precision))
 
 
-def assert_agreement(results: list[lv.Evidence], exact: Tensor) -> None:
+def assert_agreement(results: list[lv.evidence.Evidence], exact: Tensor) -> None:
     """Each is reliable and within its errors of the exact values and of every other one."""
     for evidence in results:
         assert evidence.verdict.reliable, str(evidence)
@@ -105,7 +105,7 @@ def assert_agreement(results: list[lv.Evidence], exact: Tensor) -> None:
             )
 
 
-def extra(evidence: lv.Evidence) -> Tensor | float:
+def extra(evidence: lv.evidence.Evidence) -> Tensor | float:
     return 0.0 if evidence.discretization_error is None else evidence.discretization_error
 
 
@@ -122,12 +122,12 @@ def test_estimators_of_an_lvkam_agree_with_quadrature() -> None:
     model = learned_lvkam()
     with torch.no_grad():
         x = pyro.poutine.uncondition(model)(torch.empty(12, 4))
-    ladder = lv.PowerPosterior()
+    ladder = lv.ladder.Ladder()
     samples = ladder.sample(model, x)
     results = [
-        lv.ImportanceEvidence().estimate(model, x),
-        lv.ThermodynamicIntegration(ladder).estimate_from(samples),
-        lv.SteppingStone(ladder).estimate_from(samples),
+        lv.evidence.Importance().estimate(model, x),
+        lv.evidence.ThermodynamicIntegration(ladder).estimate_from(samples),
+        lv.evidence.SteppingStone(ladder).estimate_from(samples),
     ]
     assert_agreement(results, quadrature_of_lvkam(model, x))
 
@@ -136,11 +136,11 @@ def test_estimators_of_ten_latents_agree_on_fifty_data() -> None:
     model = Rotated(10)
     with torch.no_grad():
         x = pyro.poutine.uncondition(model)(torch.empty(50, 10))
-    ladder = lv.PowerPosterior()
+    ladder = lv.ladder.Ladder()
     samples = ladder.sample(model, x)
     results = [
-        lv.ImportanceEvidence(16384).estimate(model, x, model.guide),
-        lv.ThermodynamicIntegration(ladder).estimate_from(samples),
-        lv.SteppingStone(ladder).estimate_from(samples),
+        lv.evidence.Importance(16384).estimate(model, x, model.guide),
+        lv.evidence.ThermodynamicIntegration(ladder).estimate_from(samples),
+        lv.evidence.SteppingStone(ladder).estimate_from(samples),
     ]
     assert_agreement(results, model.exact(x))

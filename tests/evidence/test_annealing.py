@@ -10,15 +10,15 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
-from lvkam_pyro.evidence.sandwich import sandwich
+from lvkam_pyro.evidence.bidirectional import sandwich
 from lvkam_pyro.evidence.smc import TemperedSMC
-from lvkam_pyro.guides.annealing import AnnealingPath, _next_gap, anneal
-from lvkam_pyro.guides.structure import ModelStructure
-from lvkam_pyro.guides.tempering import draw_finite_prior
-from lvkam_pyro.guides.unconstrained import UnconstrainedModel
-from lvkam_pyro.guides.weights import effective_sample_size
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.ladder.smc import AnnealingPath, _next_gap, anneal
+from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.statistics.weights import effective_sample_size
+from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
 QUICK: dict[str, AnnealingEstimator] = {
     "annealed": AnnealedImportance(2048, num_temperatures=60),

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.auto import AutoEvidence
+from lvkam_pyro.evidence.auto import Auto
 from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, combine_steps
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.multistate import MultistateBAR
-from lvkam_pyro.evidence.quadrature import QuadratureEvidence
-from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence
+from lvkam_pyro.evidence.quadrature import Quadrature
+from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.verdict import Verdict
-from lvkam_pyro.guides.power_posterior import PowerPosterior
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.ladder.ladder import Ladder
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
-LADDER = PowerPosterior(num_temperatures=12, num_chains=16, num_warmup=60, num_samples=60)
+LADDER = Ladder(num_temperatures=12, num_chains=16, num_warmup=60, num_samples=60)
 WIDER = 1.6
 """Student's tail of 16 replicates over the normal one, at the suite's rate."""
 
@@ -106,7 +106,7 @@ def test_a_value_far_below_an_unbiased_one_is_flagged() -> None:
 def test_quadrature_serves_few_latents() -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(4)
-    evidence = AutoEvidence().estimate(model, x)
+    evidence = Auto().estimate(model, x)
     assert set(evidence.methods) == {"Quadrature"}
     assert len(evidence.steps) == 1
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), rtol=0, atol=1e-4)
@@ -117,7 +117,7 @@ def test_quadrature_serves_few_latents() -> None:
 def test_a_guide_is_tried_before_chains() -> None:
     model = models.LinearGaussian(4, 5)
     x = model.sample(4)
-    evidence = AutoEvidence().estimate(model, x, model.posterior)
+    evidence = Auto().estimate(model, x, model.posterior)
     assert set(evidence.methods) == {"Importance"}
     assert "1 to 3 latent coordinates" in evidence.skipped[0]
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), rtol=0, atol=1e-4)
@@ -126,14 +126,14 @@ def test_a_guide_is_tried_before_chains() -> None:
 def test_look_ahead_serves_additive_models() -> None:
     model = models.LinearGaussian(10, 12, scale=0.3)
     x = model.sample(3)
-    evidence = AutoEvidence().estimate(model, x)
+    evidence = Auto().estimate(model, x)
     assert set(evidence.methods) == {"Lookahead"}
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), rtol=0, atol=1e-3)
 
 
 def test_only_the_data_left_over_go_on() -> None:
     x = torch.tensor([0.0, 9.0, 0.5, -10.0])
-    cascade = AutoEvidence([QuasiMonteCarloEvidence(256), MultistateBAR(LADDER)])
+    cascade = Auto([QuasiMonteCarlo(256), MultistateBAR(LADDER)])
     evidence = cascade.estimate(models.with_plate_total, x)
     assert evidence.methods == ("QuasiMonteCarlo", "MBAR", "QuasiMonteCarlo", "MBAR")
     assert evidence.steps[1].num_data == 2
@@ -146,7 +146,7 @@ def test_only_the_data_left_over_go_on() -> None:
 
 def test_a_fixed_plate_keeps_its_data_together() -> None:
     x = torch.tensor([0.0, 9.0, 0.5, -10.0])
-    cascade = AutoEvidence([QuasiMonteCarloEvidence(256), MultistateBAR(LADDER)])
+    cascade = Auto([QuasiMonteCarlo(256), MultistateBAR(LADDER)])
     evidence = cascade.estimate(models.with_fixed_plate, x)
     assert evidence.steps[1].num_data == 4
     assert evidence.methods == ("QuasiMonteCarlo", "MBAR", "QuasiMonteCarlo", "MBAR")
@@ -161,14 +161,14 @@ def test_the_loss_has_the_first_methods_gradient() -> None:
             pyro.sample("x", dist.Normal(z.sum(-1) + shift, 1.0), obs=x)
 
     x = torch.linspace(-1, 2, 5)
-    cascade = AutoEvidence([QuadratureEvidence(), QuasiMonteCarloEvidence()])
+    cascade = Auto([Quadrature(), QuasiMonteCarlo()])
     total, _ = cascade.log_evidence(model, None, x)
     (gradient,) = torch.autograd.grad(total, shift)
     assert float(gradient) == pytest.approx(float(((x - 0.5) / 6).sum()), abs=0.02)
 
 
 def test_no_method_applies() -> None:
-    cascade = AutoEvidence([QuadratureEvidence()])
+    cascade = Auto([Quadrature()])
     with pytest.raises(ValueError, match="1 to 3 latent coordinates"):
         cascade.estimate(models.LinearGaussian(4, 2), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="1 to 3 latent coordinates"):
@@ -177,12 +177,12 @@ def test_no_method_applies() -> None:
 
 def test_no_estimator() -> None:
     with pytest.raises(ValueError, match="at least one estimator"):
-        AutoEvidence([])
+        Auto([])
 
 
 @pytest.mark.parametrize("kind", [MultistateBAR, SteppingStone])
 def test_methods_of_ones_own(kind: Callable[..., MultistateBAR]) -> None:
     x = torch.linspace(-1, 1, 3)
-    evidence = AutoEvidence([kind(LADDER)]).estimate(models.with_factor, x)
+    evidence = Auto([kind(LADDER)]).estimate(models.with_factor, x)
     exact = models.normal_evidence(x, 2.0).double()
     assert_within_standard_errors(evidence.log_evidence, exact, WIDER * evidence.standard_error)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.prior import PriorGuide
+from lvkam_pyro.tracing.prior_guide import PriorGuide
+from tests.assertions import assert_within_standard_errors
 from tests.evidence.estimators import ESTIMATORS
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from tests.tracing import models
 
 WIDER = 1.6
 """Student's tail of 16 replicates over the normal one, at the suite's rate."""
@@ -21,7 +21,7 @@ ANY_MODEL = [name for name, case in ESTIMATORS.items() if not case.needs_additiv
 RANDOM = [name for name, case in ESTIMATORS.items() if case.is_random]
 
 
-def assert_matches(evidence: lv.Evidence, exact: Tensor) -> None:
+def assert_matches(evidence: lv.evidence.Evidence, exact: Tensor) -> None:
     """Within the errors that the estimator itself reports, and single precision's."""
     discretization = evidence.discretization_error
     slack = 2e-5 + (0.0 if discretization is None else discretization)

@@ -11,20 +11,20 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
-from lvkam_pyro.evidence.elbo import ELBOEvidence
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.elbo import ELBO
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-from lvkam_pyro.guides.power_posterior import PowerPosterior
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.ladder.ladder import Ladder
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
-QUICK = PowerPosterior(num_temperatures=12, num_chains=16, num_warmup=40, num_samples=30)
-ESTIMATORS: dict[str, EvidenceEstimator] = {
-    "importance": ImportanceEvidence(2048),
-    "elbo": ELBOEvidence(2048),
+QUICK = Ladder(num_temperatures=12, num_chains=16, num_warmup=40, num_samples=30)
+ESTIMATORS: dict[str, Estimator] = {
+    "importance": Importance(2048),
+    "elbo": ELBO(2048),
     "thermodynamic": ThermodynamicIntegration(QUICK),
     "steppingstone": SteppingStone(QUICK),
 }
@@ -181,14 +181,14 @@ def test_ten_correlated_latents(name: str) -> None:
     left, _, right = torch.linalg.svd(model.weight, full_matrices=False)
     model.weight = left @ torch.diag(torch.logspace(0.5, -1.5, 10)) @ right
     x = model.sample(8)
-    estimator = type(ESTIMATORS[name])(PowerPosterior(num_samples=40))
+    estimator = type(ESTIMATORS[name])(Ladder(num_samples=40))
     evidence = estimator.estimate(model, x)
     assert_evidence_matches(evidence, model.exact(x))
     assert abs(evidence.total - float(model.exact(x).sum())) < 5 * evidence.total_standard_error
     assert evidence.verdict.reliable, str(evidence.verdict)
 
 
-def z_scores(estimator: EvidenceEstimator, *, runs: int, num_data: int) -> tuple[Tensor, Tensor]:
+def z_scores(estimator: Estimator, *, runs: int, num_data: int) -> tuple[Tensor, Tensor]:
     """Errors over standard errors, `(runs, N)` of the data and `(runs,)` of the totals."""
     torch.manual_seed(5)
     model = models.LinearGaussian(2, 4)
@@ -202,9 +202,9 @@ def z_scores(estimator: EvidenceEstimator, *, runs: int, num_data: int) -> tuple
 
 @pytest.mark.parametrize("name", UNBIASED)
 def test_standard_errors_are_calibrated(name: str) -> None:
-    quick = PowerPosterior(num_temperatures=10, num_warmup=40, num_samples=20)
+    quick = Ladder(num_temperatures=10, num_warmup=40, num_samples=20)
     estimator = {
-        "importance": ImportanceEvidence(8192),
+        "importance": Importance(8192),
         "thermodynamic": ThermodynamicIntegration(quick),
         "steppingstone": SteppingStone(quick),
     }[name]
@@ -216,9 +216,9 @@ def test_standard_errors_are_calibrated(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", UNBIASED)
 def test_standard_errors_are_calibrated_over_many_runs(name: str) -> None:
-    ladder = PowerPosterior(num_temperatures=12, num_warmup=60, num_samples=30)
+    ladder = Ladder(num_temperatures=12, num_warmup=60, num_samples=30)
     estimator = {
-        "importance": ImportanceEvidence(8192),
+        "importance": Importance(8192),
         "thermodynamic": ThermodynamicIntegration(ladder),
         "steppingstone": SteppingStone(ladder),
     }[name]
@@ -232,17 +232,17 @@ def test_importance_is_unbiased_and_the_bound_is_below() -> None:
     model = models.LinearGaussian(1, 2)
     x = model.sample(3)
     exact = model.exact(x)
-    few = ImportanceEvidence(64, num_replicates=2)
+    few = Importance(64, num_replicates=2)
     runs = [few.estimate(model, x, seed=seed).log_evidence for seed in range(400)]
     ratios = (torch.stack(runs) - exact).exp()
     assert_within_standard_errors(ratios.mean(0), torch.ones(3).double(), ratios.std(0) / 20)
-    assert (ELBOEvidence(512).estimate(model, x).log_evidence < exact).all()
+    assert (ELBO(512).estimate(model, x).log_evidence < exact).all()
 
 
 def test_the_bound_of_the_exact_posterior_is_the_evidence() -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(6)
-    evidence = ELBOEvidence(64).estimate(model, x, model.posterior)
+    evidence = ELBO(64).estimate(model, x, model.posterior)
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), atol=1e-4, rtol=0)
 
 
@@ -251,7 +251,7 @@ def test_blocks_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
     x = model.sample(7)
     monkeypatch.setattr("lvkam_pyro.evidence.islands._MAX_ELEMENTS", 1000)
     monkeypatch.setattr("lvkam_pyro.evidence.islands._MAX_WEIGHTS", 3 * 4096)
-    evidence = ImportanceEvidence(4096).estimate(model, x)
+    evidence = Importance(4096).estimate(model, x)
     assert evidence.log_evidence.shape == (7,)
     assert_evidence_matches(evidence, model.exact(x))
 
@@ -270,7 +270,7 @@ def test_the_loss_is_minus_the_scaled_total(name: str) -> None:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_gradient_is_fishers(name: str) -> None:
     model, guide, x = Shifted(), ShiftedGuide(), torch.linspace(-1, 2, 6)
-    estimator = ImportanceEvidence(20_000) if name == "importance" else ESTIMATORS[name]
+    estimator = Importance(20_000) if name == "importance" else ESTIMATORS[name]
     module = estimator(model, guide)
     losses = torch.stack([module(x) for _ in range(8)])
     parameter = model.shift_unconstrained
@@ -291,7 +291,7 @@ def test_the_bounds_gradient_is_trace_elbos() -> None:
     model, guide, x = Shifted(), ShiftedGuide(), torch.linspace(-1, 2, 6)
     gradients = []
     pyros = pyro.infer.Trace_ELBO(16, vectorize_particles=True, max_plate_nesting=1)
-    for loss in (ELBOEvidence(16), pyros):
+    for loss in (ELBO(16), pyros):
         torch.manual_seed(0)
         value = loss.differentiable_loss(model, guide, x)
         parameters = [*model.parameters(), *guide.parameters()]
@@ -303,10 +303,10 @@ def test_the_bounds_gradient_is_trace_elbos() -> None:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_svi_learns_the_model(name: str) -> None:
     model, guide, x = Shifted(-1.0), ShiftedGuide(), torch.linspace(0, 2, 6)
-    small = PowerPosterior(num_temperatures=4, num_chains=8, num_warmup=10, num_samples=4)
+    small = Ladder(num_temperatures=4, num_chains=8, num_warmup=10, num_samples=4)
     estimator = {
-        "importance": ImportanceEvidence(256),
-        "elbo": ELBOEvidence(16),
+        "importance": Importance(256),
+        "elbo": ELBO(16),
         "thermodynamic": ThermodynamicIntegration(small),
         "steppingstone": SteppingStone(small),
     }[name]
@@ -324,9 +324,9 @@ def test_a_subsample_drawn_by_the_plate_trains_but_has_no_estimate() -> None:
             pyro.sample("x", dist.Normal(z, 1.0), obs=x[index])
 
     x = torch.linspace(-1, 1, 4)
-    assert ImportanceEvidence(512).loss(model, None, x) > 0
+    assert Importance(512).loss(model, None, x) > 0
     with pytest.raises(ValueError, match="'data' holds 2 of 4 data"):
-        ImportanceEvidence(512).estimate(model, x)
+        Importance(512).estimate(model, x)
 
 
 def test_a_ladder_of_impossible_prior_draws() -> None:
@@ -357,10 +357,10 @@ def reparameterless_guide(x: Tensor) -> None:
 
 
 WRONG = [
-    (ValueError, lambda: ImportanceEvidence(0), "num_particles >= 1"),
-    (ValueError, lambda: ImportanceEvidence(num_replicates=1), "num_replicates >= 2"),
-    (TypeError, lambda: ELBOEvidence(1.5), "num_particles to be an integer"),
-    (TypeError, lambda: ImportanceEvidence(64).estimate(models.two_sites, [1.0]), "torch.Tensor"),
+    (ValueError, lambda: Importance(0), "num_particles >= 1"),
+    (ValueError, lambda: Importance(num_replicates=1), "num_replicates >= 2"),
+    (TypeError, lambda: ELBO(1.5), "num_particles to be an integer"),
+    (TypeError, lambda: Importance(64).estimate(models.two_sites, [1.0]), "torch.Tensor"),
     (
         ValueError,
         lambda: ThermodynamicIntegration(QUICK).estimate(models.two_sites, torch.zeros(0)),
@@ -368,12 +368,12 @@ WRONG = [
     ),
     (
         ValueError,
-        lambda: ImportanceEvidence(64)(models.with_deterministic, reparameterless_guide)(VECTOR),
+        lambda: Importance(64)(models.with_deterministic, reparameterless_guide)(VECTOR),
         "without rsample",
     ),
     (
         ValueError,
-        lambda: ImportanceEvidence(64).estimate(models.two_sites, VECTOR).interval(1.0),
+        lambda: Importance(64).estimate(models.two_sites, VECTOR).interval(1.0),
         "level between 0 and 1",
     ),
 ]  # fmt: skip

@@ -6,15 +6,15 @@ from scipy.optimize import fsolve
 from scipy.special import logsumexp
 from torch import Tensor
 
-from lvkam_pyro.evidence.jackknife import jackknife_error
 from lvkam_pyro.evidence.multistate import MultistateBAR
 from lvkam_pyro.evidence.reweighting import Reweighting
 from lvkam_pyro.evidence.steppingstone import SteppingStone
-from lvkam_pyro.guides.power_posterior import PowerPosterior
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.ladder.ladder import Ladder
+from lvkam_pyro.statistics.jackknife import jackknife_error
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
-LADDER = PowerPosterior(num_temperatures=10, num_chains=16, num_warmup=60, num_samples=60)
+LADDER = Ladder(num_temperatures=10, num_chains=16, num_warmup=60, num_samples=60)
 
 
 def synthetic(num_draws: int = 40, num_chains: int = 8, num_data: int = 3) -> tuple[Tensor, Tensor]:
@@ -135,7 +135,7 @@ def test_an_impossible_datum_has_no_evidence_and_no_nan() -> None:
 
 def test_distant_temperatures_are_flagged() -> None:
     model = models.LinearGaussian(2, 4, scale=0.001)
-    ladder = PowerPosterior(num_temperatures=2, num_chains=8, num_warmup=20, num_samples=8)
+    ladder = Ladder(num_temperatures=2, num_chains=8, num_warmup=20, num_samples=8)
     evidence = MultistateBAR(ladder).estimate(model, model.sample(2))
     assert evidence.verdict.unreliable.all()
     assert "overlap" in evidence.verdict.reasons[0]

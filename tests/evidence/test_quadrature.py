@@ -11,14 +11,14 @@ from scipy.stats import norm
 from torch import Tensor
 
 import lvkam_pyro as lv
+from lvkam_pyro.additive.cells import prior_cells
+from lvkam_pyro.additive.coordinates import LatentCoordinates
 from lvkam_pyro.evidence.boxes import Boxes, tensor_rule
 from lvkam_pyro.evidence.cubature import Cubature
-from lvkam_pyro.evidence.quadrature import QuadratureEvidence
-from lvkam_pyro.guides.cells import prior_cells
-from lvkam_pyro.guides.coordinates import LatentCoordinates
-from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.evidence.quadrature import Quadrature
+from lvkam_pyro.tracing.structure import ModelStructure
 from tests.evidence.test_agreement import learned_lvkam, quadrature_of_lvkam
-from tests.guides import models
+from tests.tracing import models
 
 GOAL = 1e-4
 """Nats."""
@@ -90,7 +90,7 @@ def test_a_spent_budget_is_said() -> None:
 def test_linear_gaussian(num_latents: int) -> None:
     model = models.LinearGaussian(num_latents, 4)
     x = model.sample(3)
-    evidence = QuadratureEvidence().estimate(model, x)
+    evidence = Quadrature().estimate(model, x)
     assert evidence.verdict.reliable, str(evidence)
     assert evidence.discretization_error is not None
     assert (evidence.discretization_error < GOAL).all()
@@ -110,8 +110,8 @@ def test_an_lvkam_of_small_noise(scale: float) -> None:
         for parameter in (*model.prior.parameters(), *model.generator.parameters()):
             parameter.add_(0.7 * torch.randn_like(parameter))
         x = pyro.poutine.uncondition(model)(torch.empty(4, 5))
-    single = QuadratureEvidence().estimate(model, x)
-    double = QuadratureEvidence(tolerance=1e-8).estimate(model.double(), x.double())
+    single = Quadrature().estimate(model, x)
+    double = Quadrature(tolerance=1e-8).estimate(model.double(), x.double())
     assert single.verdict.reliable, str(single)
     torch.testing.assert_close(single.log_evidence, double.log_evidence, rtol=0, atol=GOAL)
     assert single.num_likelihood_evaluations < double.num_likelihood_evaluations
@@ -121,7 +121,7 @@ def test_a_deep_lvkam_against_the_plain_tensor_rule() -> None:
     model = learned_lvkam()
     with torch.no_grad():
         x = pyro.poutine.uncondition(model)(torch.empty(5, 4))
-    evidence = QuadratureEvidence().estimate(model, x)
+    evidence = Quadrature().estimate(model, x)
     expected = quadrature_of_lvkam(model, x)
     torch.testing.assert_close(evidence.log_evidence, expected, rtol=0, atol=GOAL)
 
@@ -145,21 +145,21 @@ def test_other_likelihoods_and_priors() -> None:
     grid = torch.linspace(-9, 9, 200_001, dtype=torch.float64)
     log_joint = dist.Normal(0.0, 1.0).log_prob(grid) + dist.Poisson(grid.exp()).log_prob(x[:, None])
     expected = log_joint.logsumexp(-1) + math.log(18 / 200_000)
-    evidence = QuadratureEvidence().estimate(counts, x)
+    evidence = Quadrature().estimate(counts, x)
     torch.testing.assert_close(evidence.log_evidence, expected, rtol=0, atol=1e-5)
     grid = torch.linspace(-40, 40, 400_001, dtype=torch.float64)
     log_joint = dist.StudentT(3.0).log_prob(grid) + dist.Normal(grid, 0.1).log_prob(x[:, None])
     expected = log_joint.logsumexp(-1) + math.log(80 / 400_000)
-    evidence = QuadratureEvidence().estimate(student, x)
+    evidence = Quadrature().estimate(student, x)
     torch.testing.assert_close(evidence.log_evidence, expected, rtol=0, atol=1e-4)
 
 
 def test_a_posterior_far_in_the_tail_of_the_prior() -> None:
     x = torch.tensor([0.0, 30.0])
-    evidence = QuadratureEvidence().estimate(models.with_factor, x)
+    evidence = Quadrature().estimate(models.with_factor, x)
     expected = models.normal_evidence(x, 2.0).double()
     torch.testing.assert_close(evidence.log_evidence, expected, rtol=1e-5, atol=1e-5)
-    far = QuadratureEvidence().estimate(models.with_factor, torch.tensor([0.0, 500.0]))
+    far = Quadrature().estimate(models.with_factor, torch.tensor([0.0, 500.0]))
     assert far.verdict.unreliable.tolist() == [False, True]
 
 
@@ -169,7 +169,7 @@ def test_a_half_impossible_and_an_impossible_datum() -> None:
             z = pyro.sample("z", dist.Uniform(0.0, 1.0))
             pyro.factor("window", torch.where(z < x, 0.0, -torch.inf))
 
-    evidence = QuadratureEvidence().estimate(model, torch.tensor([0.3, -1.0, 2.0]))
+    evidence = Quadrature().estimate(model, torch.tensor([0.3, -1.0, 2.0]))
     error = evidence.discretization_error
     assert error is not None
     assert abs(float(evidence.log_evidence[0]) - math.log(0.3)) <= float(error[0])
@@ -181,7 +181,7 @@ def test_a_half_impossible_and_an_impossible_datum() -> None:
 
 def test_a_minibatch() -> None:
     x = torch.linspace(-1, 1, 4)
-    evidence = QuadratureEvidence().estimate(models.with_plate_total, x)
+    evidence = Quadrature().estimate(models.with_plate_total, x)
     expected = models.normal_evidence(x, 2.0).double()
     torch.testing.assert_close(evidence.log_evidence, expected, rtol=0, atol=1e-6)
     assert evidence.data_scale == 25.0
@@ -189,9 +189,9 @@ def test_a_minibatch() -> None:
 
 def test_blocks_of_data_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.linspace(-1, 1, 5)
-    whole = QuadratureEvidence().estimate(models.with_plate_total, x)
+    whole = Quadrature().estimate(models.with_plate_total, x)
     monkeypatch.setattr("lvkam_pyro.evidence.quadrature._MAX_BOXES", 50)
-    blocks = QuadratureEvidence().estimate(models.with_plate_total, x)
+    blocks = Quadrature().estimate(models.with_plate_total, x)
     torch.testing.assert_close(whole.log_evidence, blocks.log_evidence)
     assert whole.data_scale == pytest.approx(blocks.data_scale)
 
@@ -218,7 +218,7 @@ def test_the_gradient_is_fishers() -> None:
             pyro.sample("x", dist.Normal(z + shift, 1.0), obs=x)
 
     x = torch.linspace(-1, 2, 5)
-    total, scale = QuadratureEvidence().log_evidence(model, None, x)
+    total, scale = Quadrature().log_evidence(model, None, x)
     (gradient,) = torch.autograd.grad(total, shift)
     expected = ((x - 0.5) / 2).sum()
     # Posterior deviations of 0.7, 256 draws, 5 data.
@@ -237,21 +237,21 @@ def test_scipy_agrees_that_the_exact_form_is_right() -> None:
 
 
 WRONG = [
-    (ValueError, lambda: QuadratureEvidence(tolerance=0.0), "tolerance > 0, but got 0.0"),
-    (TypeError, lambda: QuadratureEvidence(max_evaluations=1.5), "max_evaluations to be an int"),
+    (ValueError, lambda: Quadrature(tolerance=0.0), "tolerance > 0, but got 0.0"),
+    (TypeError, lambda: Quadrature(max_evaluations=1.5), "max_evaluations to be an int"),
     (
         ValueError,
-        lambda: QuadratureEvidence().estimate(models.LinearGaussian(4, 2), torch.zeros(2, 2)),
+        lambda: Quadrature().estimate(models.LinearGaussian(4, 2), torch.zeros(2, 2)),
         "1 to 3 latent coordinates of a datum, but the model has 4. Use Quasi",
     ),
     (
         ValueError,
-        lambda: QuadratureEvidence().estimate(models.with_bounds, torch.zeros(3)),
+        lambda: Quadrature().estimate(models.with_bounds, torch.zeros(3)),
         "depends on another latent or on the datum",
     ),
     (
         ValueError,
-        lambda: QuadratureEvidence().estimate(models.with_covariates, torch.eye(2)),
+        lambda: Quadrature().estimate(models.with_covariates, torch.eye(2)),
         "depends on another latent or on the datum",
     ),
 ]  # fmt: skip

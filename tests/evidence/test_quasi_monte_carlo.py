@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.evidence.importance import ImportanceEvidence
-from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarloEvidence, _sobol
-from lvkam_pyro.guides.inverse_transform import InverseTransform
-from lvkam_pyro.guides.structure import ModelStructure
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.evidence.importance import Importance
+from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo, _sobol
+from lvkam_pyro.tracing.inverse_transform import InverseTransform
+from lvkam_pyro.tracing.structure import ModelStructure
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
 WIDER = 1.6
 """Student's tail of 16 scrambles over the normal one, at the suite's rate."""
 
 
-def assert_matches(evidence: lv.Evidence, exact: Tensor) -> None:
+def assert_matches(evidence: lv.evidence.Evidence, exact: Tensor) -> None:
     # Single precision leaves an error of its own.
     error = WIDER * evidence.standard_error
     assert_within_standard_errors(evidence.log_evidence, exact.double(), error, extra=1e-5)
@@ -42,8 +42,8 @@ def test_the_points_avoid_the_ends_and_fill_the_cube() -> None:
 def test_far_below_plain_sampling(num_latents: int) -> None:
     model = models.LinearGaussian(num_latents, 4)
     x = model.sample(10)
-    quasi = QuasiMonteCarloEvidence().estimate(model, x)
-    plain = ImportanceEvidence().estimate(model, x)
+    quasi = QuasiMonteCarlo().estimate(model, x)
+    plain = Importance().estimate(model, x)
     assert_matches(quasi, model.exact(x))
     gain = {1: 10, 2: 5, 4: 1.3}[num_latents]
     assert float(plain.standard_error.mean()) > gain * float(quasi.standard_error.mean())
@@ -52,7 +52,7 @@ def test_far_below_plain_sampling(num_latents: int) -> None:
 def test_on_top_of_a_guide() -> None:
     model = models.LinearGaussian(3, 4)
     x = model.sample(6)
-    evidence = QuasiMonteCarloEvidence(512).estimate(model, x, model.posterior)
+    evidence = QuasiMonteCarlo(512).estimate(model, x, model.posterior)
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), atol=1e-4, rtol=0)
 
 
@@ -60,15 +60,15 @@ def test_on_top_of_an_amortized_guide() -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(6)
     guide = lv.AmortizedGuide(model, x, hidden=(8,))
-    assert_matches(QuasiMonteCarloEvidence().estimate(model, x, guide), model.exact(x))
+    assert_matches(QuasiMonteCarlo().estimate(model, x, guide), model.exact(x))
 
 
 def test_an_lvkam() -> None:
     model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
     with torch.no_grad():
         x = pyro.poutine.uncondition(model)(torch.empty(5, 3))
-    quadrature = lv.QuadratureEvidence().estimate(model, x)
-    assert_matches(QuasiMonteCarloEvidence().estimate(model, x), quadrature.log_evidence)
+    quadrature = lv.evidence.Quadrature().estimate(model, x)
+    assert_matches(QuasiMonteCarlo().estimate(model, x), quadrature.log_evidence)
 
 
 ONES = torch.ones(4)
@@ -94,13 +94,13 @@ FORMS: dict[str, tuple[Callable[[Tensor], None], Tensor, Tensor]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_models_of_many_forms(form: str) -> None:
     model, x, exact = FORMS[form]
-    assert_matches(QuasiMonteCarloEvidence().estimate(model, x), exact)
+    assert_matches(QuasiMonteCarlo().estimate(model, x), exact)
 
 
 def test_latents_that_depend_on_each_other() -> None:
     x = torch.tensor([0.0, 1.0])
-    quasi = QuasiMonteCarloEvidence().estimate(models.with_bounds, x)
-    plain = ImportanceEvidence(200_000).estimate(models.with_bounds, x)
+    quasi = QuasiMonteCarlo().estimate(models.with_bounds, x)
+    plain = Importance(200_000).estimate(models.with_bounds, x)
     error = torch.hypot(quasi.standard_error, plain.standard_error)
     assert_within_standard_errors(quasi.log_evidence, plain.log_evidence, error)
 
@@ -127,7 +127,7 @@ def test_draws_have_the_programs_law() -> None:
 
 def test_few_effective_points_are_flagged() -> None:
     model = models.LinearGaussian(6, 8, scale=0.05)
-    evidence = QuasiMonteCarloEvidence(1024).estimate(model, model.sample(3))
+    evidence = QuasiMonteCarlo(1024).estimate(model, model.sample(3))
     assert evidence.verdict.unreliable.all()
     assert any("of a scramble" in reason for reason in evidence.verdict.reasons)
 
@@ -139,13 +139,13 @@ def test_a_law_without_an_inverse() -> None:
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
     with pytest.raises(ValueError, match="'z' draws from Gamma, which has no inverse"):
-        QuasiMonteCarloEvidence(64).estimate(model, torch.zeros(2))
+        QuasiMonteCarlo(64).estimate(model, torch.zeros(2))
 
 
 def test_wrong_counts() -> None:
     with pytest.raises(ValueError, match="num_scrambles >= 8, but got 4"):
-        QuasiMonteCarloEvidence(num_scrambles=4)
+        QuasiMonteCarlo(num_scrambles=4)
     with pytest.raises(ValueError, match="num_points >= 1"):
-        QuasiMonteCarloEvidence(0)
+        QuasiMonteCarlo(0)
     with pytest.raises(ValueError, match="at most 21201 coordinates"):
         _sobol(30_000, 2)

@@ -7,7 +7,7 @@ import torch
 
 import lvkam_pyro as lv
 
-PROBLEM = lv.load_problem("linear_gaussian_1")
+PROBLEM = lv.problems.load_problem("linear_gaussian_1")
 
 
 def particles() -> lv.Particles:
@@ -15,14 +15,14 @@ def particles() -> lv.Particles:
         return lv.draw_particles(PROBLEM.model, lv.PriorGuide(PROBLEM.model), PROBLEM.x, 8)
 
 
-def ladder() -> lv.PowerSamples:
-    plan = lv.PowerPosterior(num_temperatures=3, num_chains=8, num_warmup=4, num_samples=4)
+def ladder() -> lv.ladder.LadderSamples:
+    plan = lv.ladder.Ladder(num_temperatures=3, num_chains=8, num_warmup=4, num_samples=4)
     return plan.sample(PROBLEM.model, PROBLEM.x)
 
 
-def comparison() -> lv.EvidenceComparison:
+def comparison() -> lv.comparison.EvidenceComparison:
     models = {"one": PROBLEM.model, "other": PROBLEM.model}
-    return lv.compare_evidence(models, PROBLEM.x, [lv.LookaheadEvidence(64)], progress=False)
+    return lv.compare_evidence(models, PROBLEM.x, [lv.evidence.Lookahead(64)], progress=False)
 
 
 TABLES: dict[str, Callable[[], object]] = {
@@ -42,4 +42,4 @@ def test_tables_show_themselves(make: Callable[[], object]) -> None:
 
 def test_draws_show_their_sizes() -> None:
     assert repr(particles()) == "Particles(8 of 4 data, latents {'z': (8, 1, 1)})"
-    assert repr(ladder()) == "PowerSamples(4 draws of 8 chains at 3 temperatures, 4 data)"
+    assert repr(ladder()) == "LadderSamples(4 draws of 8 chains at 3 temperatures, 4 data)"

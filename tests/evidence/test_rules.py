@@ -6,18 +6,23 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from lvkam_pyro.evidence.rules import (
-    PCHIP,
-    Corrected,
-    Hermite,
+    CorrectedTrapezoid,
+    HermiteRule,
+    PCHIPRule,
     Rule,
-    Trapezoid,
+    TrapezoidRule,
     bracket,
     monotone_slopes,
 )
-from lvkam_pyro.guides.schedule import PowerSchedule
-from tests.guides.models import LinearGaussian
+from lvkam_pyro.ladder.schedule import PowerSchedule
+from tests.tracing.models import LinearGaussian
 
-RULES = {"trapezoid": Trapezoid(), "corrected": Corrected(), "pchip": PCHIP(), "hermite": Hermite()}
+RULES = {
+    "trapezoid": TrapezoidRule(),
+    "corrected": CorrectedTrapezoid(),
+    "pchip": PCHIPRule(),
+    "hermite": HermiteRule(),
+}
 
 
 def exact_curve(model: LinearGaussian, x: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +96,7 @@ def test_pchip_is_scipys() -> None:
     slopes = scipys.derivative()(temperatures.numpy())
     torch.testing.assert_close(monotone_slopes(temperatures, values), torch.as_tensor(slopes))
     integral = torch.as_tensor(scipys.integrate(0, 1))
-    torch.testing.assert_close(PCHIP().integrate(temperatures, values, values), integral)
+    torch.testing.assert_close(PCHIPRule().integrate(temperatures, values, values), integral)
 
 
 @pytest.mark.parametrize("exponent", [1.0, 3.0])
@@ -99,7 +104,7 @@ def test_hermite_is_exact_for_cubics_in_its_variable(exponent: float) -> None:
     temperatures = PowerSchedule(exponent=2.0)(4)
     s = temperatures[:, None] ** (1 / exponent)
     slope_in_t = 3 * s**2 / (exponent * s ** (exponent - 1)).clamp(min=1e-300)
-    integral = Hermite(exponent=exponent).integrate(temperatures, s**3, slope_in_t)
+    integral = HermiteRule(exponent=exponent).integrate(temperatures, s**3, slope_in_t)
     torch.testing.assert_close(integral, torch.full((1,), exponent / (exponent + 3)).double())
 
 
@@ -113,7 +118,7 @@ def test_an_infinite_variance_is_left_out(rule: str) -> None:
 def test_a_correction_larger_than_the_gap_is_left_out() -> None:
     temperatures = torch.tensor([0.0, 1.0])
     mean, variance = torch.tensor([[0.0], [1.0]]), torch.tensor([[100.0], [1.0]])
-    assert Corrected().integrate(temperatures, mean, variance) == 0.5
+    assert CorrectedTrapezoid().integrate(temperatures, mean, variance) == 0.5
 
 
 def test_two_temperatures_leave_the_error_unknown() -> None:
@@ -125,7 +130,7 @@ def test_two_temperatures_leave_the_error_unknown() -> None:
 
 def test_wrong_exponent() -> None:
     with pytest.raises(ValueError, match=r"exponent >= 1, but got 0\.5"):
-        Hermite(exponent=0.5)
+        HermiteRule(exponent=0.5)
 
 
 def test_rules_are_rules() -> None:

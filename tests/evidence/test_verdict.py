@@ -5,11 +5,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.evidence.verdict import Gate, Verdict
-from lvkam_pyro.guides.power_posterior import PowerPosterior
-from tests.guides import models
+from lvkam_pyro.ladder.ladder import Ladder
+from tests.tracing import models
 
 
 def test_a_gate_fails_what_is_not_a_number() -> None:
@@ -31,7 +31,7 @@ def test_reasons_count_and_name_the_worst() -> None:
 
 def test_prior_particles_that_miss_the_posterior_are_called_unreliable() -> None:
     model = models.LinearGaussian(8, 30, scale=0.05)
-    verdict = ImportanceEvidence(1000).estimate(model, model.sample(4)).verdict
+    verdict = Importance(1000).estimate(model, model.sample(4)).verdict
     assert not verdict.reliable
     assert verdict.unreliable.all()
     assert any("4 of 4 data have Pareto k above 0.7" in reason for reason in verdict.reasons)
@@ -40,7 +40,7 @@ def test_prior_particles_that_miss_the_posterior_are_called_unreliable() -> None
 
 def test_a_good_proposal_is_reliable() -> None:
     model = models.LinearGaussian(8, 30, scale=0.05)
-    verdict = ImportanceEvidence(1000).estimate(model, model.sample(4), model.posterior).verdict
+    verdict = Importance(1000).estimate(model, model.sample(4), model.posterior).verdict
     assert (verdict.reliable, verdict.reasons, verdict.remedy) == (True, (), "")
 
 
@@ -53,7 +53,7 @@ def two_narrow_modes(x: Tensor) -> None:
 
 
 def test_chains_that_do_not_mix_are_called_unreliable() -> None:
-    ladder = PowerPosterior(num_temperatures=3, num_chains=8, num_warmup=10, num_samples=10)
+    ladder = Ladder(num_temperatures=3, num_chains=8, num_warmup=10, num_samples=10)
     verdict = ThermodynamicIntegration(ladder).estimate(two_narrow_modes, torch.zeros(2)).verdict
     assert not verdict.reliable
     assert any("R-hat above 1.05" in reason for reason in verdict.reasons)
@@ -68,7 +68,7 @@ def modes_of_some(x: Tensor) -> None:
 
 
 def test_a_run_that_fails_at_half_of_its_data_fails_at_all() -> None:
-    ladder = PowerPosterior(num_temperatures=3, num_chains=16, num_warmup=50, num_samples=100)
+    ladder = Ladder(num_temperatures=3, num_chains=16, num_warmup=50, num_samples=100)
     estimator = ThermodynamicIntegration(ladder)
     few = estimator.estimate(modes_of_some, torch.tensor([1.0, 0.0, 0.0])).verdict
     assert few.unreliable.tolist() == [True, False, False]

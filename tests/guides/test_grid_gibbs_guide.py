@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.additive import AdditiveModel
+from lvkam_pyro.additive.model import AdditiveModel
+from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.grid_gibbs_guide import NodeChains
-from lvkam_pyro.guides.structure import ModelStructure
-from lvkam_pyro.guides.tables import AdditiveTables
-from tests.guides import models
-from tests.guides.chains import chain, draw_data, exact_log_evidence
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.tracing.structure import ModelStructure
+from tests.assertions import assert_within_standard_errors
+from tests.ladder.chains import chain, draw_data, exact_log_evidence
+from tests.tracing import models
 
 
 def test_weights_are_equal_and_their_mean_is_unbiased() -> None:
     model = chain(5)
     x = draw_data(model, 4)
-    guide = lv.GridGibbsGuide(model, num_nodes=256)
+    guide = lv.guides.GridGibbsGuide(model, num_nodes=256)
     with torch.no_grad():
         runs = [lv.draw_particles(model, guide, x, 8).log_weights for _ in range(64)]
     log_weights = torch.stack(runs)
@@ -50,7 +50,7 @@ def assert_moments(draws: Tensor, mean: Tensor, covariance: Tensor) -> None:
 def test_draws_have_the_posteriors_moments() -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(2)
-    guide = lv.GridGibbsGuide(model)
+    guide = lv.guides.GridGibbsGuide(model)
     with torch.no_grad():
         draws = lv.draw_particles(model, guide, x, 4000).latents["z"].double()
     assert_moments(draws, *posterior_of(model, x))
@@ -77,8 +77,8 @@ def test_the_recipes_gradient_is_fishers() -> None:
         objective = lv.EmpiricalBayes(num_particles)(model, guide)
         return torch.autograd.grad(objective(x), parameter)[0].flatten()
 
-    ours = torch.stack([gradients(lv.GridGibbsGuide(model), 64) for _ in range(24)])
-    other = torch.stack([gradients(lv.LookaheadGuide(model), 512) for _ in range(24)])
+    ours = torch.stack([gradients(lv.guides.GridGibbsGuide(model), 64) for _ in range(24)])
+    other = torch.stack([gradients(lv.guides.LookaheadGuide(model), 512) for _ in range(24)])
     error = ((ours.var(0) + other.var(0)) / 24).sqrt()
     # Self-normalised weights are biased by one part in the number of particles.
     extra = other.mean(0).abs() / 64
@@ -88,11 +88,11 @@ def test_the_recipes_gradient_is_fishers() -> None:
 @pytest.mark.parametrize("name", ["num_particles", "num_sweeps", "num_nodes"])
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        lv.GridGibbsGuide(chain(2), **{name: 0})
+        lv.guides.GridGibbsGuide(chain(2), **{name: 0})
 
 
 def test_other_models_are_refused() -> None:
     likelihood = lv.BernoulliLikelihood(3)
     model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), likelihood)
     with pytest.raises(ValueError, match="normal noise"):
-        lv.draw_particles(model, lv.GridGibbsGuide(model), torch.ones(5, 3), 4)
+        lv.draw_particles(model, lv.guides.GridGibbsGuide(model), torch.ones(5, 3), 4)

@@ -9,15 +9,19 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.weights import effective_sample_size, pareto_k, smooth_weights
-from tests.guides import models
+from lvkam_pyro.statistics.weights import effective_sample_size, pareto_k, smooth_weights
+from tests.tracing import models
 
 
-def prior_guide(model: object, num_particles: int = 200, **options: object) -> lv.ImportanceGuide:
-    return lv.ImportanceGuide(model, lv.PriorGuide(model), num_particles=num_particles, **options)
+def prior_guide(
+    model: object, num_particles: int = 200, **options: object
+) -> lv.guides.ImportanceGuide:
+    return lv.guides.ImportanceGuide(
+        model, lv.PriorGuide(model), num_particles=num_particles, **options
+    )
 
 
-def draw(guide: lv.ImportanceGuide, x: Tensor, num_particles: int) -> lv.Particles:
+def draw(guide: lv.guides.ImportanceGuide, x: Tensor, num_particles: int) -> lv.Particles:
     return lv.draw_particles(guide.model, guide, x, num_particles)
 
 
@@ -74,7 +78,7 @@ def test_a_poor_proposal_is_called_poor() -> None:
 def test_a_good_proposal_is_called_good() -> None:
     model = models.LinearGaussian(8, 16, scale=0.5)
     x = model.sample(2)
-    guide = lv.ImportanceGuide(model, model.posterior, num_particles=500)
+    guide = lv.guides.ImportanceGuide(model, model.posterior, num_particles=500)
     report = guide.diagnose(x)
     assert (report["ess"] > 499).all()
     assert torch.equal(report["ess"], guide.diagnose(x)["ess"])

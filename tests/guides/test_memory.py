@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.additive import AdditiveModel
+from lvkam_pyro.additive.model import AdditiveModel
+from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.memory import ChainMemory, memory_of, remembering
-from lvkam_pyro.guides.structure import ModelStructure
-from lvkam_pyro.guides.tables import AdditiveTables
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.tracing.structure import ModelStructure
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
 
 def test_what_is_kept_for_rows_is_found_by_other_batches_of_them() -> None:
@@ -79,7 +79,7 @@ def test_a_state_dict_restores_it() -> None:
 def test_a_guide_without_chains_has_none() -> None:
     model = models.LinearGaussian(2, 3)
     assert memory_of(lv.PriorGuide(model)) is None
-    assert memory_of(lv.GridGibbsGuide(model)) is None
+    assert memory_of(lv.guides.GridGibbsGuide(model)) is None
     assert memory_of(torch.nn.Module()) is None
 
 
@@ -94,11 +94,13 @@ def test_positions_go_back_to_their_nodes() -> None:
 
 
 GUIDES: dict[str, Callable[[object], object]] = {
-    "grid Gibbs": lambda model: lv.GridGibbsGuide(
+    "grid Gibbs": lambda model: lv.guides.GridGibbsGuide(
         model, num_sweeps=1, num_nodes=400, persistent=True
     ),
-    "ladder": lambda model: lv.LadderGuide(model, num_temperatures=5, num_steps=2, num_warmup=20),
-    "nuts": lambda model: lv.NUTSGuide(model, num_warmup=5, max_tree_depth=3),
+    "ladder": lambda model: lv.guides.LadderGuide(
+        model, num_temperatures=5, num_steps=2, num_warmup=20
+    ),
+    "nuts": lambda model: lv.guides.NUTSGuide(model, num_warmup=5, max_tree_depth=3),
 }
 NUM_CALLS, NUM_DRAWS = {"nuts": 30}, 16
 
@@ -168,7 +170,7 @@ def test_held_out_data_leave_the_chains_alone(name: str) -> None:
 def test_the_ladders_weights_estimate_the_evidence() -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(4)
-    guide = lv.LadderGuide(model, num_temperatures=6, num_steps=4, num_warmup=40)
+    guide = lv.guides.LadderGuide(model, num_temperatures=6, num_steps=4, num_warmup=40)
     estimates = []
     for _ in range(60):
         with remembering(guide, torch.arange(4), 4), torch.no_grad():
@@ -185,4 +187,4 @@ def test_the_ladders_weights_estimate_the_evidence() -> None:
 def test_one_draw_alone_is_no_ladder() -> None:
     model = models.LinearGaussian(2, 3)
     with pytest.raises(ValueError, match="num_particles >= 2"):
-        lv.draw_particles(model, lv.LadderGuide(model), model.sample(3), 1)
+        lv.draw_particles(model, lv.guides.LadderGuide(model), model.sample(3), 1)

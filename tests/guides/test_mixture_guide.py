@@ -9,9 +9,9 @@ from torch.distributions import kl_divergence
 
 import lvkam_pyro as lv
 from lvkam_pyro.guides.mixture_fit import fit_mixture
-from lvkam_pyro.guides.structure import ModelStructure
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from lvkam_pyro.tracing.structure import ModelStructure
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
 SHARES = torch.tensor([0.8, 0.2]).double()
 
@@ -100,7 +100,7 @@ def folded_evidence(x: Tensor) -> Tensor:
 
 def test_weights_are_right_on_every_support() -> None:
     x = torch.tensor([[0.5, 3.0, 0.0], [4.0, 10.0, 2.0]])
-    guide = lv.MixtureGuide(folded, num_pilots=256)
+    guide = lv.guides.MixtureGuide(folded, num_pilots=256)
     prepared = guide.prepared(x, ModelStructure.of(folded, x))
     particles = lv.draw_particles(folded, prepared, x, 20_000)
     weights = (particles.log_weights - folded_evidence(x)).exp()
@@ -113,7 +113,7 @@ def test_no_weight_exceeds_the_priors_share_allows() -> None:
     """Q >= a p(z), whatever was fitted."""
     model = models.LinearGaussian(3, 3)
     x = 3 * model.sample(4)
-    guide = lv.MixtureGuide(model, num_pilots=16, num_moves=1, prior_share=0.1)
+    guide = lv.guides.MixtureGuide(model, num_pilots=16, num_moves=1, prior_share=0.1)
     particles = lv.draw_particles(model, guide, x, 5000)
     slack = particles.log_weights - particles.log_likelihood - torch.tensor(0.1).log().neg()
     assert slack.max() < 1e-4
@@ -122,7 +122,9 @@ def test_no_weight_exceeds_the_priors_share_allows() -> None:
 def test_resampled_draws_are_the_posteriors() -> None:
     model = models.LinearGaussian(2, 2, scale=1.0)
     x = model.sample(3)
-    guide = lv.ImportanceGuide(model, lv.MixtureGuide(model, num_pilots=256), num_particles=4000)
+    guide = lv.guides.ImportanceGuide(
+        model, lv.guides.MixtureGuide(model, num_pilots=256), num_particles=4000
+    )
     z = lv.draw_particles(model, guide, x, 400).latents["z"].double()
     posterior = pyro.poutine.trace(model.posterior).get_trace(x).nodes["z"]["fn"]
     deviation = posterior.variance.sqrt().double()
@@ -142,4 +144,4 @@ def test_resampled_draws_are_the_posteriors() -> None:
 )
 def test_wrong_options_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        lv.MixtureGuide(folded, **options)
+        lv.guides.MixtureGuide(folded, **options)

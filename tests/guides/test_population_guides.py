@@ -12,25 +12,25 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.guides.population import PopulationGuide, apart
-from tests.guides import models
-from tests.statistics import assert_within_standard_errors
+from tests.assertions import assert_within_standard_errors
+from tests.tracing import models
 
 Build = Callable[[object], PopulationGuide]
 
 
-def importance(model: object, **options: object) -> lv.ImportanceGuide:
+def importance(model: object, **options: object) -> lv.guides.ImportanceGuide:
     options = {"num_particles": 200, "smooth": False, **options}
-    return lv.ImportanceGuide(model, lv.PriorGuide(model), **options)
+    return lv.guides.ImportanceGuide(model, lv.PriorGuide(model), **options)
 
 
 GUIDES: dict[str, Build] = {
     "importance": importance,
     "importance, always resampled": partial(importance, threshold=1.0),
     "importance, never resampled": partial(importance, threshold=0.0),
-    "importance, multinomial": partial(importance, resampler=lv.resample_multinomial),
+    "importance, multinomial": partial(importance, resampler=lv.statistics.resample_multinomial),
     "importance, smoothed": partial(importance, smooth=True),
-    "rejection": lv.RejectionGuide,
-    "lookahead": partial(lv.LookaheadGuide, num_particles=32),
+    "rejection": lv.guides.RejectionGuide,
+    "lookahead": partial(lv.guides.LookaheadGuide, num_particles=32),
 }
 OF_ANY_MODEL = {name: build for name, build in GUIDES.items() if name != "lookahead"}
 
@@ -150,7 +150,7 @@ def test_islands_are_independent_populations(
     build: Build, linear: tuple[models.LinearGaussian, Tensor]
 ) -> None:
     model, x = linear
-    evidence = lv.ImportanceEvidence(600, num_replicates=30).estimate(model, x, build(model))
+    evidence = lv.evidence.Importance(600, num_replicates=30).estimate(model, x, build(model))
     assert_within_standard_errors(
         evidence.log_evidence, model.exact(x), 1.4 * evidence.standard_error, extra=2e-3
     )
@@ -161,7 +161,7 @@ def test_evaluations_behind_the_draws_count(
 ) -> None:
     model, x = linear
     guide = importance(model, num_particles=200)
-    evidence = lv.ImportanceEvidence(100, num_replicates=10).estimate(model, x, guide)
+    evidence = lv.evidence.Importance(100, num_replicates=10).estimate(model, x, guide)
     assert evidence.num_likelihood_evaluations == 100 + 10 * 200
 
 

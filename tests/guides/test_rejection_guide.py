@@ -11,9 +11,9 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.guides.likelihood_bound import derive_bound
-from lvkam_pyro.guides.structure import ModelStructure
-from tests.guides import models
-from tests.statistics import assert_p_value, assert_within_standard_errors
+from lvkam_pyro.tracing.structure import ModelStructure
+from tests.assertions import assert_p_value, assert_within_standard_errors
+from tests.tracing import models
 
 
 def bound_of(model: object, x: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ X = torch.tensor([1.0, 0.2, 3.0], dtype=torch.float64)
 
 
 def test_moments_of_a_bimodal_posterior() -> None:
-    draws = lv.RejectionGuide(square).sample(X, 4000)
+    draws = lv.guides.RejectionGuide(square).sample(X, 4000)
     z, mass, log_evidence = quadrature(X)
     for power in (1, 2, 3, 4):
         values = draws.latents["z"].double() ** power
@@ -49,7 +49,7 @@ def test_moments_of_a_bimodal_posterior() -> None:
 
 
 def test_draws_have_the_posteriors_law() -> None:
-    draws = lv.RejectionGuide(square).sample(X, 2000).latents["z"].double()
+    draws = lv.guides.RejectionGuide(square).sample(X, 2000).latents["z"].double()
     z, mass, _ = quadrature(X)
     for n in range(len(X)):
         index = torch.searchsorted(z.squeeze(), draws[:, n].contiguous()).clamp(max=len(z) - 1)
@@ -57,14 +57,14 @@ def test_draws_have_the_posteriors_law() -> None:
 
 
 def test_draws_of_one_datum_are_independent() -> None:
-    z = lv.RejectionGuide(square).sample(X, 4000).latents["z"].double()
+    z = lv.guides.RejectionGuide(square).sample(X, 4000).latents["z"].double()
     z = (z - z.mean(0)) / z.std(0)
     correlation = (z[1:] * z[:-1]).mean(0)
     assert_within_standard_errors(correlation, torch.zeros(3).double(), len(z) ** -0.5)
 
 
 def test_the_acceptance_is_the_evidence_over_the_bound() -> None:
-    draws = lv.RejectionGuide(square).sample(X, 200)
+    draws = lv.guides.RejectionGuide(square).sample(X, 200)
     _, _, log_evidence = quadrature(X)
     exact = (log_evidence - bound_of(square, X)).exp()
     error = draws.standard_error * draws.acceptance
@@ -76,7 +76,7 @@ def test_the_acceptance_is_the_evidence_over_the_bound() -> None:
 def test_the_standard_errors_are_calibrated() -> None:
     scores = []
     for seed in range(100):
-        draws = lv.RejectionGuide(square).sample(X, 100, seed=seed)
+        draws = lv.guides.RejectionGuide(square).sample(X, 100, seed=seed)
         scores.append((draws.log_evidence - quadrature(X)[2]) / draws.standard_error)
     assert 0.8 < torch.stack(scores).square().mean().sqrt() < 1.3
 
@@ -87,7 +87,7 @@ def test_an_lvkam_with_one_latent() -> None:
     with torch.no_grad():
         z = model.prior().sample((4,))
         x = model.likelihood(model.generator(z)).sample()
-        draws = lv.RejectionGuide(model).sample(x, 2000).latents["z"].squeeze(-1)
+        draws = lv.guides.RejectionGuide(model).sample(x, 2000).latents["z"].squeeze(-1)
         nodes = (torch.arange(4000).double() + 0.5) / 4000
         log_prior = model.prior().log_prob(nodes[:, None])
         log_likelihood = model.likelihood(model.generator(nodes[:, None])[:, None]).log_prob(x)
@@ -98,7 +98,7 @@ def test_an_lvkam_with_one_latent() -> None:
 
 def test_blocks_of_any_size_give_the_same_law(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lvkam_pyro.guides.rejection._MAX_ELEMENTS", 6 * 40)
-    draws = lv.RejectionGuide(square).sample(X, 400)
+    draws = lv.guides.RejectionGuide(square).sample(X, 400)
     z, mass, _ = quadrature(X)
     values = draws.latents["z"].double()
     error = values.std(0) / len(values) ** 0.5
@@ -107,7 +107,7 @@ def test_blocks_of_any_size_give_the_same_law(monkeypatch: pytest.MonkeyPatch) -
 
 def test_equal_seeds_give_equal_draws() -> None:
     before = torch.get_rng_state()
-    first, second = (lv.RejectionGuide(square).sample(X, 5, seed=3) for _ in range(2))
+    first, second = (lv.guides.RejectionGuide(square).sample(X, 5, seed=3) for _ in range(2))
     assert torch.equal(first.latents["z"], second.latents["z"])
     assert torch.equal(before, torch.get_rng_state())
 
@@ -163,7 +163,7 @@ def test_a_bound_of_ones_own_serves_any_likelihood() -> None:
     x = torch.tensor([0.0, 1.0])
     # The factor is at most 1; a bound for each datum that is too large only costs proposals.
     for bound in (0.0, torch.tensor([0.0, 0.5])):
-        draws = lv.RejectionGuide(by_factor, max_log_likelihood=bound).sample(x, 2000)
+        draws = lv.guides.RejectionGuide(by_factor, max_log_likelihood=bound).sample(x, 2000)
         z = draws.latents["z"].double()
         assert_within_standard_errors(z.mean(0), x.double() / 2, (0.5 / 2000) ** 0.5)
         exact = -x.double().square() / 4 - math.log(2) / 2
@@ -207,14 +207,14 @@ def test_refusals(
     error: type[Exception], model: object, options: dict[str, object], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        lv.RejectionGuide(model, **options).sample(X, 5000)
+        lv.guides.RejectionGuide(model, **options).sample(X, 5000)
 
 
 def test_hopeless_data_are_named_with_numbers() -> None:
     model = models.LinearGaussian(6, 12, scale=0.05)
     x = model.sample(3)
     with pytest.raises(RuntimeError, match=r"3 of 3 data \(0, 1, 2\): of \d+ prior draws.*Lookah"):
-        lv.RejectionGuide(model, min_acceptance=1e-3).sample(x, 10)
+        lv.guides.RejectionGuide(model, min_acceptance=1e-3).sample(x, 10)
 
 
 def test_an_impossible_datum_is_named() -> None:
@@ -225,6 +225,6 @@ def test_an_impossible_datum_is_named() -> None:
             pyro.factor("wall", torch.where(x > 4, -math.inf, 0.0))
 
     with pytest.raises(RuntimeError, match=r"1 of 2 data \(1\).*no known number"):
-        lv.RejectionGuide(model, max_log_likelihood=0.0, min_acceptance=1e-3).sample(
+        lv.guides.RejectionGuide(model, max_log_likelihood=0.0, min_acceptance=1e-3).sample(
             torch.tensor([1.0, 5.0]), 10
         )

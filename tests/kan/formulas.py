@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lvkam_pyro.kan.basis import Basis
+from lvkam_pyro.kan.bases.basis import Basis
 
 Formula = Callable[[np.ndarray], np.ndarray]
 """All functions, (N, K), at points (N,), both in extended precision."""

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.chebyshev import ChebyshevBasis
-from lvkam_pyro.kan.fourier import FourierBasis
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.chebyshev import ChebyshevBasis
+from lvkam_pyro.kan.bases.fourier import FourierBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.rbf import RBFBasis
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.rbf import RBFBasis
-from tests.kan.bases import BASES
-from tests.statistics import assert_within_standard_errors
+from tests.assertions import assert_within_standard_errors
+from tests.kan.bases.bases import BASES
 
 all_bases = pytest.mark.parametrize(
     "basis", [pytest.param(b, id=name) for name, b in BASES.items()]

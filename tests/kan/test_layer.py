@@ -14,12 +14,12 @@ from torch.func import functional_call, jacrev, stack_module_state, vmap
 from torch.nn import functional as F
 
 from lvkam_pyro.kan import rows
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.rbf import RBFBasis
 from lvkam_pyro.kan.layer import Activation, KANLayer
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.rbf import RBFBasis
-from tests.kan.bases import BASES
+from tests.kan.bases.bases import BASES
 
 IN, OUT = 3, 4
 ROWS = torch.tensor([[0.0, 0.2, 0.5, 1.0], [0.0, 0.3, 0.6, 1.0], [0.0, 0.7, 0.9, 1.0]])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.network import KAN, layers_of, squash, walk
 
 

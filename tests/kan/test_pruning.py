@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.grid import update_grid
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.grids.grid import update_grid
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
-from lvkam_pyro.kan.pruning import importance, prune
-from lvkam_pyro.kan.rbf import RBFBasis
+from lvkam_pyro.kan.pruning import edge_importance, prune
 
 NETWORKS = {
     "layer": lambda: KANLayer(3, 4),
@@ -44,7 +44,7 @@ def test_importance_of_straight_lines_is_their_share_of_the_deviation() -> None:
     slopes = torch.tensor([[3.0, 0.0], [4.0, -2.0]], dtype=torch.float64)
     z = torch.randn(1000, 2, dtype=torch.float64).clamp(-3, 3) / 6 + 0.5
     z = (z - z.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(z.T.cov())).T * 0.1 + 0.5
-    [scores] = importance(straight_lines(slopes), z)
+    [scores] = edge_importance(straight_lines(slopes), z)
     # Uncorrelated inputs of one variance: sd f = |slope| sd z, sd h = |(3, 4)| sd z = 5 sd z.
     expected = torch.tensor([[0.6, 0.0], [0.8, 1.0]], dtype=torch.float64)
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-6)
@@ -59,14 +59,14 @@ def test_importance_is_its_definition(make: type) -> None:
     for functions, outputs in reversed(layers):
         expected.insert(0, received * functions.std(0) / outputs.std(0))
         received = expected[0].sum(1)
-    for score, exact in zip(importance(network, z), expected, strict=True):
+    for score, exact in zip(edge_importance(network, z), expected, strict=True):
         torch.testing.assert_close(score, exact.detach())
 
 
 def test_hidden_value_that_nothing_reads_has_no_importance() -> None:
     network = KAN([3, 2, 1])
     network.layers[1].set_mask(torch.tensor([[1.0], [0.0]]))
-    first, _ = importance(network, samples())
+    first, _ = edge_importance(network, samples())
     assert (first[:, 1] == 0).all()
     assert (first[:, 0] > 0).all()
 
@@ -74,7 +74,7 @@ def test_hidden_value_that_nothing_reads_has_no_importance() -> None:
 @all_networks
 def test_prunes_what_is_below_the_threshold_and_restores_bit_for_bit(make: type) -> None:
     network, z = make(), samples()
-    before, scores = state(network), importance(network, z)
+    before, scores = state(network), edge_importance(network, z)
     threshold = float(torch.cat([s.flatten() for s in scores]).quantile(0.4))
     pruning = prune(network, z, threshold=threshold)
     for layer, score, removed, rescued in zip(
@@ -118,7 +118,7 @@ def test_lost_is_the_mean_squared_change_over_the_variance() -> None:
 @all_networks
 def test_no_output_loses_all(make: type) -> None:
     network, z = make(), samples()
-    best = [score.argmax(0) for score in importance(network, z)]
+    best = [score.argmax(0) for score in edge_importance(network, z)]
     pruning = prune(network, z, threshold=1e9)
     for layer, kept, rescued in zip(layers_of(network), best, pruning.rescued, strict=True):
         assert layer.mask.sum(0).tolist() == [1.0] * layer.out_features

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.chebyshev import ChebyshevBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.chebyshev import ChebyshevBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1, edge_magnitudes, roughness
 
 

@@ -8,11 +8,11 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
-from lvkam_pyro.guides.particles import draw_particles
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.modules.likelihood import NormalLikelihood
-from lvkam_pyro.modules.quantized_likelihood import QuantizedLikelihood
+from lvkam_pyro.likelihoods.normal import NormalLikelihood
+from lvkam_pyro.likelihoods.quantized_likelihood import QuantizedLikelihood
 from lvkam_pyro.programs import Program, ProgramError, load_program, program_names
+from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.training.loop import fit
 
 SHAPES = {

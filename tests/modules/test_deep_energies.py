@@ -8,14 +8,14 @@ from scipy.stats import kstest
 from torch import Tensor
 from torch.distributions import Normal
 
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.extrapolation import LinearExtrapolation
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.extrapolation import LinearExtrapolation
 from lvkam_pyro.kan.parallel import ParallelKAN
 from lvkam_pyro.modules.energies import evaluate
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.product_prior import ProductPrior
-from tests.statistics import assert_p_value
+from tests.assertions import assert_p_value
 
 ROUGHNESS, VERY_ROUGH = 1.0, 25.0
 GRID = torch.linspace(0, 1, 100_001, dtype=torch.float64)

@@ -24,9 +24,9 @@ from lvkam_pyro.distributions.maximum_likelihood import (
     maximize_likelihood,
 )
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.modules.density_estimation import fit_density
-from tests.statistics import assert_within_standard_errors
+from tests.assertions import assert_within_standard_errors
 
 TWO_HUMPS = MixtureSameFamily(
     Categorical(torch.tensor([0.3, 0.7])), Normal(torch.tensor([-3.0, 2.0]), torch.tensor([0.5, 1]))

@@ -11,18 +11,18 @@ from scipy.integrate import quad
 from torch.distributions import Normal
 
 from lvkam_pyro.guides.amortized import AmortizedGuide
-from lvkam_pyro.kan.basis import Basis
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.extrapolation import AnalyticExtrapolation, LinearExtrapolation
-from lvkam_pyro.kan.fourier import FourierBasis
-from lvkam_pyro.kan.rbf import RBFBasis
-from lvkam_pyro.kan.rswaf import RSWAFBasis
-from lvkam_pyro.kan.wavelet import MorletBasis
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.extrapolation import AnalyticExtrapolation, LinearExtrapolation
+from lvkam_pyro.kan.bases.fourier import FourierBasis
+from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.rswaf import RSWAFBasis
+from lvkam_pyro.kan.bases.wavelet import MorletBasis
+from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
-from tests.kan.bases import BASES, extrapolated
+from tests.kan.bases.bases import BASES, extrapolated
 
 all_bases = pytest.mark.parametrize(
     "basis", [pytest.param(b, id=name) for name, b in BASES.items()]

@@ -6,7 +6,7 @@ import sympy
 import torch
 from torch.distributions import Distribution, Laplace, LogNormal, Normal
 
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.symbolic.forms import FORMS
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior

@@ -140,5 +140,5 @@ def test_guide_takes_counts_and_vectors_and_refuses_other_columns() -> None:
 
 def test_whole_numbers_are_data_too() -> None:
     model, x = build(), torch.randint(0, 3, (7, 5))
-    whole = lv.ImportanceEvidence(64).estimate(model, x)
-    assert whole.total == pytest.approx(lv.ImportanceEvidence(64).estimate(model, x.float()).total)
+    whole = lv.evidence.Importance(64).estimate(model, x)
+    assert whole.total == pytest.approx(lv.evidence.Importance(64).estimate(model, x.float()).total)

@@ -7,10 +7,10 @@ from torch.distributions import Normal
 
 from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
-from tests.statistics import assert_p_value
+from tests.assertions import assert_p_value
 
 
 def roughen(prior: MixturePrior | ProductPrior, sd: float = 2.0) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Distribution, Normal, Uniform
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.modules.reference import NormalReference

@@ -10,10 +10,12 @@ from lvkam_pyro.kan.symbolic.forms import FORMS
 
 def with_formulas(prior: lv.MixturePrior) -> lv.MixturePrior:
     """The prior with the energy -8 (z - 0.3)^2 everywhere: a truncated normal."""
-    layer = lv.SymbolicLayer(prior.functions)
+    layer = lv.kan.SymbolicLayer(prior.functions)
     for latent in range(layer.in_features):
         for component in range(layer.out_features):
-            layer.set_formula(latent, component, lv.Formula(FORMS["x^2"], b=-0.3, c=-8.0, d=1.0))
+            layer.set_formula(
+                latent, component, lv.kan.Formula(FORMS["x^2"], b=-0.3, c=-8.0, d=1.0)
+            )
     prior.functions = layer
     return prior
 
@@ -34,7 +36,7 @@ def test_model_of_formulas_trains_and_its_constants_move() -> None:
     model = lv.LVKAM(
         with_formulas(lv.MixturePrior(2)), lv.KANGenerator(2, 3), lv.NormalLikelihood(3)
     )
-    lv.auto_symbolic(model.generator, min_r_squared=0.0)
+    lv.kan.auto_symbolic(model.generator, min_r_squared=0.0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     recipe = lv.Recipe(
         name="formulas",

@@ -31,7 +31,7 @@ def expected_data(z: Tensor) -> np.ndarray:
 
 
 def test_traversal_moves_one_latent_along_its_quantiles() -> None:
-    axes = lv.plot_traversals(MODEL, latents=[1])
+    axes = lv.plots.plot_traversals(MODEL, latents=[1])
     levels = torch.linspace(0.02, 0.98, 9)
     with torch.no_grad():
         z = PRIOR.densities().icdf(torch.tensor(0.5)).repeat(9, 1)
@@ -42,7 +42,7 @@ def test_traversal_moves_one_latent_along_its_quantiles() -> None:
 
 def test_traversal_of_a_datum_starts_from_its_posterior() -> None:
     posterior = torch.rand(101, 3)
-    axes = lv.plot_traversals(MODEL, latents=[0], posterior=posterior)
+    axes = lv.plots.plot_traversals(MODEL, latents=[0], posterior=posterior)
     with torch.no_grad():
         z = posterior.median(0).values
         z[0] = PRIOR.densities().icdf(torch.tensor(0.5))[0]
@@ -55,7 +55,7 @@ def test_traversals_of_the_strongest_latents_come_first() -> None:
     with torch.no_grad():
         generator.weight.copy_(torch.linspace(0, 1, 14).expand(9, -1))
     model = lv.LVKAM(lv.MixturePrior(14), generator, lv.NormalLikelihood(9))
-    titles = [one.get_title() for one in lv.plot_traversals(model)]
+    titles = [one.get_title() for one in lv.plots.plot_traversals(model)]
     assert len(titles) == 12
     assert titles[0] == "latent 13"
     assert "latent 0" not in titles
@@ -74,8 +74,8 @@ def test_only_a_likelihood_with_a_mean_is_traversed(
 def test_ecdf_difference_is_named_by_the_least_uniform() -> None:
     values = torch.rand(100, 9)
     values[:, 4] = values[:, 4].square()
-    found = lv.uniformity(values)
-    axes = lv.plot_ecdf_difference(found, names="abcdefghi")
+    found = lv.statistics.check_uniformity(values)
+    axes = lv.plots.plot_ecdf_difference(found, names="abcdefghi")
     lines = {line.get_label(): line for line in axes.get_lines()}
     assert "e" in lines
     assert sum(name in lines for name in "abcdefghi") == 5
@@ -85,8 +85,8 @@ def test_ecdf_difference_is_named_by_the_least_uniform() -> None:
 
 def test_weights_beyond_the_limits_are_marked() -> None:
     log_weights = torch.cat([torch.randn(2000, 5), 12 * torch.randn(2000, 2)], 1)
-    check = lv.check_weights(log_weights)
-    left, right = lv.plot_importance_weights(check)
+    check = lv.checks.check_weights(log_weights)
+    left, right = lv.plots.plot_importance_weights(check)
     for axes in (left, right):
         good, bad = axes.get_lines()[:2]
         assert good.get_xdata().tolist() == check.failed.logical_not().nonzero()[:, 0].tolist()
@@ -94,7 +94,7 @@ def test_weights_beyond_the_limits_are_marked() -> None:
 
 
 def test_weight_that_cannot_be_fitted_is_drawn_at_the_top() -> None:
-    left, _ = lv.plot_importance_weights(lv.check_weights(torch.randn(10, 4)))
+    left, _ = lv.plots.plot_importance_weights(lv.checks.check_weights(torch.randn(10, 4)))
     assert np.isfinite(left.get_lines()[1].get_ydata()).all()
 
 
@@ -109,7 +109,7 @@ class Path:
 def test_ridges_do_not_fall_where_a_support_ends() -> None:
     flat, peaked = torch.rand(50, 40), 0.5 + 0.02 * torch.randn(50, 40)
     draws = torch.stack([flat, peaked], 2)[..., None]
-    (axes,) = lv.plot_power_posteriors(Path(torch.tensor([0.0, 1.0]), {"z": draws}))
+    (axes,) = lv.plots.plot_power_posteriors(Path(torch.tensor([0.0, 1.0]), {"z": draws}))
     posterior, prior = (line.get_ydata() for line in axes.get_lines())
     assert prior.min() > 0.7 * prior.max()
     assert posterior[100] - 1 > 1.7

@@ -15,22 +15,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lvkam_pyro.diagnostics.uniformity import uniformity
-from lvkam_pyro.diagnostics.weights_check import check_weights
+from lvkam_pyro.checks.weights_check import check_weights
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.symbolic.forms import FORMS
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import fit_symbolic_layer
+from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.likelihoods.discrete_likelihoods import CategoricalLikelihood
+from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.discrete_likelihoods import CategoricalLikelihood
 from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.plots.convergence import plot_convergence
@@ -46,7 +45,8 @@ from lvkam_pyro.plots.thermodynamic import plot_thermodynamic_curve
 from lvkam_pyro.plots.traversals import plot_traversals
 from lvkam_pyro.plots.uniformity import plot_ecdf_difference
 from lvkam_pyro.plots.weights import plot_importance_weights
-from tests.diagnostics import programs
+from lvkam_pyro.statistics.uniformity import check_uniformity
+from tests.checks import programs
 
 PRIOR = MixturePrior(num_latents=3)
 METRICS = [{"epoch": e, "loss_per_datum": 9 / e} for e in range(1, 9)]
@@ -64,13 +64,13 @@ class Case:
 
 
 def climb_ladder() -> Evidence:
-    ladder = PowerPosterior(num_temperatures=8, num_chains=4, num_warmup=10, num_samples=10)
+    ladder = Ladder(num_temperatures=8, num_chains=4, num_warmup=10, num_samples=10)
     estimator = ThermodynamicIntegration(ladder)
     return estimator.estimate(programs.linear_gaussian, programs.draw_data(3))
 
 
 def sample_importance() -> Evidence:
-    return ImportanceEvidence(64).estimate(programs.linear_gaussian, programs.draw_data(3))
+    return Importance(64).estimate(programs.linear_gaussian, programs.draw_data(3))
 
 
 def draws(*shape: int) -> Tensor:
@@ -86,8 +86,8 @@ def formulas(num_inputs: int, num_outputs: int) -> SymbolicLayer:
     return layer
 
 
-def climb_path() -> PowerSamples:
-    ladder = PowerPosterior(
+def climb_path() -> LadderSamples:
+    ladder = Ladder(
         num_temperatures=10, num_chains=4, num_warmup=10, num_samples=10, keep_path=True
     )
     return ladder.sample(programs.linear_gaussian, programs.draw_data(3))
@@ -199,7 +199,7 @@ CASES = {
         lambda **kw: plot_traversals(product_model(), **kw), 4, "output", "expected datum"
     ),
     "distribution functions": Case(
-        lambda **kw: plot_ecdf_difference(uniformity(draws(50, 9)), names="abcdefghi", **kw),
+        lambda **kw: plot_ecdf_difference(check_uniformity(draws(50, 9)), names="abcdefghi", **kw),
         1,
         "place",
         "uniform",
@@ -320,7 +320,7 @@ def test_mosaic_separates_images_by_one_pixel() -> None:
     assert np.nansum(sheet) == 12
 
 
-def climb_ladder_alone() -> PowerSamples:
+def climb_ladder_alone() -> LadderSamples:
     return replace(climb_path(), path={})
 
 
@@ -355,7 +355,7 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plot_traversals(decode(9), posterior=draws(5, 2)), ValueError, "(M, 3)"),
     (lambda: plot_traversals(decode(9), latents=[3]), IndexError, "3"),
     (lambda: plot_traversals(words()), ValueError, "likelihood with a mean"),
-    (lambda: plot_ecdf_difference(uniformity(draws(9, 2)), names="a"), ValueError, "2 names"),
+    (lambda: plot_ecdf_difference(check_uniformity(draws(9, 2)), names="a"), ValueError, "2 names"),
 ]
 
 

@@ -8,19 +8,19 @@ import torch
 import lvkam_pyro as lv
 from lvkam_pyro.problems.calibration import Calibration
 from lvkam_pyro.problems.problem import Problem
-from lvkam_pyro.problems.validation import Trial
+from lvkam_pyro.problems.validation import ValidationTrial
 from tests.evidence.results import result
 
 EXACT = torch.tensor([-1.0, -2.0]).double()
 
 
-def trial(estimates: list[float], **options: float) -> Trial:
+def trial(estimates: list[float], **options: float) -> ValidationTrial:
     evidence = result("m", "A", estimates, **options).evidence
     problem = Problem(
         name="p", title="p", model=lambda x: None, x=EXACT, log_evidence=EXACT, num_latents=1,
         source="by hand",
     )  # fmt: skip
-    return Trial(problem, "A", (evidence,), 1.0)
+    return ValidationTrial(problem, "A", (evidence,), 1.0)
 
 
 def test_z_scores_and_coverage_are_pooled() -> None:
@@ -50,20 +50,25 @@ def test_what_is_flagged_exact_or_blind_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("name", "estimator"),
     [
-        ("linear_gaussian_1", lv.QuasiMonteCarloEvidence(4096)),
-        ("linear_gaussian_1", lv.ImportanceEvidence(8192)),
-        ("conjugate_regression", lv.MixtureImportance(2048, num_pilots=256, num_replicates=16)),
-        ("conjugate_regression", lv.TemperedSMC(512, num_moves=3)),
-        ("mixture_prior", lv.LookaheadEvidence(1024)),
+        ("linear_gaussian_1", lv.evidence.QuasiMonteCarlo(4096)),
+        ("linear_gaussian_1", lv.evidence.Importance(8192)),
+        (
+            "conjugate_regression",
+            lv.evidence.MixtureImportance(2048, num_pilots=256, num_replicates=16),
+        ),
+        ("conjugate_regression", lv.evidence.TemperedSMC(512, num_moves=3)),
+        ("mixture_prior", lv.evidence.Lookahead(1024)),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_standard_errors_are_those_of_the_errors(
-    name: str, estimator: lv.EvidenceEstimator
+    name: str, estimator: lv.evidence.Estimator
 ) -> None:
     """Of 200 pairs of one problem; the limits are those of 200 draws of Student's t."""
-    problem = lv.load_problem(name)
-    trials = lv.validate([problem], [estimator], seeds=range(200 // len(problem.x)), progress=False)
+    problem = lv.problems.load_problem(name)
+    trials = lv.problems.validate(
+        [problem], [estimator], seeds=range(200 // len(problem.x)), progress=False
+    )
     pooled = Calibration.of(tuple(trials))
     assert pooled.num_pairs >= 150
     assert 0.8 < pooled.root_mean_square_z < 1.3

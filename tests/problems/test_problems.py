@@ -19,7 +19,7 @@ from lvkam_pyro.problems.chain import chain_log_evidence, draw_data, make_chain
 from lvkam_pyro.problems.mixture_prior import MixedLinear
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.suite import load_problem, problem_names
-from tests.statistics import assert_within_standard_errors
+from tests.assertions import assert_within_standard_errors
 
 ROUNDING = 1e-6
 
@@ -133,7 +133,7 @@ def test_exact_answer_is_the_mean_weight_of_a_made_guide(name: str) -> None:
 @pytest.mark.parametrize("name", ADDITIVE)
 def test_exact_answer_is_that_of_the_look_ahead(name: str) -> None:
     problem = load_problem(name)
-    evidence = lv.LookaheadEvidence(512, num_replicates=32).estimate(problem.model, problem.x)
+    evidence = lv.evidence.Lookahead(512, num_replicates=32).estimate(problem.model, problem.x)
     assert_within_standard_errors(
         evidence.log_evidence,
         problem.log_evidence,
@@ -145,8 +145,8 @@ def test_exact_answer_is_that_of_the_look_ahead(name: str) -> None:
 def test_chains_move_on_mixtures_of_each_coordinate() -> None:
     model = MixedLinear(torch.eye(2, dtype=torch.float64))
     x = torch.tensor([[-1.0, 1.5], [0.2, -0.9]], dtype=torch.float64)
-    ladder = lv.PowerPosterior(num_temperatures=6, num_warmup=60, num_samples=40)
-    evidence = lv.MultistateBAR(ladder).estimate(model, x)
+    ladder = lv.ladder.Ladder(num_temperatures=6, num_warmup=60, num_samples=40)
+    evidence = lv.evidence.MultistateBAR(ladder).estimate(model, x)
     assert_within_standard_errors(
         evidence.log_evidence, model.log_evidence(x), 1.4 * evidence.standard_error
     )
@@ -175,7 +175,7 @@ def test_more_panels_change_nothing() -> None:
 def test_no_estimator_sees_the_spike() -> None:
     """The blind spot is documented as such: reliable, sure, and wrong by four nats."""
     problem = load_problem("spike_and_plateau")
-    evidence = lv.ImportanceEvidence(1024).estimate(problem.model, problem.x)
+    evidence = lv.evidence.Importance(1024).estimate(problem.model, problem.x)
     assert evidence.verdict.reliable
     missed = problem.log_evidence - evidence.log_evidence
     torch.testing.assert_close(missed, torch.full_like(missed, 4.0), rtol=0, atol=1e-3)

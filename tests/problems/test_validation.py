@@ -10,27 +10,27 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.cli import OK, WRONG_INPUT, main
-from lvkam_pyro.evidence.estimator import EvidenceEstimator
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.ladder import LadderEstimator
-from lvkam_pyro.guides.power_posterior import PowerPosterior, PowerSamples
+from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.problems.estimators import estimator_names, make_estimator
 from lvkam_pyro.problems.linear_gaussian import linear_gaussian
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.report import to_markdown
 from lvkam_pyro.problems.suite import load_problem
-from lvkam_pyro.problems.validation import Trial, validate
+from lvkam_pyro.problems.validation import ValidationTrial, validate
 from tests.evidence.results import result
 
 EXACT = torch.tensor([-1.0, -2.0], dtype=torch.float64)
-LADDER = PowerPosterior(num_temperatures=4, num_chains=4, num_warmup=4, num_samples=4)
+LADDER = Ladder(num_temperatures=4, num_chains=4, num_warmup=4, num_samples=4)
 
 
 def problem(exact: Tensor = EXACT) -> Problem:
     return Problem("mine", "mine", print, torch.zeros(len(exact), 1), exact, 1, "by hand")
 
 
-def trial(*results: lv.Evidence) -> Trial:
-    return Trial(problem(), "A", results, 1.0)
+def trial(*results: lv.evidence.Evidence) -> ValidationTrial:
+    return ValidationTrial(problem(), "A", results, 1.0)
 
 
 def test_figures_by_hand() -> None:
@@ -64,30 +64,28 @@ def test_verdict_counts_all_seeds() -> None:
 
 def test_every_public_estimator_is_validated() -> None:
     public = {getattr(lv, name) for name in lv.__all__}
-    classes = {
-        one for one in public if isinstance(one, type) and issubclass(one, EvidenceEstimator)
-    }
+    classes = {one for one in public if isinstance(one, type) and issubclass(one, Estimator)}
     validated = {type(make_estimator(name)) for name in estimator_names()}
-    assert validated == classes - {EvidenceEstimator}
+    assert validated == classes - {Estimator}
     assert [make_estimator(name).name for name in estimator_names()] == estimator_names()
 
 
 def test_equal_ladders_run_once_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = []
-    original = PowerPosterior.sample
+    original = Ladder.sample
 
-    def counted(self: PowerPosterior, *args: object, seed: int) -> PowerSamples:
+    def counted(self: Ladder, *args: object, seed: int) -> LadderSamples:
         seeds.append(seed)
         return original(self, *args, seed=seed)
 
-    monkeypatch.setattr(PowerPosterior, "sample", counted)
+    monkeypatch.setattr(Ladder, "sample", counted)
     estimators: list[LadderEstimator] = [
-        lv.SteppingStone(LADDER),
-        lv.ThermodynamicIntegration(LADDER),
+        lv.evidence.SteppingStone(LADDER),
+        lv.evidence.ThermodynamicIntegration(LADDER),
     ]
     first, second = validate([linear_gaussian(1)], estimators, seeds=(3, 4), progress=False)
     assert seeds == [3, 4]
-    alone = lv.SteppingStone(LADDER).estimate(
+    alone = lv.evidence.SteppingStone(LADDER).estimate(
         linear_gaussian(1).model, linear_gaussian(1).x, seed=4
     )
     assert torch.equal(first.results[1].log_evidence, alone.log_evidence)
@@ -95,13 +93,13 @@ def test_equal_ladders_run_once_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refusal_is_told_and_the_rest_goes_on() -> None:
-    estimators = [lv.LookaheadEvidence(32), lv.ImportanceEvidence(64)]
+    estimators = [lv.evidence.Lookahead(32), lv.evidence.Importance(64)]
     refused, done = validate([load_problem("funnel")], estimators, progress=False)
     assert not refused.results
     assert refused.verdict == "refused"
     assert refused.to_dict()["error"] is None
     assert len(done.results) == 1
-    page = to_markdown(lv.Validation((refused, done)))
+    page = to_markdown(lv.problems.Validation((refused, done)))
     assert f"Refused by Lookahead: {refused.refusal}" in page
     assert page.count("| Importance |") == 3, (
         "once among all, once for its errors, once for the problem"
@@ -110,7 +108,7 @@ def test_refusal_is_told_and_the_rest_goes_on() -> None:
 
 def test_page_marks_the_blind_spot() -> None:
     blind = load_problem("spike_and_plateau")
-    page = to_markdown(validate([blind], [lv.ImportanceEvidence(64)], progress=False))
+    page = to_markdown(validate([blind], [lv.evidence.Importance(64)], progress=False))
     assert "**Blind spot:** no draw reaches the spike" in page
     assert "| Importance | -4 |" in page
     assert "| Importance | 1 | 1 | 0 | 0 | spike_and_plateau |" in page
@@ -118,7 +116,7 @@ def test_page_marks_the_blind_spot() -> None:
 
 @pytest.mark.parametrize("missing", ["problems", "estimators", "seeds"])
 def test_nothing_to_validate(missing: str) -> None:
-    given = {"problems": [problem()], "estimators": [lv.ImportanceEvidence(8)], "seeds": [0]}
+    given = {"problems": [problem()], "estimators": [lv.evidence.Importance(8)], "seeds": [0]}
     given[missing] = []
     with pytest.raises(ValueError, match="at least one problem, one estimator and one seed"):
         validate(given["problems"], given["estimators"], seeds=given["seeds"], progress=False)

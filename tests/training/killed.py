@@ -14,8 +14,8 @@ import torch
 
 import lvkam_pyro as lv
 from lvkam_pyro.training import files, journal
-from lvkam_pyro.training.checkpoint import load_checkpoint
 from lvkam_pyro.training.loop import Fit, fit
+from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from tests.training.toy import FactorModel, toy_data, toy_recipe
 
 MAX_CHILDREN = 1000
@@ -42,8 +42,10 @@ def train_everything(folder: Path | None) -> Fit:
         objective=lv.EmpiricalBayes(4, sleep_weight=0.5),
         num_epochs=30,
         max_gradient_norm=5.0,
-        grid_updates=lv.GridUpdates(schedule=lv.GridSchedule(every=5), move_prior=True),
-        early_stopping=lv.EarlyStopping(patience=None),
+        grid_updates=lv.training.GridUpdates(
+            schedule=lv.kan.GridSchedule(every=5), move_prior=True
+        ),
+        early_stopping=lv.training.EarlyStopping(patience=None),
     )
     options = {"folder": folder, "resume": True, "progress": False}
     return fit(model, x[:80], recipe, x_validation=x[80:], x_test=x[80:], **options)

@@ -13,25 +13,25 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from lvkam_pyro.evidence.importance import ImportanceEvidence
+from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.guides.amortized import AmortizedGuide
-from lvkam_pyro.guides.prior import PriorGuide
-from lvkam_pyro.kan.bspline import BSplineBasis
-from lvkam_pyro.kan.grid import GridUpdate
-from lvkam_pyro.kan.grid_schedule import GridSchedule
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.grids.grid import GridUpdate
+from lvkam_pyro.kan.grids.grid_schedule import GridSchedule
 from lvkam_pyro.kan.network import KAN
-from lvkam_pyro.kan.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.rbf import RBFBasis
+from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.gating import MixtureOfExperts
 from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.likelihood import NormalLikelihood
 from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.training.checkpoint import CheckpointError
+from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.training.grid_updates import GridUpdates, networks_of, record_inputs
 from lvkam_pyro.training.loop import Fit, fit, load_fit
 from lvkam_pyro.training.objective import EmpiricalBayes
 from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.runs.checkpoint import CheckpointError
 from tests.training.toy import assert_same_weights, stop_at, toy_data, toy_fit, toy_recipe
 
 EVERY_SECOND = GridUpdates(schedule=GridSchedule(every=2, decay=1.0), ratio=0.3, num_particles=4)
@@ -202,7 +202,7 @@ def test_resumed_training_ends_bit_for_bit_as_an_unbroken_one(
     assert_same_weights(unbroken, read)
     x = toy_data()
     values = [
-        ImportanceEvidence(64).estimate(f.model, x, guide=f.guide, seed=1).log_evidence
+        Importance(64).estimate(f.model, x, guide=f.guide, seed=1).log_evidence
         for f in (unbroken, read)
     ]
     assert torch.equal(*values)

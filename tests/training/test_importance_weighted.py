@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import lvkam_pyro as lv
-from tests.statistics import assert_within_standard_errors
+from tests.assertions import assert_within_standard_errors
 
 SHIFT = 0.3
 
@@ -75,7 +75,7 @@ def mean_gradients(loss: Loss, model: nn.Module, guide: nn.Module, num_replicate
 
 def test_value_and_gradients_are_those_of_the_exact_bound() -> None:
     model, guide = Shifted(), Guide(offset=0.6, scale=0.5)
-    found = mean_gradients(lv.ImportanceWeightedBound(2), model, guide, 24)
+    found = mean_gradients(lv.training.ImportanceWeightedBound(2), model, guide, 24)
     start = [SHIFT, 0.6, math.log(0.5)]
     points = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in start]
     exact = torch.stack(torch.autograd.grad(-exact_bound(*points), points))
@@ -86,7 +86,7 @@ def test_value_is_minus_the_mean_log_of_the_mean_weight() -> None:
     model, guide = Shifted(), Guide(offset=0.6)
     x = torch.full((5,), X, dtype=torch.float64)
     pyro.set_rng_seed(1)
-    objective = lv.ImportanceWeightedBound(4)
+    objective = lv.training.ImportanceWeightedBound(4)
     loss = objective.loss(model, guide, x)
     pyro.set_rng_seed(1)
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_value_is_minus_the_mean_log_of_the_mean_weight() -> None:
 def test_gradient_of_the_guide_vanishes_at_the_posterior() -> None:
     guide = Guide()
     x = torch.linspace(-2, 2, 7, dtype=torch.float64)
-    loss = lv.ImportanceWeightedBound(16)(Shifted(), guide)(x)
+    loss = lv.training.ImportanceWeightedBound(16)(Shifted(), guide)(x)
     gradients = torch.stack(torch.autograd.grad(loss, list(guide.parameters())))
     # Sums of a hundred terms of order one, each rounded.
     assert gradients.abs().max() < 1e-13
@@ -108,7 +108,10 @@ def test_gradient_of_the_guide_is_less_noisy_than_the_plain_one() -> None:
     model, guide = Shifted(), Guide(offset=0.3)
     noise = [
         mean_gradients(loss, model, guide, 12)[:, 1].std()
-        for loss in (lv.ImportanceWeightedBound(64), lv.ImportanceEvidence(64, num_replicates=2))
+        for loss in (
+            lv.training.ImportanceWeightedBound(64),
+            lv.evidence.Importance(64, num_replicates=2),
+        )
     ]
     # The plain gradient has 480 times the deviation here; twelve estimates know it to a fifth.
     assert noise[0] < noise[1] / 100
@@ -142,8 +145,8 @@ class ChainGuide(pyro.nn.PyroModule):
 
 def test_draws_that_depend_on_each_other_have_the_same_mean_gradient() -> None:
     model, guide = Chain(), ChainGuide()
-    ours = mean_gradients(lv.ImportanceWeightedBound(3), model, guide, 24)
-    plain = mean_gradients(lv.ImportanceEvidence(3, num_replicates=2), model, guide, 24)
+    ours = mean_gradients(lv.training.ImportanceWeightedBound(3), model, guide, 24)
+    plain = mean_gradients(lv.evidence.Importance(3, num_replicates=2), model, guide, 24)
     error = ((ours.var(0) + plain.var(0)) / 24).sqrt()
     assert_within_standard_errors(ours.mean(0), plain.mean(0), error)
 
@@ -151,7 +154,7 @@ def test_draws_that_depend_on_each_other_have_the_same_mean_gradient() -> None:
 def test_svi_takes_it_as_a_loss() -> None:
     model, guide = Shifted(), Guide(offset=1.0)
     svi = pyro.infer.SVI(
-        model, guide, pyro.optim.Adam({"lr": 0.05}), loss=lv.ImportanceWeightedBound(8)
+        model, guide, pyro.optim.Adam({"lr": 0.05}), loss=lv.training.ImportanceWeightedBound(8)
     )
     x = torch.full((50,), X, dtype=torch.float64)
     losses = [svi.step(x) for _ in range(100)]
@@ -175,9 +178,11 @@ class Discrete(pyro.nn.PyroModule):
 
 def test_draws_without_a_gradient_are_refused() -> None:
     with pytest.raises(ValueError, match="samples without rsample"):
-        lv.ImportanceWeightedBound(4)(Shifted(), Discrete())(torch.zeros(3, dtype=torch.float64))
+        lv.training.ImportanceWeightedBound(4)(Shifted(), Discrete())(
+            torch.zeros(3, dtype=torch.float64)
+        )
 
 
 def test_one_particle_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 particles, got num_particles = 1"):
-        lv.ImportanceWeightedBound(1)
+        lv.training.ImportanceWeightedBound(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvkam_pyro.guides.validation import hash_data
+from lvkam_pyro.tracing.arguments import hash_data
 from lvkam_pyro.training import large_data
 from lvkam_pyro.training.loop import fit, load_fit
 from lvkam_pyro.training.validation import as_data
@@ -69,7 +69,7 @@ def test_column_that_changes_in_its_last_chunk_is_not_constant() -> None:
 
 def test_hash_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [hash_data(x) for x in (X, X.T, torch.tensor(3.0), X[:0])]
-    monkeypatch.setattr("lvkam_pyro.guides.validation._HASHED_NUMBERS", SEVERAL)
+    monkeypatch.setattr("lvkam_pyro.tracing.arguments._HASHED_NUMBERS", SEVERAL)
     assert [hash_data(x) for x in (X, X.T, torch.tensor(3.0), X[:0])] == whole
     assert len(set(whole)) == 4
 

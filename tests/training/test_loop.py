@@ -13,11 +13,11 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 
-from lvkam_pyro.training.checkpoint import load_checkpoint
 from lvkam_pyro.training.divergence import DivergenceError
 from lvkam_pyro.training.loop import fit
 from lvkam_pyro.training.objective import EmpiricalBayes
-from lvkam_pyro.training.run_folder import RunFolder
+from lvkam_pyro.training.runs.checkpoint import load_checkpoint
+from lvkam_pyro.training.runs.run_folder import RunFolder
 from tests.training.toy import (
     Encoder,
     FactorModel,

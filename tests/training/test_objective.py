@@ -11,9 +11,9 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.structure import ModelStructure
+from lvkam_pyro.tracing.structure import ModelStructure
 from lvkam_pyro.training.dreams import Dreams
-from tests.statistics import TEST_FAILURE_RATE, assert_within_standard_errors
+from tests.assertions import TEST_FAILURE_RATE, assert_within_standard_errors
 
 
 class Shifted(pyro.nn.PyroModule):

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from lvkam_pyro.training import checkpoint, journal
-from lvkam_pyro.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lvkam_pyro.training.loop import load_fit
-from lvkam_pyro.training.run_folder import RunFolder
+from lvkam_pyro.training.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from lvkam_pyro.training.runs.run_folder import RunFolder
 from tests.training.toy import (
     FactorModel,
     assert_same_weights,

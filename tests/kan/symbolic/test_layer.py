@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional as F
 
-from lvkam_pyro.kan.grid import refine_grid, update_grid
+from lvkam_pyro.kan.grids.grid import refine_grid, update_grid
 from lvkam_pyro.kan.layer import Activation, KANLayer
 from lvkam_pyro.kan.network import KAN
-from lvkam_pyro.kan.pruning import importance, prune
+from lvkam_pyro.kan.pruning import edge_importance, prune
 from lvkam_pyro.kan.regularization import edge_magnitudes, roughness
 from lvkam_pyro.kan.symbolic.form import SymbolicForm, X
 from lvkam_pyro.kan.symbolic.forms import FORMS
@@ -150,7 +150,7 @@ def test_pruning_knows_what_formulas_are_worth_and_leaves_them() -> None:
     z = inputs(500)
     with torch.no_grad():
         layer.coefficients[1:] *= 1e-3
-    (scores,) = importance(layer, z)
+    (scores,) = edge_importance(layer, z)
     exact = layer.unsummed(z).std(0, correction=0) / layer(z).std(0, correction=0)
     torch.testing.assert_close(scores, exact.detach())
     prune(layer, z, threshold=0.02)

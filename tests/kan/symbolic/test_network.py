@@ -8,7 +8,7 @@ import sympy
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.symbolic.forms import FORMS

@@ -1,0 +1,5 @@
+"""Checks of a model against data: numbers and findings."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

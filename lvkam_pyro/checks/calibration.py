@@ -1,0 +1,264 @@
+"""Simulation-based calibration: posterior ranks of latents that are known."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lvkam_pyro.arviz.draws import complete_draws, draw_prior
+from lvkam_pyro.arviz.layout import DataLayout
+from lvkam_pyro.checks.check import CheckResult, Table, shorten
+from lvkam_pyro.checks.finding import (
+    SIGNIFICANCE,
+    Finding,
+    Severity,
+    bonferroni,
+    quote_p,
+    state_p,
+)
+from lvkam_pyro.checks.samplers import Posterior, PosteriorSampler, as_sampler, draw_blocks
+from lvkam_pyro.checks.scalars import flatten_latents, latent_names
+from lvkam_pyro.checks.shapes import describe_shape, shape_scores
+from lvkam_pyro.plots.uniformity import plot_ranks
+from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
+from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model
+
+LOG_LIKELIHOOD = "log likelihood"
+"""The name of the quantity log p(x|z) among the ranks."""
+
+_MOST_SHARING = 25
+"""Data drawn for together: an importance sampler's prior draws are shared by them."""
+
+
+@dataclass(frozen=True, eq=False)
+class SBC(CheckResult):
+    r"""Ranks of the true latents among the posterior draws of data simulated from them.
+
+    Attributes:
+        names: Of the K quantities: every latent, and the log likelihood.
+        ranks: From 0 to `num_draws`, `(num_simulations, K)`.
+        num_draws: Posterior draws of each simulated datum.
+        ess: How many independent draws these were worth, `(num_simulations,)`.
+        sampler: What was checked.
+        uniformity: Of each quantity's ranks.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> result = lv.checks.sbc(problem.model, problem.x, num_simulations=100)
+        >>> result.names, result.verdict
+        (('z[0]', 'log likelihood'), 'nothing found')
+    """
+
+    title: ClassVar[str] = "Simulation-based calibration"
+    question: ClassVar[str] = (
+        "Of data that the model itself makes: do their true latents lie among the posterior's "
+        "draws as any other draw?"
+    )
+
+    names: tuple[str, ...]
+    ranks: Tensor
+    num_draws: int
+    ess: Tensor
+    sampler: str
+    uniformity: Uniformity
+
+    @property
+    def p_values(self) -> dict[str, float]:
+        """The p-value of each quantity's ranks, exact for independent draws."""
+        return dict(zip(self.names, self.uniformity.p_value.tolist(), strict=True))
+
+    @property
+    def p_value(self) -> float:
+        """That of all quantities together, Bonferroni's."""
+        return bonferroni(*self.p_values.values())
+
+    @property
+    def headline(self) -> str:
+        """The p-value of all together."""
+        return state_p(self.p_value)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The quantities whose ranks are not uniform."""
+        values = self._normalized()
+        limit = SIGNIFICANCE / len(self.names)
+        wrong = [i for i, p in enumerate(self.p_values.values()) if p < limit]
+        if not wrong:
+            return ()
+        worst = min(wrong, key=lambda i: float(self.uniformity.p_value[i]))
+        shown = ", ".join(self.names[i] for i in wrong[:6]) + (" ..." if len(wrong) > 6 else "")
+        p_value = state_p(float(self.uniformity.p_value[worst]))
+        problem = (
+            f"{self.sampler}: the ranks of {len(wrong)} of {len(self.names)} quantities are not "
+            f"uniform ({shown}). {self.names[worst]} ({p_value}): "
+            f"{describe_shape(values[:, worst])}."
+        )
+        remedy = "Draw more particles, train the guide longer, or use a ladder (Ladder)."
+        severity = Severity.ERROR if self._is_independent else Severity.WARNING
+        return (Finding(severity, self.title, problem, remedy),)
+
+    @property
+    def _is_independent(self) -> bool:
+        """Whether draws that copy each other cannot be all that is wrong."""
+        return float(self.ess.median()) > self.num_draws / 2
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Dependent draws, and what SBC cannot see."""
+        general = (
+            "it judges the sampler on the model's own data, not the model, and not the sampler on "
+            "data that the model would hardly make."
+        )
+        typical = float(self.ess.median())
+        if typical >= 0.9 * self.num_draws:
+            return (general,)
+        dependent = (
+            f"the {self.num_draws} draws of a datum are worth {typical:.0f} independent ones "
+            "(median), which alone makes extreme ranks more frequent: with more particles or "
+            "fewer draws it would say whether anything else is wrong."
+        )
+        return (dependent, general)
+
+    def table(self) -> Table:
+        """Each quantity's p-value, mean rank and spread of ranks, the least uniform first."""
+        header = ["quantity", "p", "mean rank (s.e.)", "spread (s.e.)"]
+        shape = (scores.tolist() for scores in shape_scores(self._normalized()))
+        rows = [
+            [name, quote_p(p), f"{one:+.1f}", f"{two:+.1f}"]
+            for p, name, one, two in sorted(
+                zip(self.p_values.values(), self.names, *shape, strict=True)
+            )
+        ]
+        total = ["all (Bonferroni)", quote_p(self.p_value), "", ""]
+        return [*shorten([header, *rows]), total]
+
+    def draw(self, axes: object = None) -> NDArray[np.object_]:
+        """The ranks' distribution functions less the diagonal, with the simultaneous band."""
+        return plot_ranks(self, axes=axes)
+
+    def _normalized(self) -> Tensor:
+        return (self.ranks.double() + 0.5) / (self.num_draws + 1)
+
+
+def sbc(
+    model: Model,
+    x: Tensor,
+    posterior: Posterior = None,
+    *,
+    num_simulations: int = 500,
+    num_draws: int = 99,
+    seed: int = 0,
+) -> SBC:
+    r"""Simulation-based calibration of whatever draws from the posterior.
+
+    .. math:: \tilde z \sim p(z), \quad \tilde x \sim p(x \mid \tilde z), \quad
+              z_{1:D} \sim q(z \mid \tilde x), \quad
+              r = \#\{d : z_d < \tilde z\} \sim \mathrm{Uniform}\{0..D\}
+              \text{ if } q = p(z \mid \tilde x)
+
+    for every latent, and for log p(x|z), which finds a posterior that takes no notice of the data
+    (its latents' ranks are uniform too: Modrák et al. 2023). Ties are broken at random.
+
+    Args:
+        model: A Pyro model whose data plate follows its data, and whose one observed site is x.
+        x: Data whose shape the simulated ones have; their values do not matter.
+        posterior: What is checked: a guide (its own draws, unweighted), an `ImportanceSampler`
+            (its weighted draws), a `Ladder`; None is importance sampling from the prior.
+        num_simulations: Data to simulate.
+        num_draws: D. Below the effective sample size, so that the draws differ.
+        seed: Equal seeds give equal results; the caller's generators are left alone.
+
+    Raises:
+        TypeError: If `x` is no tensor, or `posterior` cannot draw for new data.
+        ValueError: If a number is too small, the model cannot simulate such data, or a simulated
+            datum has no particle of positive weight.
+
+    References:
+        Talts, S. et al. (2018). Validating Bayesian inference algorithms with simulation-based
+        calibration. https://arxiv.org/abs/1804.06788. Säilynoja, T., Bürkner, P.-C. and Vehtari,
+        A. (2022). https://arxiv.org/abs/2103.10522. Modrák, M. et al. (2023). Simulation-based
+        calibration checking for Bayesian computation: the choice of test quantities shapes
+        sensitivity. https://arxiv.org/abs/2211.02383
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> prior = lv.PriorGuide(problem.model)  # No posterior: it has not seen the data.
+        >>> [finding.severity.name for finding in sbc(problem.model, problem.x, prior).findings]
+        ['ERROR']
+    """
+    check_data(x)
+    check_count("num_simulations", num_simulations, minimum=10)
+    check_count("num_draws", num_draws, minimum=9)
+    sampler = as_sampler(posterior)
+    template = x[torch.arange(num_simulations, device=x.device) % len(x)]
+    layout = DataLayout.of(model, template)
+    _check_simulates(template, layout)
+    with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
+        truth = draw_prior(model, template, 1, layout)
+        (observed,) = truth.observations.values()
+        simulated = observed[0].reshape(template.shape)
+        ranks, ess = _rank(model, simulated, truth.latents, sampler, num_draws, layout)
+    points = torch.arange(1, num_draws + 1, dtype=torch.float64) / (num_draws + 1)
+    return SBC(
+        names=(*latent_names(truth.latents), LOG_LIKELIHOOD),
+        ranks=ranks,
+        num_draws=num_draws,
+        ess=ess,
+        sampler=sampler.name,
+        uniformity=check_uniformity((ranks.double() + 1) / (num_draws + 1), points=points),
+    )
+
+
+def _check_simulates(template: Tensor, layout: DataLayout) -> None:
+    """The model's draws can stand where its data stood."""
+    observed = list(layout.observations.values())
+    is_data = len(observed) == 1 and observed[0].numel() == template.numel()
+    if not (is_data and bool((observed[0].reshape(template.shape) == template).all())):
+        raise ValueError(
+            f"Expected a model whose one observed site is its data of shape "
+            f"{tuple(template.shape)}, got the sites {sorted(layout.observations)}. Simulated data "
+            "cannot be put together from them."
+        )
+    if not layout.structure.follows_data:
+        raise ValueError(
+            f"Expected a data plate '{layout.structure.data_plate}' of the size of the data, got "
+            "one of fixed size. Declare pyro.plate(name, len(x))."
+        )
+
+
+def _rank(
+    model: Model,
+    x: Tensor,
+    truth: dict[str, Tensor],
+    sampler: PosteriorSampler,
+    num_draws: int,
+    layout: DataLayout,
+) -> tuple[Tensor, Tensor]:
+    """Ranks `(N, K)` and effective numbers of draws `(N,)`, for some data at a time."""
+    ranks, sizes, start = [], [], 0
+    for block in x.split(_MOST_SHARING):
+        latents, ess = draw_blocks(sampler, model, block, num_draws, layout.structure)
+        own = {name: value[:, start : start + len(block)] for name, value in truth.items()}
+        # The truth first: it is one more draw, and all are evaluated by one run of the model.
+        joined = {name: torch.cat([own[name], latents[name]]) for name in own}
+        log_likelihood = complete_draws(model, block, joined, layout).log_likelihood
+        values = torch.cat([flatten_latents(joined), log_likelihood.unsqueeze(-1)], -1)
+        ranks.append(_rank_first(values))
+        sizes.append(ess.double().cpu())
+        start += len(block)
+    return torch.cat(ranks), torch.cat(sizes)
+
+
+def _rank_first(values: Tensor) -> Tensor:
+    """The rank of the first of `(1 + D, N, K)` among the others, ties at random."""
+    below = (values[1:] < values[:1]).sum(0)
+    ties = (values[1:] == values[:1]).sum(0)
+    return (below + (torch.rand(ties.shape).to(values) * (ties + 1)).long()).cpu()

@@ -1,0 +1,302 @@
+"""Where each number of a datum lies in its prediction from the datum's other numbers."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+from torch import Tensor
+
+from lvkam_pyro.arviz.layout import DataLayout
+from lvkam_pyro.checks.check import CheckResult, Table
+from lvkam_pyro.checks.finding import (
+    SIGNIFICANCE,
+    Finding,
+    Severity,
+    bonferroni,
+    quote_p,
+    state_p,
+)
+from lvkam_pyro.checks.pointwise import (
+    draw_new_numbers,
+    draw_numbers,
+    observed_numbers,
+    pointwise_log_likelihood,
+)
+from lvkam_pyro.checks.samplers import Posterior, PosteriorDraws, draw_posterior
+from lvkam_pyro.evidence.islands import data_blocks
+from lvkam_pyro.evidence.verdict import MAX_PARETO_K
+from lvkam_pyro.plots.calibration import plot_loo_pit
+from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
+from lvkam_pyro.statistics.weights import smooth_weights
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model
+
+_FEW = 20
+_MOST_UNRELIABLE = 0.5
+_UNIFORM_VARIANCE = 1 / 12
+
+
+@dataclass(frozen=True, eq=False)
+class LOOPIT(CheckResult):
+    r"""Where each observed number lies in its prediction from the rest of its datum.
+
+    Attributes:
+        pit: The places, uniform on (0, 1) for the true model, `(N, U)`.
+        standard_error: Of Monte Carlo, `(N, U)`.
+        pareto_k: Of the leave-one-out weights, `(N, U)`; 0 where there are none.
+        uniformity: Of each of the U numbers over the data.
+        source: What the posterior was drawn by.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> lv.checks.loo_pit(problem.model, problem.x).pit.shape
+        torch.Size([4, 10])
+    """
+
+    title: ClassVar[str] = "LOO-PIT"
+    question: ClassVar[str] = (
+        "Does each number of a datum lie in its prediction from the datum's other numbers as often "
+        "at each place?"
+    )
+
+    pit: Tensor
+    standard_error: Tensor
+    pareto_k: Tensor
+    uniformity: Uniformity
+    source: str
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        """The mean place and its standard error over the data: 0.5 for unbiased predictions."""
+        return _mean_and_error(self.pit.mean(1))
+
+    @property
+    def dispersion(self) -> tuple[float, float]:
+        """The places' mean square about 1/2, times 12, and its standard error over the data.
+
+        It is 1 for right predictions, more for too narrow ones, less for too wide ones.
+        """
+        return _mean_and_error((self.pit - 0.5).square().mean(1) / _UNIFORM_VARIANCE)
+
+    @property
+    def p_values(self) -> dict[str, float]:
+        """Of place and dispersion (Student's t over the data), and of the least uniform number."""
+        return {
+            "mean": _student(self.mean, 0.5, len(self.pit)),
+            "dispersion": _student(self.dispersion, 1.0, len(self.pit)),
+            "shape": bonferroni(*self.uniformity.p_value.tolist()),
+        }
+
+    @property
+    def p_value(self) -> float:
+        """Of the three together, Bonferroni's."""
+        return bonferroni(*self.p_values.values())
+
+    @property
+    def headline(self) -> str:
+        """The p-value of all together."""
+        return state_p(self.p_value)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Predictions that are biased, too narrow or too wide."""
+        if self.p_value >= SIGNIFICANCE:
+            return ()
+        p_values = self.p_values
+        worst = min(p_values, key=lambda name: p_values[name])
+        problem, remedy = {
+            "mean": (self._bias(), "Train longer, or let the generator say more."),
+            "dispersion": self._width(),
+            "shape": (self._shape(), "Give the likelihood another form, or a scale each output."),
+        }[worst]
+        problem = f"{problem} ({state_p(self.p_value)})."
+        if self._unreliable.double().mean() <= _MOST_UNRELIABLE:
+            return (Finding(Severity.WARNING, self.title, problem, remedy),)
+        problem = f"{problem} Most of them rest on weights that are not reliable."
+        remedy = "Take draws that are closer to the posterior before the model is blamed."
+        return (Finding(Severity.NOTE, self.title, problem, remedy),)
+
+    @property
+    def _unreliable(self) -> Tensor:
+        """Which predictions rest on weights without a usable variance, `(N, U)`."""
+        return self.pareto_k > MAX_PARETO_K
+
+    def _bias(self) -> str:
+        mean, error = self.mean
+        side = "high" if mean < 0.5 else "low"
+        return f"predictions are too {side}: the mean place is {mean:.3f} ± {error:.3f}"
+
+    def _width(self) -> tuple[str, str]:
+        value, error = self.dispersion
+        number = f"dispersion {value:.2f} ± {error:.2f}, 1 if right"
+        if value > 1:
+            return (
+                f"predictions are too narrow ({number})",
+                "Raise the likelihood's scale, or check the posterior's draws first.",
+            )
+        return (
+            f"predictions are too wide ({number})",
+            "Lower the likelihood's scale (train it), or give the model more latents.",
+        )
+
+    def _shape(self) -> str:
+        worst = int(self.uniformity.p_value.argmin())
+        return f"the places of number {worst} of {self.pit.shape[1]} are not uniform"
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Unreliable weights, few data, noise of Monte Carlo, data trained on."""
+        bad = int(self._unreliable.sum())
+        noise = float(self.standard_error.median())
+        found = []
+        if bad:
+            found.append(
+                f"{bad} of {self.pit.numel()} predictions rest on weights with Pareto k above "
+                f"{MAX_PARETO_K} (worst {float(self.pareto_k.max()):.2f}) and are not reliable."
+            )
+        if len(self.pit) < _FEW:
+            found.append(f"{len(self.pit)} data are few for the normal approximation behind p.")
+        if noise > 0.05:
+            found.append(f"each place is only known to ± {noise:.2f} (median), so take more draws.")
+        found.append("data that the model was trained on look better predicted than they are.")
+        return tuple(found)
+
+    def table(self) -> Table:
+        """Place and dispersion with their errors, the least uniform number, and the weights."""
+        p_values, (mean, mean_error), (width, width_error) = (
+            self.p_values,
+            self.mean,
+            self.dispersion,
+        )
+        k = self.pareto_k
+        return [
+            ["quantity", "value", "if right", "p"],
+            ["mean place", f"{mean:.3f} ± {mean_error:.3f}", "0.5", quote_p(p_values["mean"])],
+            [
+                "dispersion",
+                f"{width:.2f} ± {width_error:.2f}",
+                "1",
+                quote_p(p_values["dispersion"]),
+            ],
+            [f"shape, each of {self.pit.shape[1]}", "", "", quote_p(p_values["shape"])],
+            ["all (Bonferroni)", "", "", quote_p(self.p_value)],
+            ["worst Pareto k", f"{float(k.max()):.2f}", f"< {MAX_PARETO_K}", ""],
+        ]
+
+    def draw(self, axes: object = None) -> NDArray[np.object_]:
+        """The places' distribution functions with their band, and their histogram."""
+        return plot_loo_pit(self, axes=axes)
+
+
+def loo_pit(
+    model: Model, x: Tensor, posterior: Posterior = None, *, num_draws: int = 1000, seed: int = 0
+) -> LOOPIT:
+    r"""Leave-one-out probability integral transforms, number by number within each datum.
+
+    .. math:: u_{no} = P(\tilde x_{no} \le x_{no} \mid x_{n,-o}), \qquad
+              p(\tilde x_{no} \mid x_{n,-o}) = \int p(\tilde x_{no} \mid z) \,
+              p(z \mid x_{n,-o}) \, dz
+
+    With fixed parameters and latents of each datum's own, leaving out a whole datum says nothing
+    of its latents; so one number of it is left out. The posterior without it is that with it,
+    weighted by :math:`1 / p(x_{no} | z)`, Pareto smoothed. A datum of one number alone is predicted
+    from the prior, without weights. Numbers that are not continuous are placed at random between
+    the smaller and the larger draws, so that their places are uniform as well.
+
+    Places of different data are independent, those of one datum are not: p-values are of the data's
+    means (Student's t), and of each number over the data (`check_uniformity`), joined by
+    Bonferroni.
+
+    Args:
+        model: A Pyro model whose observed numbers are independent given the latents.
+        x: The observations, `(N, ...)`; held-out ones, if the model was trained.
+        posterior: Where the draws come from, see `draw_posterior`.
+        num_draws: D.
+        seed: Equal seeds give equal results; the caller's generators are left alone.
+
+    Raises:
+        TypeError: If `x` is no tensor, or `posterior` is nothing to draw from.
+        ValueError: If the observed numbers depend on each other given the latents.
+
+    References:
+        Gelman, A. et al. (2013). Bayesian data analysis, 3rd ed., section 6.3. Vehtari, A., Gelman,
+        A. and Gabry, J. (2017). Practical Bayesian model evaluation using leave-one-out
+        cross-validation, equation 3. https://arxiv.org/abs/1507.04544. Czado, C., Gneiting, T. and
+        Held, L. (2009). Predictive model assessment for count data.
+        https://doi.org/10.1111/j.1541-0420.2009.01191.x
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> sampler = lv.checks.ImportanceSampler(particles=20_000)
+        >>> result = loo_pit(problem.model, problem.x, sampler)
+        >>> 0 < float(result.pit.min()) and float(result.pit.max()) < 1
+        True
+    """
+    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
+    layout = DataLayout.of(model, x)
+    numbers = observed_numbers(layout)
+    with torch.no_grad(), own_parameters(model), seeded_rng(seed + 1, x):
+        if numbers.shape[1] == 1:
+            parts = [_place_alone(model, x, numbers, draws.num_draws, layout)]
+        else:
+            parts = _place_all(model, x, numbers, draws, layout)
+    pit, error, k = (torch.cat(part) for part in zip(*parts, strict=True))
+    return LOOPIT(pit, error, k, check_uniformity(pit), draws.source)
+
+
+def _place_all(
+    model: Model, x: Tensor, numbers: Tensor, draws: PosteriorDraws, layout: DataLayout
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    parts, start = [], 0
+    for block in data_blocks(x, layout.structure, 4 * draws.num_draws * numbers.shape[1]):
+        rows = slice(start, start + len(block))
+        latents = {name: value[:, rows] for name, value in draws.latents.items()}
+        parts.append(_place(model, block, numbers[rows], latents, layout))
+        start += len(block)
+    return parts
+
+
+def _place(
+    model: Model, x: Tensor, numbers: Tensor, latents: dict[str, Tensor], layout: DataLayout
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Places, their errors and Pareto k, `(N, U)` each, from posterior draws."""
+    log_likelihood = pointwise_log_likelihood(model, x, latents, layout)
+    replicated = draw_numbers(model, x, latents, layout)
+    smoothed, k = smooth_weights(-log_likelihood.double().flatten(1))
+    weights = smoothed.softmax(0).view(log_likelihood.shape)
+    below = _share_below(replicated, numbers)
+    pit = (weights * below).sum(0)
+    error = (weights * (below - pit)).square().sum(0).sqrt()
+    return pit.clamp(0, 1).cpu(), error.cpu(), k.view(numbers.shape).cpu()
+
+
+def _place_alone(
+    model: Model, x: Tensor, numbers: Tensor, num_draws: int, layout: DataLayout
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for one number a datum, which nothing but the prior predicts."""
+    below = _share_below(draw_new_numbers(model, x, num_draws, layout), numbers)
+    error = below.std(0) / num_draws**0.5
+    return below.mean(0).cpu(), error.cpu(), torch.zeros_like(error).cpu()
+
+
+def _share_below(draws: Tensor, numbers: Tensor) -> Tensor:
+    """One for a draw below the number, zero above, and for equal ones a share drawn at random."""
+    share = torch.rand(numbers.shape).to(numbers)
+    return (draws < numbers).double() + share * (draws == numbers).double()
+
+
+def _mean_and_error(values: Tensor) -> tuple[float, float]:
+    return float(values.mean()), float(values.std() / len(values) ** 0.5)
+
+
+def _student(found: tuple[float, float], expected: float, num_data: int) -> float:
+    value, error = found
+    if num_data < 2 or not error > 0:
+        return 1.0
+    return float(2 * student_t.sf(abs(value - expected) / error, num_data - 1))

@@ -1,0 +1,297 @@
+"""Whether the posteriors of all data together are the prior, latent by latent."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyro
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lvkam_pyro.checks.check import CheckResult, Table, shorten
+from lvkam_pyro.checks.finding import (
+    SIGNIFICANCE,
+    Finding,
+    Severity,
+    bonferroni,
+    quote_p,
+    state_p,
+)
+from lvkam_pyro.checks.samplers import Posterior, draw_posterior
+from lvkam_pyro.checks.scalars import flatten_latents, latent_names
+from lvkam_pyro.plots.mismatch import plot_mismatch
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.prior_guide import PriorGuide
+from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
+
+_NUM_PRIOR = 20_000
+_NUM_BOOTSTRAPS = 4999
+_NUM_POINTS = 199
+_FEW = 20
+_UNUSED = 0.05
+_MAX_NUMBERS = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class PriorPosteriorMismatch(CheckResult):
+    r"""The aggregate posterior beside the prior, for each of the Q latents.
+
+    Attributes:
+        names: Of the latents.
+        distance: Kolmogorov-Smirnov distance of the distribution functions, `(Q,)`.
+        p_value_each: Of each distance, by a bootstrap over the data, `(Q,)`.
+        shift: Mean of the aggregate posterior less the prior's, in standard deviations of the
+            prior, `(Q,)`.
+        shift_error: Its standard error over the data.
+        scale: Standard deviation of the aggregate posterior over the prior's, `(Q,)`.
+        scale_error: Its standard error over the data.
+        contraction: One less the mean posterior variance over the prior's, `(Q,)`: 0 for a latent
+            of which the data say nothing, near 1 for one that they determine.
+        contraction_error: Its standard error over the data.
+        levels: Distribution function of the prior where the aggregate posterior's is known, `(G,)`.
+        ecdf: Distribution function of the aggregate posterior there, `(Q, G)`.
+        ecdf_error: Its standard error over the data, `(Q, G)`.
+        num_data: N.
+        source: What the posterior was drawn by.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> lv.checks.prior_posterior_mismatch(problem.model, problem.x).names
+        ('z[0]',)
+    """
+
+    title: ClassVar[str] = "Prior and aggregate posterior"
+    question: ClassVar[str] = (
+        "Are the posteriors of all data, averaged, the prior? They are, for data of the model."
+    )
+
+    names: tuple[str, ...]
+    distance: Tensor
+    p_value_each: Tensor
+    shift: Tensor
+    shift_error: Tensor
+    scale: Tensor
+    scale_error: Tensor
+    contraction: Tensor
+    contraction_error: Tensor
+    levels: Tensor
+    ecdf: Tensor
+    ecdf_error: Tensor
+    num_data: int
+    source: str
+
+    @property
+    def p_values(self) -> dict[str, float]:
+        """Of each latent's distance."""
+        return dict(zip(self.names, self.p_value_each.tolist(), strict=True))
+
+    @property
+    def p_value(self) -> float:
+        """Of all latents together, Bonferroni's."""
+        return bonferroni(*self.p_values.values())
+
+    @property
+    def headline(self) -> str:
+        """The p-value of all together."""
+        return state_p(self.p_value)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Latents whose prior is not where the data are, and latents without use."""
+        limit = SIGNIFICANCE / len(self.names)
+        wrong = [i for i, p in enumerate(self.p_values.values()) if p < limit]
+        found = []
+        if wrong:
+            worst = max(wrong, key=lambda i: float(self.distance[i]))
+            problem = (
+                f"{len(wrong)} of {len(self.names)} latents are elsewhere than their prior; most "
+                f"so {self.names[worst]} (distance {float(self.distance[worst]):.2f}, "
+                f"{state_p(float(self.p_value_each[worst]))}): {self._describe(worst)}."
+            )
+            remedy = (
+                "Train the prior longer or give it more components; first make sure of the "
+                "posterior's draws (weights, calibration)."
+            )
+            found.append(Finding(Severity.WARNING, self.title, problem, remedy))
+        unused = (self.contraction + 2 * self.contraction_error < _UNUSED).nonzero().flatten()
+        if len(unused):
+            shown = ", ".join(self.names[i] for i in unused[:8].tolist())
+            problem = f"the data say nothing of {len(unused)} latents ({shown}"
+            problem += ", ...)." if len(unused) > 8 else ")."
+            remedy = "Fewer latents would do, or the generator has not learned to use them."
+            found.append(Finding(Severity.NOTE, self.title, problem, remedy))
+        return tuple(found)
+
+    def _describe(self, latent: int) -> str:
+        return (
+            f"shifted by {float(self.shift[latent]):+.2f} ± {float(self.shift_error[latent]):.2f} "
+            f"prior sd, its sd {float(self.scale[latent]):.2f} ± "
+            f"{float(self.scale_error[latent]):.2f} times the prior's"
+        )
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Few data, training data, draws of what is no posterior."""
+        found = [
+            "it presumes true posterior draws: a guide that falls back on the prior passes.",
+            "a prior learned from these very data fits them better than new ones.",
+        ]
+        if self.num_data < _FEW:
+            found.insert(0, f"the bootstrap's p-values are rough for {self.num_data} data.")
+        return tuple(found)
+
+    def table(self) -> Table:
+        """Each latent's distance, shift, scale and contraction, the farthest first."""
+        header = ["latent", "KS", "p", "shift (prior sd)", "sd / prior's", "contraction"]
+        rows = [
+            [
+                self.names[i],
+                f"{float(self.distance[i]):.3f}",
+                quote_p(float(self.p_value_each[i])),
+                _with_error(self.shift[i], self.shift_error[i], "+"),
+                _with_error(self.scale[i], self.scale_error[i]),
+                _with_error(self.contraction[i], self.contraction_error[i]),
+            ]
+            for i in self.distance.argsort(descending=True).tolist()
+        ]
+        total = ["all (Bonferroni)", "", quote_p(self.p_value), "", "", ""]
+        return [*shorten([header, *rows]), total]
+
+    def draw(self, axes: object = None) -> NDArray[np.object_]:
+        """The aggregate posterior's distribution functions less the prior's, and contractions."""
+        return plot_mismatch(self, axes=axes)
+
+
+def prior_posterior_mismatch(
+    model: Model, x: Tensor, posterior: Posterior = None, *, num_draws: int = 1000, seed: int = 0
+) -> PriorPosteriorMismatch:
+    r"""Compare the aggregate posterior with the prior, latent by latent.
+
+    .. math:: \bar q(z) = \frac1N \sum_n p(z \mid x_n) \quad\text{against}\quad p(z), \qquad
+              D = \sup_t |\bar Q(t) - P(t)|
+
+    For data of the model both agree on average (:math:`\int p(z|x) p(x) dx = p(z)`). The draws of
+    one datum depend on each other, so the p-value of D does not come from Kolmogorov's law, but
+    from a multiplier bootstrap over the data, which are independent: D is compared with
+    :math:`\sup_t |\frac1N \sum_n \xi_n (Q_n(t) - \bar Q(t))|`, with standard normal
+    :math:`\xi_n`.
+
+    Args:
+        model: A Pyro model.
+        x: The observations, `(N, ...)`, N at least 3; held-out ones, if the model was trained.
+        posterior: Where the draws come from, see `draw_posterior`.
+        num_draws: D, of each datum.
+        seed: Equal seeds give equal results; the caller's generators are left alone.
+
+    Raises:
+        TypeError: If `x` is no tensor, or `posterior` is nothing to draw from.
+        ValueError: If there are fewer than 3 data.
+
+    References:
+        Hoffman, M. D. and Johnson, M. J. (2016). ELBO surgery. Advances in Approximate Bayesian
+        Inference, NIPS workshop. Kosorok, M. R. (2008). Introduction to empirical processes and
+        semiparametric inference, section 10.1. https://doi.org/10.1007/978-0-387-74978-5.
+        Betancourt, M. (2018). Calibrating model-based inferences and decisions (contraction).
+        https://arxiv.org/abs/1803.08393
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> far = problem.x.repeat(10, 1) + 3.0
+        >>> check = prior_posterior_mismatch(problem.model, far, lv.checks.ImportanceSampler())
+        >>> check.findings[0].severity.name
+        'WARNING'
+    """
+    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
+    if len(x) < 3:
+        raise ValueError(f"Expected at least 3 data, got {len(x)}. Pass more.")
+    with torch.no_grad(), own_parameters(model), seeded_rng(seed + 1, x):
+        prior = _draw_prior(model, x).double()
+        values = flatten_latents(draws.latents).double()
+        functions = _distribution_functions(values, prior)
+        p_values = _bootstrap(functions)
+    levels = torch.arange(1, _NUM_POINTS + 1, dtype=torch.float64) / (_NUM_POINTS + 1)
+    ecdf = functions.mean(0).cpu()
+    shift, shift_error = _mean_and_error((values.mean(0) - prior.mean(0)) / prior.std(0))
+    scale, scale_error = _scale(values, prior)
+    contraction, contraction_error = _mean_and_error(1 - values.var(0) / prior.var(0))
+    return PriorPosteriorMismatch(
+        names=latent_names(draws.latents),
+        distance=(ecdf - levels).abs().amax(-1),
+        p_value_each=p_values,
+        shift=shift,
+        shift_error=shift_error,
+        scale=scale,
+        scale_error=scale_error,
+        contraction=contraction,
+        contraction_error=contraction_error,
+        levels=levels,
+        ecdf=ecdf,
+        ecdf_error=functions.std(0).cpu() / len(x) ** 0.5,
+        num_data=len(x),
+        source=draws.source,
+    )
+
+
+def _draw_prior(model: Model, x: Tensor) -> Tensor:
+    """Draws of all latents from the prior, as many for each datum, `(M, Q)`."""
+    structure = ModelStructure.of(model, x)
+    # So many more than the data that their noise does not count.
+    num_draws = math.ceil(max(_NUM_PRIOR, 20 * len(x)) / len(x))
+    plate = pyro.plate("_particles", num_draws, dim=structure.particle_dim)
+    with plate, SiteRecorder() as run:
+        PriorGuide(model)(x)
+    sites = {site.name: site for site in structure.latents}
+    latents = {
+        name: structure.to_particles(run.sites[name]["value"], site) for name, site in sites.items()
+    }
+    return flatten_latents(latents).flatten(0, 1)
+
+
+def _distribution_functions(values: Tensor, prior: Tensor) -> Tensor:
+    """Each datum's at the prior's quantiles, `(N, Q, G)`."""
+    index = torch.linspace(0, len(prior) - 1, _NUM_POINTS + 2)[1:-1].round().long()
+    quantiles = prior.sort(0).values[index].T.contiguous()
+    ordered = values.permute(1, 2, 0).sort(-1).values.contiguous()
+    places = quantiles.expand(len(ordered), -1, -1).contiguous()
+    return torch.searchsorted(ordered, places, right=True).double() / len(values)
+
+
+def _bootstrap(functions: Tensor) -> Tensor:
+    """P-values of the distances of the mean of functions `(N, Q, G)`, `(Q,)`."""
+    num_data = len(functions)
+    mean = functions.mean(0)
+    levels = torch.arange(1, _NUM_POINTS + 1).to(mean) / (_NUM_POINTS + 1)
+    distance = (mean - levels).abs().amax(-1)
+    # The residuals' own mean is taken off, which costs one of the N.
+    residuals = (functions - mean) / (num_data * (num_data - 1)) ** 0.5
+    exceeded = torch.zeros_like(distance)
+    chunk = max(1, _MAX_NUMBERS // mean.numel())
+    for start in range(0, _NUM_BOOTSTRAPS, chunk):
+        count = min(chunk, _NUM_BOOTSTRAPS - start)
+        noise = torch.randn(count, num_data).to(mean)
+        drawn = (noise @ residuals.flatten(1)).view(count, *mean.shape).abs().amax(-1)
+        exceeded += (drawn >= distance).sum(0)
+    return ((1 + exceeded) / (_NUM_BOOTSTRAPS + 1)).cpu()
+
+
+def _mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Of one value a datum, `(N, Q)`."""
+    return values.mean(0).cpu(), (values.std(0) / len(values) ** 0.5).cpu()
+
+
+def _scale(values: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """The aggregate posterior's standard deviation over the prior's, and its error."""
+    centre = values.mean((0, 1))
+    square, error = _mean_and_error((values - centre).square().mean(0))
+    ratio = square.sqrt() / prior.std(0).cpu()
+    return ratio, ratio * error / (2 * square)
+
+
+def _with_error(value: Tensor, error: Tensor, sign: str = "") -> str:
+    return f"{float(value):{sign}.2f} ± {float(error):.2f}"

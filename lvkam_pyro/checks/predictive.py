@@ -1,0 +1,305 @@
+"""Whether data that the model makes look like those that it was given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lvkam_pyro.arviz.layout import DataLayout
+from lvkam_pyro.checks.check import CheckResult, Table
+from lvkam_pyro.checks.discrepancies import CORRELATION, DISCREPANCIES, Discrepancy
+from lvkam_pyro.checks.finding import (
+    SIGNIFICANCE,
+    Finding,
+    Severity,
+    bonferroni,
+    quote_p,
+    state_p,
+)
+from lvkam_pyro.checks.pointwise import draw_new_numbers, draw_numbers, observed_numbers
+from lvkam_pyro.checks.samplers import Posterior, draw_posterior
+from lvkam_pyro.plots.predictive import plot_predictive_check
+from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model
+
+_MAX_NUMBERS = 2**23
+"""Numbers drawn at once (32 MB in single precision)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PredictiveCheck(CheckResult):
+    """Statistics of the data beside those of data sets that the model draws.
+
+    Attributes:
+        discrepancies: The K statistics.
+        observed: Of the data, `(K,)`.
+        replicated: Of the model's data sets, `(D, K)`.
+        num_data: N.
+        source: What the posterior was drawn by; empty where latents are new, as the data.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> check = lv.checks.prior_predictive_check(problem.model, problem.x, num_draws=200)
+        >>> check.names[:2], check.replicated.shape
+        (('mean', 'standard deviation'), torch.Size([200, 6]))
+    """
+
+    title: ClassVar[str] = "Predictive check"
+    question: ClassVar[str] = "Could these data be one of the data sets that the model makes?"
+
+    discrepancies: tuple[Discrepancy, ...]
+    observed: Tensor
+    replicated: Tensor
+    num_data: int
+    source: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the statistics."""
+        return tuple(item.name for item in self.discrepancies)
+
+    @property
+    def p_values(self) -> dict[str, float]:
+        r"""Two-sided p-values, :math:`2 \min_\pm (1 + \#\{T_d \gtrless T\}) / (D + 1)`."""
+        low = (1 + (self.replicated <= self.observed).sum(0)) / (len(self.replicated) + 1)
+        high = (1 + (self.replicated >= self.observed).sum(0)) / (len(self.replicated) + 1)
+        values = (2 * torch.minimum(low, high)).clamp(max=1)
+        return dict(zip(self.names, values.tolist(), strict=True))
+
+    @property
+    def p_value(self) -> float:
+        """Of all statistics together, Bonferroni's."""
+        return bonferroni(*self.p_values.values())
+
+    @property
+    def headline(self) -> str:
+        """The p-value of all together."""
+        return state_p(self.p_value)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The statistics in which the model's data sets are others."""
+        limit = SIGNIFICANCE / len(self.names)
+        wrong = [i for i, p in enumerate(self.p_values.values()) if p < limit]
+        if not wrong:
+            return ()
+        mean, spread = self.replicated.mean(0), self.replicated.std(0)
+        worst = max(wrong, key=lambda i: float((self.observed - mean).abs()[i] / spread[i]))
+        names = ", ".join(self.names[i] for i in wrong)
+        problem = (
+            f"{len(wrong)} of {len(self.names)} statistics of the data are not those of the "
+            f"model's data ({names}); most so the {self.names[worst]}, "
+            f"{float(self.observed[worst]):.4g}, of the model's {float(mean[worst]):.4g} ± "
+            f"{float(spread[worst]):.2g} ({state_p(self.p_value)})."
+        )
+        remedy = self.discrepancies[worst].remedy
+        return (Finding(Severity.WARNING, self.title, problem, remedy),)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the p-values mean."""
+        least = 2 / (len(self.replicated) + 1)
+        resolution = f"no p-value can be below {least:.2g}, for there are so many data sets."
+        if self.source:
+            return (
+                "latents were drawn given these very data, which are used twice: p-values are "
+                "drawn to 1/2, so that a small one means more than it says and a large one less.",
+                resolution,
+            )
+        return (
+            "p-values are exact for data that the model was not trained on, and too large for "
+            "those that it was.",
+            resolution,
+        )
+
+    def table(self) -> Table:
+        """Each statistic of the data and of the model's data sets."""
+        header = ["statistic", "data", "model ± sd", "p"]
+        rows = [
+            [name, f"{value:.4g}", f"{mean:.4g} ± {spread:.2g}", quote_p(p_value)]
+            for (name, p_value), value, mean, spread in zip(
+                self.p_values.items(),
+                self.observed.tolist(),
+                self.replicated.mean(0).tolist(),
+                self.replicated.std(0).tolist(),
+                strict=True,
+            )
+        ]
+        return [header, *rows, ["all (Bonferroni)", "", "", quote_p(self.p_value)]]
+
+    def draw(self, axes: object = None) -> NDArray[np.object_]:
+        """A histogram of each statistic, with that of the data."""
+        return plot_predictive_check(self, axes=axes)
+
+
+class PosteriorPredictiveCheck(PredictiveCheck):
+    """A predictive check whose latents are those of the data: given them, could the rest be so?
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> lv.checks.posterior_predictive_check(problem.model, problem.x, num_draws=50).title
+        'Posterior predictive check'
+    """
+
+    title: ClassVar[str] = "Posterior predictive check"
+    question: ClassVar[str] = "Could these data be redrawn from their own latents?"
+
+
+class PriorPredictiveCheck(PredictiveCheck):
+    """A predictive check whose latents are new: could the data be draws of the model?
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> lv.checks.prior_predictive_check(problem.model, problem.x, num_draws=50).title
+        'Prior predictive check'
+    """
+
+    title: ClassVar[str] = "Prior predictive check"
+
+
+def prior_predictive_check(
+    model: Model,
+    x: Tensor,
+    *,
+    discrepancies: Sequence[Discrepancy] = DISCREPANCIES,
+    num_draws: int = 2000,
+    seed: int = 0,
+) -> PriorPredictiveCheck:
+    r"""Compare the data with whole data sets that the model makes, new latents and all.
+
+    .. math:: x^{(d)}_n \sim \int p(x \mid z) \, p(z) \, dz, \qquad
+              p = 2 \min_\pm \frac{1 + \#\{d : T(x^{(d)}) \gtrless T(x)\}}{D + 1}
+
+    Under the model the data are one more draw, so that each p-value is exact: at most a with a
+    chance of at most a. It judges prior and generator together.
+
+    Args:
+        model: A Pyro model.
+        x: The observations, `(N, ...)`, N at least 3; held-out ones, if the model was trained.
+        discrepancies: What to compare.
+        num_draws: D, data sets to draw.
+        seed: Equal seeds give equal results; the caller's generators are left alone.
+
+    Raises:
+        TypeError: If `x` is no tensor.
+        ValueError: If there are fewer than 3 data, no statistic, or no observed site.
+
+    References:
+        Box, G. E. P. (1980). Sampling and Bayes' inference in scientific modelling and robustness.
+        https://doi.org/10.2307/2982063
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> check = prior_predictive_check(problem.model, 9 * problem.x, num_draws=2000)
+        >>> check.findings[0].severity.name
+        'WARNING'
+    """
+    check_count("num_draws", num_draws, minimum=10)
+    layout = _check(model, x, discrepancies)
+    chosen = _choose(discrepancies, layout)
+    with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
+        replicated = _replicate(
+            lambda rows: draw_new_numbers(model, x, rows.stop - rows.start, layout),
+            chosen,
+            num_draws,
+            layout,
+        )
+    observed = _sum_up(observed_numbers(layout).unsqueeze(0), chosen)[0]
+    return PriorPredictiveCheck(chosen, observed, replicated, len(x))
+
+
+def posterior_predictive_check(
+    model: Model,
+    x: Tensor,
+    posterior: Posterior = None,
+    *,
+    discrepancies: Sequence[Discrepancy] = DISCREPANCIES,
+    num_draws: int = 2000,
+    seed: int = 0,
+) -> PosteriorPredictiveCheck:
+    r"""Compare the data with data sets redrawn from each datum's own latents.
+
+    .. math:: x^{(d)}_n \sim p(x \mid z^{(d)}_n), \qquad z^{(d)}_n \sim p(z \mid x_n)
+
+    It judges generator and likelihood; the prior, not at all. Its p-values are conservative, for
+    the data are used twice (Meng 1994): near 1/2 more often than those of `prior_predictive_check`.
+
+    Args:
+        model: A Pyro model.
+        x: The observations, `(N, ...)`, N at least 3.
+        posterior: Where the latents come from, see `draw_posterior`.
+        discrepancies: What to compare.
+        num_draws: D, data sets to draw.
+        seed: Equal seeds give equal results; the caller's generators are left alone.
+
+    Raises:
+        TypeError: If `x` is no tensor, or `posterior` is nothing to draw from.
+        ValueError: If there are fewer than 3 data, no statistic, or no observed site.
+
+    References:
+        Gelman, A., Meng, X.-L. and Stern, H. (1996). Posterior predictive assessment of model
+        fitness via realized discrepancies. Statistica Sinica 6, 733-807. Meng, X.-L. (1994).
+        Posterior predictive p-values. https://doi.org/10.1214/aos/1176325622
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> posterior_predictive_check(problem.model, problem.x, num_draws=200).num_data
+        4
+    """
+    layout = _check(model, x, discrepancies)
+    chosen = _choose(discrepancies, layout)
+    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
+
+    def redraw(rows: slice) -> Tensor:
+        latents = {name: value[rows] for name, value in draws.latents.items()}
+        return draw_numbers(model, x, latents, layout)
+
+    with torch.no_grad(), own_parameters(model), seeded_rng(seed + 1, x):
+        replicated = _replicate(redraw, chosen, draws.num_draws, layout)
+    observed = _sum_up(observed_numbers(layout).unsqueeze(0), chosen)[0]
+    return PosteriorPredictiveCheck(chosen, observed, replicated, len(x), draws.source)
+
+
+def _check(model: Model, x: Tensor, discrepancies: Sequence[Discrepancy]) -> DataLayout:
+    check_data(x)
+    if len(x) < 3 or not discrepancies:
+        raise ValueError(
+            f"Expected at least 3 data and one statistic, got {len(x)} and {len(discrepancies)}."
+        )
+    return DataLayout.of(model, x)
+
+
+def _choose(discrepancies: Sequence[Discrepancy], layout: DataLayout) -> tuple[Discrepancy, ...]:
+    """Those that say something: one number a datum has no correlation."""
+    alone = observed_numbers(layout).shape[1] == 1
+    return tuple(item for item in discrepancies if not (alone and item is CORRELATION))
+
+
+def _replicate(
+    draw: Callable[[slice], Tensor],
+    discrepancies: Sequence[Discrepancy],
+    num_draws: int,
+    layout: DataLayout,
+) -> Tensor:
+    """Statistics of so many data sets, `(D, K)`, some data sets at a time."""
+    chunk = max(1, _MAX_NUMBERS // observed_numbers(layout).numel())
+    starts = range(0, num_draws, chunk)
+    slices = [slice(start, min(start + chunk, num_draws)) for start in starts]
+    return torch.cat([_sum_up(draw(rows), discrepancies) for rows in slices])
+
+
+def _sum_up(data: Tensor, discrepancies: Sequence[Discrepancy]) -> Tensor:
+    """The statistics of data sets `(D, N, U)`, `(D, K)`."""
+    data = data.double()
+    return torch.stack([item.compute(data) for item in discrepancies], -1).cpu()

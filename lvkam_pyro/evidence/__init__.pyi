@@ -1,0 +1,48 @@
+"""The public names of the room, which load on first use."""
+
+from .annealed import AnnealedImportance
+from .auto import Auto
+from .bidirectional import Sandwich, sandwich
+from .cascade import CascadeEvidence
+from .elbo import ELBO
+from .estimator import Estimator
+from .evidence import Evidence
+from .grid_gibbs import GridGibbs
+from .importance import Importance
+from .lookahead import Lookahead
+from .mixture import MixtureImportance
+from .multistate import MultistateBAR, ThermodynamicCurve
+from .quadrature import Quadrature
+from .quasi_monte_carlo import QuasiMonteCarlo
+from .rules import CorrectedTrapezoid, HermiteRule, PCHIPRule, TrapezoidRule
+from .smc import TemperedSMC
+from .steppingstone import SteppingStone
+from .thermodynamic import ThermodynamicIntegration
+from .verdict import Verdict
+
+__all__ = [
+    "ELBO",
+    "AnnealedImportance",
+    "Auto",
+    "CascadeEvidence",
+    "CorrectedTrapezoid",
+    "Estimator",
+    "Evidence",
+    "GridGibbs",
+    "HermiteRule",
+    "Importance",
+    "Lookahead",
+    "MixtureImportance",
+    "MultistateBAR",
+    "PCHIPRule",
+    "Quadrature",
+    "QuasiMonteCarlo",
+    "Sandwich",
+    "SteppingStone",
+    "TemperedSMC",
+    "ThermodynamicCurve",
+    "ThermodynamicIntegration",
+    "TrapezoidRule",
+    "Verdict",
+    "sandwich",
+]

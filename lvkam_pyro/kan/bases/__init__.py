@@ -1,0 +1,1 @@
+"""The bases: what a univariate function is a sum of, and how it goes on outside its domain."""

@@ -1,0 +1,77 @@
+"""Bases whose functions reach over the whole domain."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.kan.bases.basis import Basis
+from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
+
+
+class DenseBasis(Basis):
+    """A basis none of whose functions is 0 on a whole interval.
+
+    A subclass defines ``num_cells``, ``values_inside`` and ``slopes_at_ends``, and where fresh
+    coefficients should not all be of one size, ``coefficient_scales``.
+
+    Args:
+        num_functions: The number of functions :math:`K`.
+        domain: The ends of the interval.
+        extrapolation: How the functions go on outside.
+
+    Raises:
+        ValueError: If there is no function, the domain is not an interval, or the extrapolation
+            is not for this basis.
+        TypeError: If the extrapolation is of the wrong type.
+    """
+
+    _numbers: Tensor
+
+    def __init__(
+        self,
+        num_functions: int,
+        domain: tuple[float, float],
+        *,
+        extrapolation: Extrapolation = CONSTANT,
+    ) -> None:
+        super().__init__(domain, extrapolation=extrapolation)
+        if num_functions < 1 or num_functions != int(num_functions):
+            raise ValueError(
+                f"Expected num_functions of at least one whole function, got {num_functions}."
+            )
+        self.num_functions = int(num_functions)
+        numbers = torch.arange(num_functions, dtype=torch.get_default_dtype())
+        self.register_buffer("_numbers", numbers, persistent=False)
+
+    @property
+    @abstractmethod
+    def num_cells(self) -> int:
+        """The number of cells on each of which the functions hardly turn."""
+
+    @property
+    def breakpoints(self) -> Tensor:
+        """The ends of equal cells, ``(G+1,)``, in the precision and on the device of the module."""
+        return self._spread(*self.domain, self.num_cells + 1)
+
+    @abstractmethod
+    def values_inside(self, z: Tensor) -> Tensor:
+        """All functions at points ``(...)`` inside the domain, up to rounding: ``(..., K)``."""
+
+    def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The numbers and values of all functions, both ``(..., K)``."""
+        values = self.values_inside(z)
+        return torch.arange(self.num_functions, device=z.device).expand_as(values), values
+
+    def coefficient_scales(self) -> Tensor:
+        """The relative standard deviations of fresh coefficients, ``(K,)``: here all the same."""
+        return torch.ones_like(self._numbers)
+
+    def noise_to_coefficients(self) -> Tensor:
+        """Independent coefficients, ``(K, K)``: functions that overlap need no fit."""
+        return torch.diag(self.coefficient_scales().double())
+
+    def _spread(self, low: float, high: float, count: int) -> Tensor:
+        """Equally spaced numbers in the precision and on the device of the module."""
+        like = self._numbers
+        return torch.linspace(low, high, count, dtype=like.dtype, device=like.device)

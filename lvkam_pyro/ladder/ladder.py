@@ -1,0 +1,244 @@
+"""The ladder of power posteriors from prior to posterior, for every datum at once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lvkam_pyro.ladder.kernel import Kernel, LadderDraws, LadderPlan
+from lvkam_pyro.ladder.mala import MALA
+from lvkam_pyro.ladder.run import MIN_DRAWS
+from lvkam_pyro.ladder.schedule import PilotSchedule, PowerSchedule
+from lvkam_pyro.statistics.convergence import chain_effective_sample_size, chain_rhat
+from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
+from lvkam_pyro.tracing.parameters import own_parameters
+from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.structure import Model, ModelStructure
+
+_MAX_ELEMENTS = 2**23
+"""Values of one array per step (32 MB in single precision); more data run in blocks."""
+
+
+@dataclass(frozen=True)
+class LadderSamples:
+    r"""Draws from the power posteriors :math:`p_t(z|x) \propto p(x|z)^t p(z)` of each datum.
+
+    Shapes: `D` kept draws, `C` chains, `T` temperatures, `N` data.
+
+    Attributes:
+        temperatures: `(T,)` in float64, from 0 to 1.
+        log_likelihood: `(D, C, T, N)` in float64.
+        latents: Site name to the draws at temperature 1, `(D, C, N, *inner plates, *event)`.
+        acceptance: `(T, N)`, the chains' mean acceptance (1 at temperature 0, which draws exactly).
+        swap_rate: `(T - 1, N)`, the mean probability of exchange between neighbours.
+        step_size: `(T, N)`, the steps in preconditioned units; infinite where a kernel has none.
+        rhat: `(T, N)`, R-hat of the log likelihood between whole chains.
+        ess: `(T, N)`, the effective number of draws of the mean log likelihood.
+        num_likelihood_evaluations: Per datum; warm-up, start and a schedule's pilot included.
+        data_scale: The data plate's full size divided by its size.
+        data_hash: A short name of the observations.
+        biased: Whether the kernel's chains converge to another law than the power posteriors.
+        path: Site name to the draws at all temperatures, `(D, C, T, N, *inner plates, *event)`, if
+            the ladder was asked to keep them; else empty.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
+        >>> ladder = Ladder(num_temperatures=4, num_chains=8, num_warmup=8, num_samples=8)
+        >>> samples = ladder.sample(model, torch.rand(5, 3))
+        >>> samples.log_likelihood.shape, samples.latents["z"].shape
+        (torch.Size([8, 8, 4, 5]), torch.Size([8, 8, 5, 2]))
+    """
+
+    temperatures: Tensor
+    log_likelihood: Tensor
+    latents: dict[str, Tensor]
+    acceptance: Tensor
+    swap_rate: Tensor
+    step_size: Tensor
+    rhat: Tensor
+    ess: Tensor
+    num_likelihood_evaluations: int
+    data_scale: float
+    data_hash: str
+    biased: bool = False
+    path: dict[str, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        num_draws, num_chains, num_temperatures, num_data = self.log_likelihood.shape
+        return (
+            f"LadderSamples({num_draws} draws of {num_chains} chains at {num_temperatures} "
+            f"temperatures, {num_data} data)"
+        )
+
+    @property
+    def num_chains(self) -> int:
+        """The number of chains C."""
+        return self.log_likelihood.shape[1]
+
+    @property
+    def num_data(self) -> int:
+        """The number of data N."""
+        return self.log_likelihood.shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    r"""The ladder: what to run. `sample` runs it.
+
+    .. math:: p_t(z|x_n) \propto p(x_n|z)^t \, p(z), \quad 0 = t_0 < \dots < t_{T-1} = 1
+
+    Chains at all temperatures move together: exact prior draws at t = 0, the kernel's steps above
+    (preconditioned MALA by default), exchange of neighbours after each step, per datum. The chains
+    start from a short tempered sequential Monte Carlo run (look-ahead draws, with
+    `GridGibbsKernel`). Equal ladders compare equal, so that estimators can share one run.
+
+    Args:
+        num_temperatures: T.
+        num_chains: C, independent ladders: the replicates of every standard error.
+        num_warmup: Steps that adapt step sizes and covariances, and are dropped.
+        num_samples: D, the kept draws of each chain.
+        thinning: Steps for each kept draw.
+        schedule: Where the temperatures lie: a function of their number (`PowerSchedule`), or a
+            `PilotSchedule` that finds out on the data.
+        kernel: How the chains move: `MALA()` or `HMC()` for any model, `GridGibbsKernel()` for
+            additive ones.
+        keep_path: Whether to keep the latents at all temperatures, which takes T times the memory.
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If a number is too small.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> ladder = Ladder(num_temperatures=4, num_warmup=20, num_samples=10)
+        >>> samples = ladder.sample(model, torch.zeros(3))
+        >>> samples.log_likelihood.shape, samples.latents["z"].shape
+        (torch.Size([10, 32, 4, 3]), torch.Size([10, 32, 3]))
+    """
+
+    num_temperatures: int = 20
+    num_chains: int = 32
+    num_warmup: int = 120
+    num_samples: int = 80
+    thinning: int = 2
+    schedule: Callable[[int], Tensor] | PilotSchedule = field(default_factory=PowerSchedule)
+    kernel: Kernel = field(default_factory=MALA)
+    keep_path: bool = False
+
+    def __post_init__(self) -> None:
+        for name, minimum in (
+            ("num_temperatures", 2),
+            ("num_chains", 2),
+            ("num_warmup", 0),
+            ("num_samples", MIN_DRAWS),
+            ("thinning", 1),
+        ):
+            check_count(name, getattr(self, name), minimum=minimum)
+
+    def sample(
+        self, model: Model, x: Tensor, *, seed: int = 0, progress: bool = False
+    ) -> LadderSamples:
+        """Draw from the power posteriors of each datum.
+
+        Interrupting it (Ctrl-C) returns the draws kept so far, if every datum has at least 4 of
+        them; otherwise the interrupt goes on.
+
+        Args:
+            model: A Pyro model of one positional tensor, with a data plate along its first axis.
+            x: The observations, of shape `(N, ...)`.
+            seed: Equal seeds give equal draws; the caller's generators are left alone.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            The draws.
+
+        Raises:
+            TypeError: If `x` is no tensor.
+            ValueError: If `x` is empty or not finite, or the model has no normalised prior per
+                datum.
+        """
+        check_data(x)
+        structure = ModelStructure.of(model, x)
+        temperatures, pilot_evaluations = self._temperatures(model, x, seed)
+        plan = self._plan(temperatures.to(x.device))
+        blocks = self._blocks(x, structure)
+        num_steps = len(blocks) * (self.num_warmup + self.num_samples * self.thinning)
+        bar = tqdm(total=num_steps, desc="ladder", unit="step", disable=not progress)
+        with bar, own_parameters(model), seeded_rng(seed, x), torch.no_grad():
+            runs = [self.kernel.run(model, block, structure, plan, bar.update) for block in blocks]
+        samples = _join_blocks([_gather(run, plan, biased=self.kernel.biased) for run in runs], x)
+        evaluations = samples.num_likelihood_evaluations + pilot_evaluations
+        return replace(samples, num_likelihood_evaluations=evaluations)
+
+    def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
+        if not structure.follows_data:
+            return (x,)
+        width = self.kernel.num_values(x, structure)
+        rows = _MAX_ELEMENTS // (self.num_temperatures * self.num_chains * width)
+        num_blocks = math.ceil(len(x) / max(1, rows))
+        return x.tensor_split(num_blocks)
+
+    def _temperatures(self, model: Model, x: Tensor, seed: int) -> tuple[Tensor, int]:
+        """The temperatures, and the likelihood evaluations that finding them cost."""
+        if not isinstance(self.schedule, PilotSchedule):
+            return self.schedule(self.num_temperatures), 0
+        found = self.schedule.fit(model, x, self.num_temperatures, seed=seed)
+        return found(self.num_temperatures), found.num_likelihood_evaluations
+
+    def _plan(self, temperatures: Tensor) -> LadderPlan:
+        return LadderPlan(
+            temperatures=temperatures,
+            num_chains=self.num_chains,
+            num_warmup=self.num_warmup,
+            num_samples=self.num_samples,
+            thinning=self.thinning,
+            keep_path=self.keep_path,
+        )
+
+
+def _gather(draws: LadderDraws, plan: LadderPlan, *, biased: bool) -> LadderSamples:
+    """The samples of one block of data, with their convergence."""
+    return LadderSamples(
+        temperatures=plan.temperatures,
+        **vars(draws),
+        rhat=chain_rhat(draws.log_likelihood),
+        ess=chain_effective_sample_size(draws.log_likelihood),
+        data_hash="",
+        biased=biased,
+    )
+
+
+def _join_blocks(parts: list[LadderSamples], x: Tensor) -> LadderSamples:
+    """The samples of all data from those of its blocks, cut to the shortest."""
+    num_draws = min(len(part.log_likelihood) for part in parts)
+    joined = {
+        item.name: torch.cat([getattr(part, item.name) for part in parts], -1)
+        for item in fields(LadderSamples)
+        if item.name in {"acceptance", "swap_rate", "step_size", "rhat", "ess"}
+    }
+    return LadderSamples(
+        temperatures=parts[0].temperatures,
+        log_likelihood=torch.cat([part.log_likelihood[:num_draws] for part in parts], -1),
+        latents={
+            name: torch.cat([part.latents[name][:num_draws] for part in parts], 2)
+            for name in parts[0].latents
+        },
+        path={
+            name: torch.cat([part.path[name][:num_draws] for part in parts], 3)
+            for name in parts[0].path
+        },
+        num_likelihood_evaluations=max(part.num_likelihood_evaluations for part in parts),
+        # A block is a part of the plate's batch: its own scale counts the other blocks as missing.
+        data_scale=parts[0].data_scale * parts[0].num_data / len(x),
+        data_hash=hash_data(x),
+        biased=parts[0].biased,
+        **joined,
+    )

@@ -1,0 +1,184 @@
+"""Every check of a model and its posterior, by one call."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from lvkam_pyro.checks.calibration import SBC, sbc
+from lvkam_pyro.checks.check import CheckResult
+from lvkam_pyro.checks.convergence_check import check_convergence
+from lvkam_pyro.checks.evidence_check import EvidenceCheck
+from lvkam_pyro.checks.leave_one_out import LOOPIT, loo_pit
+from lvkam_pyro.checks.mismatch import PriorPosteriorMismatch, prior_posterior_mismatch
+from lvkam_pyro.checks.predictive import (
+    PosteriorPredictiveCheck,
+    PriorPredictiveCheck,
+    posterior_predictive_check,
+    prior_predictive_check,
+)
+from lvkam_pyro.checks.samplers import (
+    ImportanceSampler,
+    Posterior,
+    PosteriorDraws,
+    draw_posterior,
+)
+from lvkam_pyro.checks.skipped import SkippedCheck
+from lvkam_pyro.checks.weights_check import check_weights
+from lvkam_pyro.comparison.comparison import EvidenceComparison
+from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.importance import Importance
+from lvkam_pyro.evidence.steppingstone import SteppingStone
+from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
+from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.report.diagnosis import Diagnosis
+from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
+from lvkam_pyro.tracing.particles import Guide
+from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.training.loop import Fit
+
+
+def diagnose(
+    model: Model | Fit,
+    x: Tensor,
+    *,
+    guide: Guide | None = None,
+    ladder: Ladder | LadderSamples | None = None,
+    evidence: EvidenceComparison | None = None,
+    num_particles: int = 4096,
+    num_draws: int = 2000,
+    num_simulations: int = 200,
+    seed: int = 0,
+) -> Diagnosis:
+    """Everything that can be checked about a model and its posterior, on one page.
+
+    - `check_convergence` of the ladder's chains, if there is a ladder;
+    - `check_weights` of the guide's particles, or of the prior's where there is neither;
+    - `sbc` of what draws the posterior;
+    - `prior_predictive_check`, `posterior_predictive_check` and `loo_pit` of the model;
+    - `prior_posterior_mismatch` of its latents;
+    - `EvidenceCheck` of the estimates of the evidence.
+
+    The posterior of the data is the ladder's, where there is one, else the guide's weighted
+    particles. Simulation-based calibration is of the guide's weighted particles, where there is a
+    guide: a ladder is run anew for simulated data. A check that the model does not allow is
+    skipped, and says why.
+
+    Pass held-out data: those that the model was trained on look better than they are. A few hundred
+    data find much that twenty do not.
+
+    Args:
+        model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`; or what
+            `fit` returned, whose guide is used unless another is given.
+        x: The observations, `(N, ...)`, N at least 3.
+        guide: What proposes the particles; None: the model's prior, unless there is a ladder.
+        ladder: A ladder to run, or `Ladder(...).sample(model, x)` of the same data.
+        evidence: A comparison of the estimates of this model on these data; None: importance
+            sampling with the guide, and thermodynamic integration and steppingstone on the ladder.
+        num_particles: Particles for each datum.
+        num_draws: Posterior draws of each datum.
+        num_simulations: Data that `sbc` simulates; 0: no such check.
+        seed: Equal seeds give equal results; the caller's generators are left alone.
+
+    Returns:
+        The diagnosis: print it, show it in a notebook, or `.to_html(path)`.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If a count is too small, the data are not finite, or ladder or evidence are of
+            other data.
+
+    References:
+        Gelman, A. et al. (2020). Bayesian workflow. https://arxiv.org/abs/2011.01808
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> diagnosis = diagnose(problem.model, problem.x, num_simulations=50)
+        >>> [check.title for check in diagnosis.checks][:2]
+        ['Importance weights', 'Simulation-based calibration']
+    """
+    check_data(x)
+    check_count("num_particles", num_particles)
+    check_count("num_draws", num_draws, minimum=10)
+    if num_simulations:
+        check_count("num_simulations", num_simulations, minimum=10)
+    if isinstance(model, Fit):
+        guide = model.guide if guide is None else guide
+        model = model.model
+    if evidence is not None:
+        _check_same_data(x, evidence)
+    samples = _climb(model, x, ladder, seed)
+    weighted = ImportanceSampler(guide, num_particles)
+    posterior: Posterior = weighted if samples is None else samples
+    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
+    estimates = [] if samples is None else _estimate_from(samples)
+    checks: list[CheckResult] = [] if samples is None else [check_convergence(samples)]
+    if samples is None or guide is not None:
+        importance = Importance(num_particles).estimate(model, x, guide, seed=seed)
+        estimates.insert(0, importance)
+        checks.append(check_weights(importance, source=weighted.name))
+    if num_simulations:
+        calibrated = ladder if guide is None and ladder is not None else weighted
+        checks.append(_calibrate(model, x, calibrated, num_simulations, seed))
+    checks += _judge_model(model, x, draws, seed)
+    checks.append(EvidenceCheck(_compare(estimates) if evidence is None else evidence))
+    return Diagnosis(tuple(checks), len(x), draws.source, seed)
+
+
+def _check_same_data(x: Tensor, evidence: EvidenceComparison) -> None:
+    if any(row.evidence.data_hash != hash_data(x) for row in evidence):
+        raise ValueError(
+            f"Expected evidence of these data of shape {tuple(x.shape)}, got that of others. Pass "
+            "the same x to compare_evidence."
+        )
+
+
+def _climb(
+    model: Model, x: Tensor, ladder: Ladder | LadderSamples | None, seed: int
+) -> LadderSamples | None:
+    return ladder.sample(model, x, seed=seed) if isinstance(ladder, Ladder) else ladder
+
+
+def _estimate_from(samples: LadderSamples) -> list[Evidence]:
+    return [
+        estimator.estimate_from(samples)
+        for estimator in (ThermodynamicIntegration(), SteppingStone())
+    ]
+
+
+def _compare(estimates: list[Evidence]) -> EvidenceComparison:
+    return EvidenceComparison(tuple(EvidenceRow("model", one) for one in estimates))
+
+
+def _calibrate(
+    model: Model, x: Tensor, posterior: Posterior, num_simulations: int, seed: int
+) -> CheckResult:
+    if isinstance(posterior, LadderSamples):
+        reason = "A ladder that has run knows its own data alone: pass the Ladder to run."
+        return SkippedCheck(SBC.title, reason)
+    return _attempt(
+        SBC.title, lambda: sbc(model, x, posterior, num_simulations=num_simulations, seed=seed)
+    )
+
+
+def _judge_model(model: Model, x: Tensor, draws: PosteriorDraws, seed: int) -> list[CheckResult]:
+    """What the posterior draws say of the model."""
+    checks: dict[str, Callable[[], CheckResult]] = {
+        PriorPredictiveCheck.title: lambda: prior_predictive_check(model, x, seed=seed),
+        PosteriorPredictiveCheck.title: lambda: posterior_predictive_check(
+            model, x, draws, seed=seed
+        ),
+        LOOPIT.title: lambda: loo_pit(model, x, draws, seed=seed),
+        PriorPosteriorMismatch.title: lambda: prior_posterior_mismatch(model, x, draws, seed=seed),
+    }
+    return [_attempt(title, check) for title, check in checks.items()]
+
+
+def _attempt(title: str, check: Callable[[], CheckResult]) -> CheckResult:
+    """The check, or why it could not be made."""
+    try:
+        return check()
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        # A guide with parameters of each datum cannot run on others, and says so in torch's words.
+        return SkippedCheck(title, " ".join(str(error).split()))

@@ -1,0 +1,132 @@
+"""Draws of a Pyro program from given uniform numbers, by inverse distribution functions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, TransformedDistribution
+from torch.special import ndtri
+
+from lvkam_pyro.tracing.recorder import Site
+from lvkam_pyro.tracing.structure import Model, ModelStructure, record_once
+
+
+class InverseTransform(Messenger):
+    r"""Lets the latent sites inside take the values of uniform numbers, one after the other.
+
+    .. math:: z_i = F_i^{-1}(u_i \mid z_1, \dots, z_{i-1})
+
+    Rosenblatt's transformation (1952, https://doi.org/10.1214/aoms/1177729394), inverted: the law
+    of the draws is the program's own, and they are smooth in u. All data share the uniforms.
+
+    Args:
+        uniforms: `(S, D)` in float64, within (0, 1), one column for each coordinate of the sites.
+        structure: The structure of the model whose sites these are.
+        dtypes: Site name to the precision of its value.
+
+    Raises:
+        ValueError: When the program runs: if a site has no inverse distribution function.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.particles import draw_particles
+        >>> from lvkam_pyro.tracing.prior_guide import PriorGuide
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x = torch.zeros(2)
+        >>> structure, uniforms = ModelStructure.of(model, x), torch.tensor([[0.5], [0.8]])
+        >>> with InverseTransform(uniforms.double(), structure, {"z": torch.float32}):
+        ...     particles = draw_particles(model, PriorGuide(model), x, 2, structure=structure)
+        >>> particles.latents["z"].squeeze()
+        tensor([0.0000, 0.8416])
+    """
+
+    def __init__(
+        self, uniforms: Tensor, structure: ModelStructure, dtypes: Mapping[str, torch.dtype]
+    ) -> None:
+        super().__init__()
+        self.uniforms = uniforms
+        self.structure = structure
+        self.dtypes = dtypes
+        self._used = 0
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if msg["done"] or msg["is_observed"] or site_is_subsample(msg):
+            return
+        shape = self._shared_shape(msg)
+        columns = self.uniforms[:, self._used : self._used + shape.numel()]
+        self._used += shape.numel()
+        if columns.shape[1] < shape.numel():
+            return  # A site that was not counted: whoever runs the program will say so.
+        uniforms = columns.reshape(-1, *shape).expand(msg["fn"].shape())
+        value = _inverse(msg["fn"], uniforms, msg["name"])
+        msg["value"] = value.to(self.dtypes.get(msg["name"], value.dtype))
+        msg["done"] = True
+
+    def _shared_shape(self, msg: Site) -> torch.Size:
+        """The shape of a site's value for one particle, with an axis of 1 for the data."""
+        law = msg["fn"]
+        shape = list(law.shape()[1:])
+        shape[len(shape) + self.structure.data_dim - len(law.event_shape)] = 1
+        return torch.Size(shape)
+
+
+def _inverse(law: Any, uniforms: Tensor, name: str) -> Tensor:  # noqa: ANN401
+    """The value of a law at uniform numbers of its value's shape."""
+    if isinstance(law, Independent):
+        return _inverse(law.base_dist, uniforms, name)
+    if isinstance(law, MultivariateNormal):
+        scale = law.scale_tril.to(uniforms)
+        value: Tensor = law.loc + (scale @ ndtri(uniforms)[..., None])[..., 0]
+        return value
+    if isinstance(law, TransformedDistribution):
+        value = _inverse(law.base_dist, uniforms, name)
+        for transform in law.transforms:
+            value = transform(value)
+        return value
+    try:
+        value = law.icdf(uniforms)
+    except NotImplementedError:
+        raise ValueError(
+            f"The site '{name}' draws from {type(law).__name__}, which has no inverse distribution "
+            "function. Use a law with icdf, or Importance."
+        ) from None
+    return value
+
+
+def count_uniforms(program: Model, x: Tensor, structure: ModelStructure) -> int:
+    """The uniform numbers that one draw of a program's latent sites takes for a datum.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+        >>> x = torch.zeros(5)
+        >>> count_uniforms(model, x, ModelStructure.of(model, x))
+        3
+    """
+    laws = [site["fn"] for site in record_once(program, x).latents.values()]
+    sizes = (law.batch_shape[structure.data_dim] for law in laws)
+    return sum(law.shape().numel() // size for law, size in zip(laws, sizes, strict=True))
+
+
+def latent_dtypes(model: Model, x: Tensor) -> dict[str, torch.dtype]:
+    """The precision of each latent site's value.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> latent_dtypes(model, torch.zeros(3))
+        {'z': torch.float32}
+    """
+    return {name: site["value"].dtype for name, site in record_once(model, x).latents.items()}

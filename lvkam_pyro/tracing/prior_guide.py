@@ -1,0 +1,104 @@
+"""The prior as a proposal: particles shared by all data."""
+
+from contextlib import suppress
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from lvkam_pyro.tracing.recorder import LastLatentDrawnError, LatentRecorder, Site
+from lvkam_pyro.tracing.structure import Model, ModelStructure, subsampling_scale
+
+
+class PriorRecorder(LatentRecorder):
+    """Lets a model draw its latents, at their own density, and stops it after the last.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> with PriorRecorder() as recorder, pyro.poutine.scale(scale=0.5):
+        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        >>> recorder.latents["z"]["scale"]
+        1.0
+    """
+
+    def _pyro_sample(self, msg: Site) -> None:
+        # A draw has the law of its site whatever factor the user gave its log density.
+        msg["scale"] = 1.0
+        for frame in msg["cond_indep_stack"]:
+            msg["scale"] = msg["scale"] * subsampling_scale(frame)
+
+
+class PriorGuide:
+    """A Pyro guide that proposes every latent from the model's own prior.
+
+    Called as a guide it draws for each datum (so that it serves `Trace_ELBO` too). In
+    `draw_particles` it is called on the first datum only and all data share these draws: the model
+    decodes S points instead of S times N. Its log density is that of the first datum's prior, so
+    the weights stay exact where the prior depends on a datum's covariates. It stops the model
+    after the last latent (the model must draw the same sites in every run) and has no parameters:
+    neither draws nor log density carry a gradient in `draw_particles`.
+
+    Args:
+        model: The Pyro model.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.particles import draw_particles
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        ...         pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+        >>> particles = draw_particles(model, PriorGuide(model), torch.zeros(5, 2), 100)
+        >>> particles.latents["z"].shape, particles.log_weights.shape
+        (torch.Size([100, 1, 2]), torch.Size([100, 5]))
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._last: str | None = None
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Draw every latent site of the model.
+
+        Args:
+            x: The observations, of shape `(N, ...)`; only their number matters where the prior
+                does not depend on them.
+            *args: Further arguments of the model.
+            **kwargs: Further keyword arguments of the model.
+
+        Returns:
+            Site name to draw.
+        """
+        hidden = pyro.poutine.block(hide_fn=_is_observed)
+        run = PriorRecorder(last=self._last)
+        with suppress(LastLatentDrawnError), torch.no_grad(), hidden, run:
+            self.model(x, *args, **kwargs)
+        latents = run.latents
+        self._last = next(reversed(latents), None)
+        return {name: site["value"] for name, site in latents.items()}
+
+    def proposes_from(self, model: Model, structure: ModelStructure) -> bool:
+        """Whether the log density of its draws is the log prior of the model, as it stands.
+
+        A mask or a scale around a latent of the model changes what it counts, not how it is drawn.
+
+        Args:
+            model: The model.
+            structure: Its structure.
+
+        Example:
+            >>> import pyro.distributions as dist
+            >>> def model(x):
+            ...     with pyro.plate("data", len(x)):
+            ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            >>> PriorGuide(model).proposes_from(model, ModelStructure.of(model, torch.zeros(3)))
+            True
+        """
+        return self.model is model and not any(site.weighted for site in structure.latents)
+
+
+def _is_observed(msg: Site) -> bool:
+    """Whether a message is that of an observed site, which no guide has."""
+    return bool(msg["type"] == "sample" and msg["is_observed"])

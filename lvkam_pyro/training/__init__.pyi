@@ -1,0 +1,29 @@
+"""The public names of the room, which load on first use."""
+
+from .early_stopping import EarlyStopping
+from .grid_updates import GridUpdates
+from .importance_weighted import ImportanceWeightedBound
+from .loop import fit
+from .objective import EmpiricalBayes
+from .recipe import Recipe
+from .smoothness import Smoothness
+from .sparsity import Sparsity
+from .starts.newton import MStep, NewtonMStep
+from .starts.pca import PCAStart
+from .starts.start import start_additive, start_vague
+
+__all__ = [
+    "EarlyStopping",
+    "EmpiricalBayes",
+    "GridUpdates",
+    "ImportanceWeightedBound",
+    "MStep",
+    "NewtonMStep",
+    "PCAStart",
+    "Recipe",
+    "Smoothness",
+    "Sparsity",
+    "fit",
+    "start_additive",
+    "start_vague",
+]

@@ -1,0 +1,155 @@
+"""The journal: what a training writes into its run folder, and when."""
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import pyro
+import torch
+from torch import Tensor
+
+from lvkam_pyro import __version__
+from lvkam_pyro.tracing.arguments import hash_data
+from lvkam_pyro.training.runs.checkpoint import CheckpointError, serialize_checkpoint
+from lvkam_pyro.training.runs.files import write_atomically
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.runs.run_folder import RunFolder
+from lvkam_pyro.training.state import TrainingState
+
+SECONDS_BETWEEN_WRITES = 2.0
+"""A killed training loses at most this time and the epoch that it was in."""
+
+
+class Journal:
+    """Keeps the state after the newest whole epoch, and writes it from time to time.
+
+    Args:
+        folder: The run folder.
+        identity: What has to be the same for a training to go on: see `training_identity`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     journal = Journal(folder, {"seed": 0})
+        ...     journal.open(resume=False) is None, journal.folder.settings.exists()
+        (True, True)
+    """
+
+    def __init__(self, folder: str | Path, identity: dict[str, object]) -> None:
+        self.folder = RunFolder(folder)
+        self.identity = identity
+        self._unwritten: tuple[bytes, list[dict[str, float]]] | None = None
+        self._written_at = time.monotonic()
+
+    def open(self, *, resume: bool) -> dict[str, object] | None:
+        """Makes the folder and writes its settings.
+
+        Returns:
+            The state to go on from, or None for a new training.
+
+        Raises:
+            FileExistsError: If there is a run and it is not to be resumed.
+            CheckpointError: If the checkpoint is damaged or of another training.
+            OSError: If the folder cannot be written.
+        """
+        if not resume:
+            self.folder.check_free()
+        state = self.read() if self.folder.checkpoint.exists() else None
+        if state is not None:
+            # A process killed after its checkpoint has left the metrics behind.
+            self.folder.write_metrics(metrics_of(state, self.folder))
+        self.folder.write_settings({"training": self.identity, "versions": versions()})
+        return state
+
+    def record(self, training: TrainingState) -> None:
+        """Takes a snapshot of the state after an epoch, and writes it if it is time."""
+        state = {"identity": self.identity, **training.state_dict()}
+        self._unwritten = serialize_checkpoint(state), list(training.metrics)
+        if time.monotonic() - self._written_at > SECONDS_BETWEEN_WRITES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the newest snapshot, unless it is written already."""
+        if self._unwritten is None:
+            return
+        checkpoint, metrics = self._unwritten
+        write_atomically(self.folder.checkpoint, checkpoint)
+        self.folder.write_metrics(metrics)
+        self._unwritten = None
+        self._written_at = time.monotonic()
+
+    def read(self) -> dict[str, object]:
+        """Reads the state to go on from.
+
+        Raises:
+            FileNotFoundError: If there is no checkpoint.
+            CheckpointError: If the checkpoint is damaged or of another training.
+        """
+        state = self.folder.read_checkpoint()
+        saved = state.get("identity")
+        changed = [
+            f"{key} was {saved.get(key)!r} and is {value!r}"
+            for key, value in self.identity.items()
+            if isinstance(saved, dict) and saved.get(key) != value
+        ]
+        if changed:
+            raise CheckpointError(
+                f"{self.folder.checkpoint} belongs to another training: {'; '.join(changed)}. "
+                "Resume with what it was started with, or choose another folder."
+            )
+        return state
+
+
+def training_identity(
+    recipe: Recipe, x: Tensor, *, seed: int, validation: Tensor | None = None
+) -> dict[str, object]:
+    """The plain values that a training shares with the one that it goes on from.
+
+    Without validation data they are not compared: who only reads a training needs none.
+    """
+    stopping = recipe.early_stopping
+    return {
+        "recipe": recipe.name,
+        "num_epochs": recipe.num_epochs,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        "guide_learning_rate": recipe.guide_learning_rate,
+        "max_gradient_norm": recipe.max_gradient_norm,
+        "grid_updates": None if recipe.grid_updates is None else asdict(recipe.grid_updates),
+        "early_stopping": None if stopping is None else asdict(stopping),
+        "num_data": len(x),
+        "data_hash": hash_data(x),
+        "seed": seed,
+        **({} if validation is None else {"validation_hash": hash_data(validation)}),
+    }
+
+
+def metrics_of(state: Mapping[str, object], folder: RunFolder) -> list[dict[str, float]]:
+    """The metrics in a checkpoint's state, a row an epoch.
+
+    Args:
+        state: What `load_checkpoint` returns.
+        folder: Where it is from, for the message.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    metrics = state.get("metrics")
+    if not (isinstance(metrics, list) and metrics):
+        raise CheckpointError(
+            f"{folder.checkpoint} is no checkpoint of a training: it has no metrics. Restore it "
+            "from a copy, or start the training again in another folder."
+        )
+    return metrics
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes, for `settings.json`."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyro": pyro.__version__,
+        "lvkam_pyro": __version__,
+    }

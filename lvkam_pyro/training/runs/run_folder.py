@@ -1,0 +1,170 @@
+"""The run folder: where one training keeps its settings, metrics, checkpoint and results."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lvkam_pyro.training.runs.checkpoint import load_checkpoint
+from lvkam_pyro.training.runs.files import write_atomically
+
+Row = Mapping[str, float]
+"""One epoch's metrics."""
+
+
+class RunFolder:
+    r"""The files of one run.
+
+    - `settings.json`: programs and their options, seed, versions, hash of the data;
+    - `metrics.csv`: a row an epoch;
+    - `checkpoint.pt`: the newest checkpoint;
+    - `evidence.csv`, `evidence.json`, `evidence.tex`, `posterior.nc`, `report.html`, `plots/*.png`:
+      the results.
+
+    Every file is replaced whole, so that none is ever half written.
+
+    Args:
+        path: The folder; it need not exist yet.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as path:
+        ...     folder = RunFolder(path)
+        ...     folder.write_metrics([{"epoch": 1, "loss_per_datum": 2.5}])
+        ...     folder.metrics.read_text(), folder.read_metrics()
+        ('epoch,loss_per_datum\n1,2.5\n', [{'epoch': 1.0, 'loss_per_datum': 2.5}])
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def settings(self) -> Path:
+        """Where the settings are."""
+        return self.path / "settings.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Where the metrics are."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the newest checkpoint is."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def posterior(self) -> Path:
+        """Where the posterior draws are, in netCDF."""
+        return self.path / "posterior.nc"
+
+    @property
+    def report(self) -> Path:
+        """Where the diagnosis is, as a page for a browser."""
+        return self.path / "report.html"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the pictures."""
+        return self.path / "plots"
+
+    def evidence(self, suffix: str) -> Path:
+        """Where the evidence is, as `".csv"`, `".json"` or `".tex"`."""
+        return self.path / f"evidence{suffix}"
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            OSError: If a file is in its place, or it may not be written.
+        """
+        _make_folder(self.path)
+
+    def picture(self, name: str) -> Path:
+        """Where a picture is to be written, in the folder of the pictures, which is made.
+
+        Args:
+            name: Its name, without the ending.
+
+        Raises:
+            OSError: If a file is in the folder's place, or it may not be written.
+        """
+        _make_folder(self.plots)
+        return self.plots / f"{name}.png"
+
+    def check_free(self) -> None:
+        """Raises FileExistsError if the folder holds a run already."""
+        if self.checkpoint.exists():
+            raise FileExistsError(
+                f"{self.path} holds a run already. Resume it (resume=True, --resume), remove it "
+                "(--overwrite), or choose another folder."
+            )
+
+    def clear(self) -> None:
+        """Removes the files of a run, and leaves every other file where it is."""
+        tables = [self.evidence(suffix) for suffix in (".csv", ".json", ".tex")]
+        pictures = sorted(self.plots.glob("*.png"))
+        for file in [
+            self.checkpoint,
+            self.metrics,
+            self.settings,
+            self.posterior,
+            self.report,
+            *tables,
+            *pictures,
+        ]:
+            file.unlink(missing_ok=True)
+
+    def write_settings(self, settings: Mapping[str, object]) -> None:
+        """Adds the entries to `settings.json`; an entry that it has already is replaced."""
+        self.create()
+        merged = {**(self.read_settings() if self.settings.exists() else {}), **settings}
+        write_atomically(self.settings, (json.dumps(merged, indent=2) + "\n").encode())
+
+    def read_settings(self) -> dict[str, object]:
+        """Reads `settings.json`.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run.
+            ValueError: If the file is no JSON object.
+        """
+        if not self.settings.is_file():
+            raise FileNotFoundError(f"{self.path} holds no run: there is no {self.settings}.")
+        try:
+            settings = json.loads(self.settings.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.settings} is damaged: {error}.") from error
+        if not isinstance(settings, dict):
+            raise ValueError(f"{self.settings} is damaged: it is no JSON object.")
+        return settings
+
+    def write_metrics(self, rows: Sequence[Row]) -> None:
+        """Replaces `metrics.csv` by these rows, which all have the same keys."""
+        self.create()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.metrics, text.getvalue().encode())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Reads `metrics.csv`: a dictionary an epoch."""
+        with self.metrics.open(newline="", encoding="utf-8") as file:
+            return [
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+            ]
+
+    def read_checkpoint(self) -> dict[str, object]:
+        """Reads the newest checkpoint; see `load_checkpoint` for what it raises."""
+        return load_checkpoint(self.checkpoint)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(f"{path} is a file; a run needs a folder there.") from error

@@ -1,0 +1,69 @@
+"""Which estimates disagree: by hand."""
+
+from math import inf, nan
+
+import pytest
+from scipy.stats import t as student_t
+
+from lvkam_pyro.comparison.comparison import EvidenceComparison
+from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.comparison.disagreement import find_disagreements
+from tests.evidence.results import result
+
+FIRST = result("m", "A", [-1.0, -2.0], error=0.3)
+
+
+def z_of(other: EvidenceRow) -> list[float]:
+    return [found.z for found in find_disagreements([FIRST, other])]
+
+
+def test_difference_is_measured_in_the_errors_of_both() -> None:
+    other = result("m", "B", [-4.0, -6.0], error=0.4)
+    assert z_of(other) == [pytest.approx(7.0 / 0.5, rel=1e-5)]
+
+
+def test_limit_is_students_at_the_fewer_replicates() -> None:
+    limit = float(student_t.isf(0.5e-4, 3)) * 0.5
+
+    def apart(distance: float) -> list[float]:
+        return z_of(result("m", "B", [-3.0, -distance], error=0.4, num_replicates=4))
+
+    assert not apart(0.999 * limit)
+    assert apart(1.001 * limit)
+
+
+def test_discretization_errors_excuse_a_difference() -> None:
+    assert not z_of(result("m", "B", [-4.0, -6.0], error=0.4, discretization=7.0))
+    (z,) = z_of(result("m", "B", [-4.0, -6.0], error=0.4, discretization=2.0))
+    assert z == pytest.approx(5.0 / 0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [nan, inf])
+def test_value_that_is_not_finite_disagrees_with_all(value: float) -> None:
+    assert z_of(result("m", "B", [value, 0.0])) == [inf]
+
+
+def test_exact_results_disagree_by_more_than_rounding() -> None:
+    exact = [result("m", name, [-100.0 - d], error=0.0) for name, d in (("A", 0.0), ("B", 5e-5))]
+    assert not find_disagreements(exact)
+    wrong = result("m", "C", [-101.0], error=0.0)
+    assert [found.z for found in find_disagreements([exact[0], wrong])] == [inf]
+
+
+def test_bounds_and_other_models_are_left_aside() -> None:
+    far = [-50.0, -50.0]
+    assert not find_disagreements([FIRST, result("m", "ELBO", far), result("other", "B", far)])
+
+
+def test_models_need_not_stand_together() -> None:
+    rows = [FIRST, result("n", "A", [0.0, 0.0]), result("m", "B", [-9.0, -9.0])]
+    (found,) = find_disagreements(rows)
+    assert (found.model, found.estimators, found.difference) == ("m", ("A", "B"), 15.0)
+
+
+def test_table_says_it_in_a_sentence() -> None:
+    rows = (FIRST, result("m", "B", [-4.0, -6.0], error=0.4))
+    assert str(EvidenceComparison(rows)).splitlines()[-1] == (
+        "m: A and B disagree by 7 nats in total (14.0 standard errors)."
+    )
+    assert "disagree" not in str(EvidenceComparison(rows[:1]))
