@@ -161,7 +161,7 @@ INITS = sorted(path for path in PACKAGE.rglob("__init__.py"))
 def test_init_introduces_its_room_and_hands_on_the_names_of_the_stub(path: Path) -> None:
     assert ast.get_docstring(tree_of(path)), f"{name_of(path)} has no docstring"
     lines = [ast.unparse(node) for node in tree_of(path).body[1:]]
-    attach = "(__getattr__, __dir__, __all__) = lazy_loader.attach_stub(__name__, __file__)"
+    attach = "__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)"
     stub = path.with_suffix(".pyi")
     expected = ["import lazy_loader", attach] if stub.exists() else []
     assert lines[:2] == expected
