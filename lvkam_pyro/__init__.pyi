@@ -41,7 +41,8 @@ from .modules.mixture_prior import MixturePrior
 from .modules.product_prior import ProductPrior
 from .programs import load_recipe
 from .report.model_report import diagnose
-from .tracing.particles import Particles, draw_particles
+from .tracing.bind import bind, draw_particles
+from .tracing.particles import Particles
 from .tracing.prior_guide import PriorGuide
 from .training.loop import fit
 from .training.objective import EmpiricalBayes
@@ -74,6 +75,7 @@ __all__ = [
     "Recipe",
     "additive",
     "arviz",
+    "bind",
     "checks",
     "compare_evidence",
     "comparison",

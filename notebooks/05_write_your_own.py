@@ -22,7 +22,7 @@ from lvkam_pyro.programs import load_program
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.tracing.arguments import hash_data
 from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 
 moons = load_program("model", "two_moons")
 x_train, x_test = moons.load_data(seed=0)

@@ -8,7 +8,7 @@ from torch import Tensor
 from lvkam_pyro.additive.coordinates import LatentCoordinates
 from lvkam_pyro.tracing.densities import data_scale, sum_log_probs
 from lvkam_pyro.tracing.recorder import SiteRecorder
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _NUM_CHECKS = 16

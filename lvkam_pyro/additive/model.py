@@ -12,7 +12,7 @@ from lvkam_pyro.additive.coordinates import LatentCoordinates
 from lvkam_pyro.likelihoods.factored import FactoredNormal
 from lvkam_pyro.tracing.densities import data_scale, sum_log_probs
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure, record_once
 
 _NUM_CHECKS = 16

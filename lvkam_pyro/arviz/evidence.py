@@ -12,8 +12,8 @@ from lvkam_pyro.arviz.marginal import draw_estimate
 from lvkam_pyro.arviz.thermodynamic import thermodynamic_group
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.tracing.arguments import check_count
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.session import seeded_rng
 
 _NAME = "log_evidence"
 

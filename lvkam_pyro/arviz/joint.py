@@ -15,7 +15,7 @@ from lvkam_pyro.arviz.layout import check_plate_names
 from lvkam_pyro.arviz.plates import SiteAxes
 from lvkam_pyro.arviz.runs import Program, Recorder, Runs, record, run_many
 from lvkam_pyro.tracing.structure import subsampling_scale
-from lvkam_pyro.tracing.unconditioned import Unconditioned
+from lvkam_pyro.tracing.recorder import Unconditioned
 
 
 @dataclass(frozen=True)

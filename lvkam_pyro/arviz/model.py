@@ -14,11 +14,12 @@ from lvkam_pyro.arviz.resampled import POWER_POSTERIOR, RESAMPLING, note_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
-from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.arguments import check_data
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide
 from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
 from lvkam_pyro.training.loop import Fit
 

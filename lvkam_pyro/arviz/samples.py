@@ -13,9 +13,9 @@ from lvkam_pyro.arviz.layout import event_names
 from lvkam_pyro.arviz.local import LocalModel, local_groups, log_joint, to_chains
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
 
 Samples = Mapping[str, Tensor]

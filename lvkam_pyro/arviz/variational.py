@@ -24,10 +24,10 @@ from lvkam_pyro.arviz.resampled import note_weights
 from lvkam_pyro.arviz.runs import Runs, is_point, record, run_many
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide, Particles
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
 
 _SAMPLER = "variational guide"

@@ -24,9 +24,10 @@ from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.checks.shapes import describe_shape, shape_scores
 from lvkam_pyro.plots.uniformity import plot_ranks
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
-from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.arguments import check_data
 from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
 
 LOG_LIKELIHOOD = "log likelihood"

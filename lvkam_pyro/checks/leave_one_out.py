@@ -32,7 +32,7 @@ from lvkam_pyro.plots.calibration import plot_loo_pit
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.statistics.weights import smooth_weights
 from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
 
 _FEW = 20

@@ -25,7 +25,7 @@ from lvkam_pyro.plots.mismatch import plot_mismatch
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.recorder import SiteRecorder
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _NUM_PRIOR = 20_000

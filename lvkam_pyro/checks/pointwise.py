@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Independent
 from lvkam_pyro.arviz.layout import DataLayout, SiteLayout, arrange
 from lvkam_pyro.tracing.recorder import SiteRecorder
 from lvkam_pyro.tracing.structure import Model, is_weighted
-from lvkam_pyro.tracing.unconditioned import Unconditioned
+from lvkam_pyro.tracing.recorder import Unconditioned
 
 
 def observed_numbers(layout: DataLayout) -> Tensor:

@@ -23,9 +23,10 @@ from lvkam_pyro.checks.finding import (
 from lvkam_pyro.checks.pointwise import draw_new_numbers, draw_numbers, observed_numbers
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.plots.predictive import plot_predictive_check
-from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.arguments import check_data
 from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
 
 _MAX_NUMBERS = 2**23

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lvkam_pyro.programs import Program, ProgramError
-from lvkam_pyro.tracing.suggestions import suggestion
+from lvkam_pyro.tracing.options import suggestion
 
 Options = dict[str, str]
 

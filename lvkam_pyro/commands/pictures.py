@@ -15,9 +15,9 @@ from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.plots.thermodynamic import has_curve, plot_thermodynamic_curve
 from lvkam_pyro.plots.traversals import can_traverse, plot_traversals
 from lvkam_pyro.tracing.particles import draw_particles
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import record_once
-from lvkam_pyro.tracing.unconditioned import Unconditioned
+from lvkam_pyro.tracing.recorder import Unconditioned
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model

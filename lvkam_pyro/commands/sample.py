@@ -8,7 +8,7 @@ from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.pictures import draw_data, image_shape_of
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.plots.samples import plot_samples
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.training.runs.files import write_atomically
 
 

@@ -8,7 +8,7 @@ from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.evidence.verdict import MAX_PARETO_K, Gate
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.smc import AnnealingPath
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 _MIN_ISLAND_SIZE = 15.0

@@ -18,7 +18,7 @@ from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.tracing.arguments import check_data, hash_data
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide, draw_particles
-from lvkam_pyro.tracing.seeding import preserved_rng
+from lvkam_pyro.tracing.session import preserved_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 MAX_QUASI_COORDINATES = 8

@@ -21,7 +21,7 @@ from lvkam_pyro.evidence.verdict import (
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.convergence import half_drift
 from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.seeding import draw_seed
+from lvkam_pyro.tracing.session import draw_seed
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _MOST_FAILURES = 0.5

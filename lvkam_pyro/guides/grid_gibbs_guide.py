@@ -9,7 +9,7 @@ from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
 from lvkam_pyro.statistics.resampling import resample_systematic
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 

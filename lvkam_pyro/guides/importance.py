@@ -13,10 +13,11 @@ from lvkam_pyro.statistics.weights import (
     pareto_k,
     smooth_weights,
 )
-from lvkam_pyro.tracing.arguments import check_count, check_data
+from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.arguments import check_data
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide, draw_particles
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _MAX_PARETO_K = 0.7

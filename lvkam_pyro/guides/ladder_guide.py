@@ -12,7 +12,7 @@ from lvkam_pyro.ladder.mala import MALA
 from lvkam_pyro.ladder.run import GradientKernel, LadderRun
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.tempering import Start, covariance_of, evaluate_state, temper
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 

@@ -11,7 +11,7 @@ from lvkam_pyro.guides.mixture_fit import fit_mixture
 from lvkam_pyro.guides.population import Draw, PopulationGuide, join
 from lvkam_pyro.ladder.smc import AnnealingPath, anneal
 from lvkam_pyro.ladder.tempering import draw_finite_prior
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, PopulationGuide, join, log_joint_at
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.structure import LatentSite, Model, ModelStructure
 from lvkam_pyro.tracing.unconstrained import check_ladder
 

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from lvkam_pyro.guides.likelihood_bound import derive_bound
 from lvkam_pyro.guides.population import Draw, PopulationGuide, apart, join, split
-from lvkam_pyro.tracing.arguments import check_count, check_data, check_share
+from lvkam_pyro.tracing.options import check_count, check_share
+from lvkam_pyro.tracing.arguments import check_data
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _NUM_CHECKS = 16

@@ -14,7 +14,7 @@ from lvkam_pyro.ladder.exchange import exchange_probability
 from lvkam_pyro.ladder.kernel import Kernel, LadderDraws, LadderPlan
 from lvkam_pyro.ladder.run import MIN_DRAWS
 from lvkam_pyro.statistics.resampling import resample_systematic
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _PARTICLES_PER_CHAIN = 4

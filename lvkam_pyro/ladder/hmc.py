@@ -8,7 +8,7 @@ from torch import Tensor
 from lvkam_pyro.ladder.chains import LadderState, Metric
 from lvkam_pyro.ladder.leapfrog import Evaluate, leapfrog
 from lvkam_pyro.ladder.run import GradientKernel
-from lvkam_pyro.tracing.arguments import check_count, check_share
+from lvkam_pyro.tracing.options import check_count, check_share
 
 _JITTER = 0.2
 

@@ -13,7 +13,7 @@ from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.problems.problem import Problem
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 
 _NUM_DATA = 4
 _NUM_PANELS = 96

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.problems.problem import Problem
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 
 _NUM_DATA = 4
 _SCALE = 0.5

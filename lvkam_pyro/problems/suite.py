@@ -14,7 +14,7 @@ from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.regression import conjugate_regression
 from lvkam_pyro.problems.shells import gaussian_shells
 from lvkam_pyro.problems.spike import spike_and_plateau
-from lvkam_pyro.tracing.suggestions import suggestion
+from lvkam_pyro.tracing.options import suggestion
 
 _PROBLEMS: Mapping[str, Callable[[], Problem]] = MappingProxyType(
     {

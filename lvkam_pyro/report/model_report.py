@@ -32,7 +32,8 @@ from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.report.diagnosis import Diagnosis
-from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.arguments import check_data, hash_data
 from lvkam_pyro.tracing.particles import Guide
 from lvkam_pyro.tracing.structure import Model
 from lvkam_pyro.training.loop import Fit

@@ -1,6 +1,18 @@
 """The public names of the room, which load on first use."""
 
-from .particles import Particles, draw_particles
+from .bind import StackingWarning, bind, bind_guide, draw_particles
+from .particles import Particles
 from .prior_guide import PriorGuide
+from .program import BoundProgram
+from .structure import Unit
 
-__all__ = ["Particles", "PriorGuide", "draw_particles"]
+__all__ = [
+    "BoundProgram",
+    "Particles",
+    "PriorGuide",
+    "StackingWarning",
+    "Unit",
+    "bind",
+    "bind_guide",
+    "draw_particles",
+]

@@ -1,97 +1,252 @@
-"""The checks of what a caller hands to the public functions of guides and estimators."""
+"""The arguments of a user's program, the rows of them that a run is about, and its runs' count."""
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Self
 
+import pyro
 import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+
+from lvkam_pyro.tracing.recorder import Site
+from lvkam_pyro.tracing.structure import DATA_SET, ProgramStructure, Unit
+
+Program = Callable[..., Any]
+"""A Pyro program: a model or a guide."""
 
 _HASHED_NUMBERS = 2**22
 
 
-def check_data(x: object) -> Tensor:
-    """Observations that a model with a data plate can take: a finite, non-empty tensor.
+class RowAccess(Enum):
+    """A way in which a program can be given some of its data.
 
-    Args:
-        x: The observations, of shape `(N, ...)`; the first axis is the data plate.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        TypeError: If `x` is no tensor.
-        ValueError: If `x` has no first axis, no rows, or a value that is not finite.
+    The arguments are cut; or they are cut, and the plate's indices are those of the rows, for what
+    the program itself indexes by its plate; or the indices alone are given, which is Pyro's own
+    mechanism of subsampling.
 
     Example:
-        >>> check_data(torch.zeros(3, 2)).shape
-        torch.Size([3, 2])
+        >>> RowAccess.INDICES.cuts, RowAccess.INDICES.indexes
+        (False, True)
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"Expected the data as a torch.Tensor of shape (N, ...), but got {type(x).__name__}. "
-            "Convert it first, e.g. by torch.as_tensor(x, dtype=torch.get_default_dtype())."
-        )
-    if x.ndim == 0 or len(x) == 0:
-        raise ValueError(
-            f"Expected at least one datum along the first axis, but got shape {tuple(x.shape)}. "
-            "Pass a tensor of shape (N, ...) with N >= 1."
-        )
-    if not bool(torch.isfinite(x).all()):
-        count = int((~torch.isfinite(x)).sum())
-        raise ValueError(
-            f"Expected finite data, but {count} of {x.numel()} values of shape {tuple(x.shape)} "
-            "are NaN or infinite. Drop these rows, or fill them in and mask their site by obs_mask."
-        )
-    return x
+
+    ARGUMENTS = "arguments"
+    ARGUMENTS_AND_INDICES = "arguments and indices"
+    INDICES = "indices"
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the rows of the arguments are cut."""
+        return self is not RowAccess.INDICES
+
+    @property
+    def indexes(self) -> bool:
+        """Whether the plate is given the indices of the rows."""
+        return self is not RowAccess.ARGUMENTS
 
 
-def check_count(name: str, value: object, *, minimum: int = 1) -> int:
-    """An integer option that counts something.
+class PlateIndices(Messenger):
+    """Gives a plate the indices of the data that it is to hold.
 
     Args:
-        name: The option's name, for the message.
-        value: What the caller gave.
-        minimum: The least value that makes sense.
-
-    Returns:
-        The same integer.
-
-    Raises:
-        TypeError: If `value` is no integer.
-        ValueError: If it is below `minimum`.
+        plate: The plate's name.
+        indices: Of the data, `(B,)`.
 
     Example:
-        >>> check_count("num_particles", 8)
-        8
+        >>> with PlateIndices("data", torch.tensor([3, 1])), pyro.plate("data", 5) as index:
+        ...     index
+        tensor([3, 1])
     """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"Expected {name} to be an integer, but got {value!r}.")
-    if value < minimum:
-        raise ValueError(f"Expected {name} >= {minimum}, but got {value}. Pass a larger {name}.")
-    return value
+
+    def __init__(self, plate: str, indices: Tensor) -> None:
+        super().__init__()
+        self.plate = plate
+        self.indices = indices
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if site_is_subsample(msg) and msg["name"] == self.plate:
+            msg["value"] = self.indices
+            msg["done"] = True
 
 
-def check_share(name: str, value: object) -> float:
-    """An option that is a share of something: above 0 and below 1.
-
-    Args:
-        name: The option's name, for the message.
-        value: What the caller gave.
-
-    Returns:
-        The same number.
-
-    Raises:
-        TypeError: If `value` is no number.
-        ValueError: If it is not strictly between 0 and 1.
+@dataclass
+class RunCount:
+    """The numbers of runs of a model and of its guides.
 
     Example:
-        >>> check_share("target_acceptance", 0.8)
-        0.8
+        >>> RunCount()
+        RunCount(model=0, guide=0)
     """
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"Expected {name} to be a number, but got {value!r}.")
-    if not 0 < value < 1:
-        raise ValueError(f"Expected {name} between 0 and 1, but got {value}.")
+
+    model: int = 0
+    guide: int = 0
+
+    def add_model(self) -> None:
+        """Count a run of the model."""
+        self.model += 1
+
+    def add_guide(self) -> None:
+        """Count a run of a guide."""
+        self.guide += 1
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a program, and the indices that its data plate is given, if any.
+
+    Attributes:
+        args: The positional arguments.
+        kwargs: The keyword arguments.
+        indices: What the data plate is given, `(B,)`, or None.
+
+    Example:
+        >>> arguments = Arguments((torch.zeros(5, 2),), {})
+        >>> arguments.rows(torch.tensor([0, 3]), 5, RowAccess.ARGUMENTS).args[0].shape
+        torch.Size([2, 2])
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    indices: Tensor | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors among the arguments, in order."""
+        return [*_tensors((self.args, dict(self.kwargs)))]
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor on the arguments' device."""
+        return next(iter(self.tensors), torch.empty(0))
+
+    @property
+    def num_rows(self) -> int | None:
+        """The number of rows of the first tensor."""
+        return next((len(tensor) for tensor in self.tensors if tensor.ndim), None)
+
+    @property
+    def hash(self) -> str:
+        """A short name of the data: equal for equal values, shapes and precisions."""
+        digests = [hash_data(tensor) for tensor in self.tensors]
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+
+    def rows(self, index: Tensor, num_data: int, access: RowAccess) -> Self:
+        """The arguments for some of the data.
+
+        Args:
+            index: The indices of the data, `(B,)`.
+            num_data: The number of data; what has so many rows is cut.
+            access: In which way.
+        """
+        given = index if self.indices is None else self.indices[index]
+        args, kwargs = self.args, self.kwargs
+        if access.cuts:
+            rows = index.to(self.like.device)
+
+            def cut(tensor: Tensor) -> Tensor:
+                return tensor[rows] if tensor.ndim and len(tensor) == num_data else tensor
+
+            args, kwargs = _map((args, dict(kwargs)), cut)
+        return replace(self, args=args, kwargs=kwargs, indices=given if access.indexes else None)
+
+    def on(self, program: Program, structure: ProgramStructure, *, alone: bool = False) -> Any:  # noqa: ANN401
+        """Run a program on them.
+
+        Args:
+            program: The program.
+            structure: Its plates.
+            alone: Whether it runs without particles, and so without the data set's plate around it.
+        """
+        is_joint = structure.unit is Unit.DATA_SET and not alone
+        around = pyro.plate(DATA_SET, 1, dim=structure.data_dim) if is_joint else nullcontext()
+        with self.plate_indices(structure), around:
+            return program(*self.args, **self.kwargs)
+
+    def plate_indices(self, structure: ProgramStructure) -> AbstractContextManager[object]:
+        """Gives the data plate the indices of the rows, for as long as it is entered."""
+        if self.indices is None:
+            return nullcontext()
+        return PlateIndices(structure.data_plate, self.indices)
+
+    def check(self) -> None:
+        """The arguments are data that a program can take.
+
+        Raises:
+            TypeError: If one is an array, a frame or a list of numbers, and no tensor.
+            ValueError: If a tensor has no rows.
+        """
+        for value in (*self.args, *self.kwargs.values()):
+            if (hasattr(value, "__array__") and not isinstance(value, Tensor)) or _is_list(value):
+                raise TypeError(
+                    "Expected the data as a torch.Tensor of shape (N, ...), but got "
+                    f"{type(value).__name__}. Convert it first, e.g. by torch.as_tensor(x, "
+                    "dtype=torch.get_default_dtype())."
+                )
+        shapes = [tensor.shape for tensor in self.tensors]
+        if shapes and (any(0 in shape[:1] for shape in shapes) or not any(map(len, shapes))):
+            raise ValueError(
+                "Expected at least one datum along the first axis, but got shape "
+                f"{tuple(shapes[0])}. Pass a tensor of shape (N, ...) with N >= 1."
+            )
+
+    @contextmanager
+    def not_finite_named(self) -> Iterator[None]:
+        """Says of a distribution's refusal that the data are not finite, where they are not.
+
+        Yields:
+            Nothing.
+        """
+        try:
+            yield
+        except ValueError as error:
+            for x in self.tensors:
+                if not bool(torch.isfinite(x).all()):
+                    count = int((~torch.isfinite(x)).sum())
+                    raise ValueError(
+                        f"Expected finite data, but {count} of {x.numel()} values of shape "
+                        f"{tuple(x.shape)} are NaN or infinite. Drop these rows, or fill them in "
+                        "and mask their site by obs_mask."
+                    ) from error
+            raise
+
+    def outside_inference_mode(self) -> Self:
+        """The same with ordinary tensors in the place of those that inference mode made."""
+        args, kwargs = _map((self.args, dict(self.kwargs)), _ordinary)
+        return replace(self, args=args, kwargs=kwargs)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) and not any(True for _ in _tensors(value))
+
+
+def _ordinary(value: Tensor) -> Tensor:
+    return value.clone() if value.is_inference() else value
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, Mapping):
+        yield from _tensors(tuple(value.values()))
+
+
+def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401
+    """The same value with its tensors changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if type(value) in (tuple, list):
+        return type(value)(_map(part, change) for part in value)
+    if type(value) is dict:
+        return {name: _map(part, change) for name, part in value.items()}
     return value
 
 

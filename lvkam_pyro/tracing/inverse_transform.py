@@ -1,6 +1,5 @@
 """Draws of a Pyro program from given uniform numbers, by inverse distribution functions."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +9,10 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, TransformedDistribution
 from torch.special import ndtri
 
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site
-from lvkam_pyro.tracing.structure import Model, ModelStructure, record_once
+from lvkam_pyro.tracing.structure import ProgramStructure, Unit
 
 
 class InverseTransform(Messenger):
@@ -25,34 +26,31 @@ class InverseTransform(Messenger):
     Args:
         uniforms: `(S, D)` in float64, within (0, 1), one column for each coordinate of the sites.
         structure: The structure of the model whose sites these are.
-        dtypes: Site name to the precision of its value.
 
     Raises:
         ValueError: When the program runs: if a site has no inverse distribution function.
 
     Example:
         >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.particles import draw_particles
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> from lvkam_pyro.tracing.prior_guide import PriorGuide
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> x = torch.zeros(2)
-        >>> structure, uniforms = ModelStructure.of(model, x), torch.tensor([[0.5], [0.8]])
-        >>> with InverseTransform(uniforms.double(), structure, {"z": torch.float32}):
-        ...     particles = draw_particles(model, PriorGuide(model), x, 2, structure=structure)
+        >>> program = bind(model, torch.zeros(2))
+        >>> uniforms = torch.tensor([[0.5], [0.8]], dtype=torch.float64)
+        >>> with InverseTransform(uniforms, program.structure):
+        ...     particles = program.draw(PriorGuide(model), 2)
         >>> particles.latents["z"].squeeze()
         tensor([0.0000, 0.8416])
     """
 
-    def __init__(
-        self, uniforms: Tensor, structure: ModelStructure, dtypes: Mapping[str, torch.dtype]
-    ) -> None:
+    def __init__(self, uniforms: Tensor, structure: ProgramStructure) -> None:
         super().__init__()
         self.uniforms = uniforms
         self.structure = structure
-        self.dtypes = dtypes
+        self.dtypes = {site.name: site.dtype for site in structure.latents}
         self._used = 0
 
     def _pyro_sample(self, msg: Site) -> None:
@@ -99,34 +97,20 @@ def _inverse(law: Any, uniforms: Tensor, name: str) -> Tensor:  # noqa: ANN401
     return value
 
 
-def count_uniforms(program: Model, x: Tensor, structure: ModelStructure) -> int:
-    """The uniform numbers that one draw of a program's latent sites takes for a datum.
+def count_uniforms(program: BoundProgram, guide: Program) -> int:
+    """The number of uniform numbers that one draw of a guide's sites takes for a unit.
 
     Example:
         >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
+        >>> from lvkam_pyro.tracing.prior_guide import PriorGuide
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
-        >>> x = torch.zeros(5)
-        >>> count_uniforms(model, x, ModelStructure.of(model, x))
+        >>> count_uniforms(bind(model, torch.zeros(5)), PriorGuide(model))
         3
     """
-    laws = [site["fn"] for site in record_once(program, x).latents.values()]
-    sizes = (law.batch_shape[structure.data_dim] for law in laws)
-    return sum(law.shape().numel() // size for law, size in zip(laws, sizes, strict=True))
-
-
-def latent_dtypes(model: Model, x: Tensor) -> dict[str, torch.dtype]:
-    """The precision of each latent site's value.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> latent_dtypes(model, torch.zeros(3))
-        {'z': torch.float32}
-    """
-    return {name: site["value"].dtype for name, site in record_once(model, x).latents.items()}
+    shapes = [site["fn"].shape() for site in program.record_guide_alone(guide).latents.values()]
+    num_alone = 1 if program.unit is Unit.DATA_SET else program.num_units
+    return sum(shape.numel() // num_alone for shape in shapes)

@@ -7,8 +7,9 @@ import pyro
 import torch
 from torch import Tensor
 
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.recorder import LastLatentDrawnError, LatentRecorder, Site
-from lvkam_pyro.tracing.structure import Model, ModelStructure, subsampling_scale
+from lvkam_pyro.tracing.structure import ProgramStructure, subsampling_scale
 
 
 class PriorRecorder(LatentRecorder):
@@ -29,7 +30,16 @@ class PriorRecorder(LatentRecorder):
             msg["scale"] = msg["scale"] * subsampling_scale(frame)
 
 
-class PriorGuide:
+class LibraryGuide:
+    """A guide of this library, whose density is right as it is: nothing is looked at.
+
+    Example:
+        >>> issubclass(PriorGuide, LibraryGuide)
+        True
+    """
+
+
+class PriorGuide(LibraryGuide):
     """A Pyro guide that proposes every latent from the model's own prior.
 
     Called as a guide it draws for each datum (so that it serves `Trace_ELBO` too). In
@@ -44,28 +54,28 @@ class PriorGuide:
 
     Example:
         >>> import pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.particles import draw_particles
+        >>> import lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
-        >>> particles = draw_particles(model, PriorGuide(model), torch.zeros(5, 2), 100)
+        >>> particles = lv.draw_particles(
+        ...     model, PriorGuide(model), torch.zeros(5, 2), num_particles=100)
         >>> particles.latents["z"].shape, particles.log_weights.shape
         (torch.Size([100, 1, 2]), torch.Size([100, 5]))
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Program) -> None:
         self.model = model
         self._last: str | None = None
 
-    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
         """Draw every latent site of the model.
 
         Args:
-            x: The observations, of shape `(N, ...)`; only their number matters where the prior
-                does not depend on them.
-            *args: Further arguments of the model.
-            **kwargs: Further keyword arguments of the model.
+            *args: The arguments of the model; of the observations only their number matters where
+                the prior does not depend on them.
+            **kwargs: The keyword arguments of the model.
 
         Returns:
             Site name to draw.
@@ -73,15 +83,15 @@ class PriorGuide:
         hidden = pyro.poutine.block(hide_fn=_is_observed)
         run = PriorRecorder(last=self._last)
         with suppress(LastLatentDrawnError), torch.no_grad(), hidden, run:
-            self.model(x, *args, **kwargs)
+            self.model(*args, **kwargs)
         latents = run.latents
         self._last = next(reversed(latents), None)
         return {name: site["value"] for name, site in latents.items()}
 
-    def proposes_from(self, model: Model, structure: ModelStructure) -> bool:
+    def proposes_from(self, model: Program, structure: ProgramStructure) -> bool:
         """Whether the log density of its draws is the log prior of the model, as it stands.
 
-        A mask or a scale around a latent of the model changes what it counts, not how it is drawn.
+        A mask around a latent of the model changes what it counts, not how it is drawn.
 
         Args:
             model: The model.
@@ -93,10 +103,12 @@ class PriorGuide:
             ...     with pyro.plate("data", len(x)):
             ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
             ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-            >>> PriorGuide(model).proposes_from(model, ModelStructure.of(model, torch.zeros(3)))
+            >>> import lvkam_pyro as lv
+            >>> program = lv.bind(model, torch.zeros(3))
+            >>> PriorGuide(model).proposes_from(model, program.structure)
             True
         """
-        return self.model is model and not any(site.weighted for site in structure.latents)
+        return self.model is model and not any(site.masked for site in structure.latents)
 
 
 def _is_observed(msg: Site) -> bool:

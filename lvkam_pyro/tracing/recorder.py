@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -88,3 +89,28 @@ class LatentRecorder(SiteRecorder):
         super()._pyro_post_sample(msg)
         if msg["name"] == self.last:
             raise LastLatentDrawnError
+
+
+class Unconditioned(Messenger):
+    """Draws the observed sites, but neither factors nor `pyro.deterministic` sites.
+
+    `poutine.uncondition` draws the latter too: inside a plate they come back with a second batch.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, torch
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         loc = pyro.deterministic("loc", 2.0 * z)
+        ...         return pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+        >>> with Unconditioned():
+        ...     model(torch.empty(5)).shape
+        torch.Size([5])
+    """
+
+    def _pyro_sample(self, msg: Site) -> None:
+        is_computed = msg["infer"].get("_deterministic") or isinstance(msg["fn"], Unit)
+        if msg["is_observed"] and not is_computed:
+            msg["is_observed"] = False
+            msg["value"] = None
+            msg["done"] = False

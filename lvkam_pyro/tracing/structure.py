@@ -1,8 +1,9 @@
-"""What a Pyro model looks like: its data plate, its latent sites and their layout."""
+"""The structure of a Pyro program: its plates, its latent sites and their layout."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from enum import Enum
+from typing import Self
 
 import torch
 from pyro.poutine.indep_messenger import CondIndepStackFrame
@@ -15,12 +16,22 @@ from torch.distributions.constraints import (
 )
 from torch.distributions.transforms import Transform
 
-from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.seeding import preserved_rng
 
-Model = Callable[..., Any]
-"""A Pyro program of one positional tensor whose first axis is the data plate."""
+DATA_SET = "_data_set"
+"""The name of the plate of size 1 around a program whose data have one evidence together."""
+
+
+class Unit(Enum):
+    """A unit of evidence: a datum, where the data are independent, or the data set as a whole.
+
+    Example:
+        >>> Unit.DATUM.value, Unit.DATA_SET.value
+        ('datum', 'data set')
+    """
+
+    DATUM = "datum"
+    DATA_SET = "data set"
 
 
 def plates(site: Site) -> list[CondIndepStackFrame]:
@@ -58,7 +69,9 @@ class LatentSite:
         inner_dims: The dimensions (negative, ascending) of the plates around the site other than
             the data plate.
         inner_shape: The sizes of these plates.
-        weighted: Whether a mask, a user's scale or an inner subsample changes its density.
+        support: The support of one event.
+        dtype: The precision of the values.
+        masked: Whether a mask, or an inner subsample, changes its density.
         has_bijection: Whether torch maps the real space onto its support, so that chains can move.
     """
 
@@ -67,76 +80,74 @@ class LatentSite:
     unconstrained_shape: torch.Size
     inner_dims: tuple[int, ...]
     inner_shape: torch.Size
-    weighted: bool
+    support: Constraint
+    dtype: torch.dtype
+    masked: bool
     has_bijection: bool
 
     @property
     def num_coordinates(self) -> int:
-        """The number of unconstrained coordinates that one datum has at this site."""
+        """The number of unconstrained coordinates that one unit has at this site."""
         return self.inner_shape.numel() * self.unconstrained_shape.numel()
 
 
 @dataclass(frozen=True)
-class ModelStructure:
-    """The data plate and the latent sites of a model, found by one run of it.
+class ProgramStructure:
+    """The data plate and the latent sites of a program, read off one run of it.
 
     The data plate is the outermost vectorised plate that all observed sites share (among several,
-    the first whose size is `len(x)`); every latent site must lie in it.
+    the first of the size of the data). Where there is none, or a latent site lies outside of it,
+    the data have one evidence together: the data plate is then one of size 1 around the program,
+    and the program's own plates are inner plates.
 
     Attributes:
+        unit: What has an evidence of its own.
         data_plate: The name of the data plate.
         data_dim: Its dimension, counted from the right (negative).
         num_plates: Pyro's `max_plate_nesting`; particles live at dimension `-(num_plates + 1)`.
-        latents: The latent sites in the order in which the model draws them.
-        follows_data: Whether the plate's size is `len(x)` for any `x`, so that data can be split.
-        shares_particles: Whether prior draws made for one datum can serve all.
+        latents: The latent sites in the order in which the program draws them.
 
     Example:
         >>> import pyro, pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-        ...         pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
-        >>> structure = ModelStructure.of(model, torch.zeros(5, 2))
+        >>> with SiteRecorder() as run, pyro.plate("data", 5):
+        ...     z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        ...     x = pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=torch.zeros(5, 2))
+        >>> structure = ProgramStructure.of(run, num_data=5)
         >>> structure.data_plate, structure.num_plates, structure.latents[0].event_shape
         ('data', 1, torch.Size([2]))
     """
 
+    unit: Unit
     data_plate: str
     data_dim: int
     num_plates: int
     latents: tuple[LatentSite, ...]
-    follows_data: bool
-    shares_particles: bool
 
     @classmethod
-    def of(cls, model: Model, x: Tensor) -> Self:
-        """Run the model once, without gradients and without touching the caller's generator.
+    def of(cls, run: SiteRecorder, num_data: int | None, *, jointly: bool = False) -> Self:
+        """Read the structure off a run.
 
         Args:
-            model: The Pyro model.
-            x: The observations, of shape `(N, ...)`.
-
-        Returns:
-            The structure, valid for every `x` of the same kind.
+            run: One run of the program, without particles.
+            num_data: The number of rows of the data, to choose among several plates.
+            jointly: Whether the data are to have one evidence together in any case.
 
         Raises:
-            ValueError: If there is nothing observed, no common plate, a latent outside the data
-                plate, or a discrete latent.
+            ValueError: If there is nothing observed, or a latent is discrete or scaled.
         """
-        sites = record_once(model, x)
-        plate = find_data_plate(sites.observations, len(x))
-        for site in sites.latents.values():
+        _check_observed(run)
+        plate = None if jointly else find_data_plate(run, num_data)
+        frames = [frame for site in run.sites.values() for frame in plates(site)]
+        nesting = max((-frame.dim for frame in frames), default=0)
+        dim = plate.dim if plate else -(nesting + 1)
+        for site in run.latents.values():
             _check_latent(site, plate)
-        latents = tuple(_describe_latent(site, plate) for site in sites.latents.values())
-        follows = _follows(model, x, plate)
         return cls(
-            data_plate=plate.name,
-            data_dim=plate.dim,
-            num_plates=max(-frame.dim for site in sites.sites.values() for frame in plates(site)),
-            latents=latents,
-            follows_data=follows,
-            shares_particles=follows and all(s["mask"] is None for s in sites.latents.values()),
+            unit=Unit.DATUM if plate else Unit.DATA_SET,
+            data_plate=plate.name if plate else DATA_SET,
+            data_dim=dim,
+            num_plates=max(nesting, -dim),
+            latents=tuple(_describe_latent(site, plate) for site in run.latents.values()),
         )
 
     @property
@@ -144,19 +155,23 @@ class ModelStructure:
         """The dimension at which particles are stacked, left of all plates."""
         return -(self.num_plates + 1)
 
-    def plate_of(self, site: Site) -> CondIndepStackFrame:
-        """The data plate's frame at a site.
+    @property
+    def num_coordinates(self) -> int:
+        """The number of unconstrained coordinates of one unit."""
+        return sum(site.num_coordinates for site in self.latents)
 
-        Raises:
-            ValueError: If the site lies outside the data plate.
-        """
-        for frame in site["cond_indep_stack"]:
-            if frame.name == self.data_plate:
-                return frame
-        raise ValueError(_outside_message(site["name"], self.data_plate))
+    def frame_of(self, site: Site) -> CondIndepStackFrame | None:
+        """The data plate's frame at a site, None outside of it."""
+        frames = (f for f in site["cond_indep_stack"] if f.name == self.data_plate)
+        return next(frames, None)
+
+    def data_scale(self, site: Site) -> float:
+        """The data plate's full size divided by its size, at a site (1 outside of the plate)."""
+        frame = self.frame_of(site)
+        return 1.0 if frame is None else subsampling_scale(frame)
 
     def to_particles(self, value: Tensor, site: LatentSite) -> Tensor:
-        """From Pyro's layout `(S, *plates, *event)` to `(S, N, *inner plates, *event)`."""
+        """From Pyro's layout `(S, *plates, *event)` to `(S, U, *inner plates, *event)`."""
         if self.num_plates == 1:
             return value
         moved = value.movedim(1 + self.num_plates + self.data_dim, 1)
@@ -164,7 +179,7 @@ class ModelStructure:
         return moved.reshape(*moved.shape[:2], *site.inner_shape, *event)
 
     def to_pyro(self, value: Tensor, site: LatentSite) -> Tensor:
-        """From `(S, N, *inner plates, *event)` to Pyro's layout `(S, *plates, *event)`."""
+        """From `(S, U, *inner plates, *event)` to Pyro's layout `(S, *plates, *event)`."""
         if self.num_plates == 1:
             return value
         sizes = dict(zip(site.inner_dims, site.inner_shape, strict=True))
@@ -173,91 +188,51 @@ class ModelStructure:
         spread = value.reshape(*value.shape[:2], *others, *event)
         return spread.movedim(1, 1 + self.num_plates + self.data_dim)
 
+    def spread(self, value: Tensor, site: LatentSite) -> Tensor:
+        """A value in Pyro's layout with all its axes: `(S, *plates, *event)`, S = 1 without."""
+        missing = 1 + self.num_plates + len(site.event_shape) - value.ndim
+        return value.reshape((1,) * missing + value.shape) if missing > 0 else value
 
-def record_once(model: Model, x: Tensor) -> SiteRecorder:
-    """One run of the model without gradients; the caller's generators stay where they were.
+    def all_to_pyro(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The values of all latent sites in Pyro's layout."""
+        return {site.name: self.to_pyro(latents[site.name], site) for site in self.latents}
 
-    So does Pyro's parameter store: the model runs on its own parameters.
+    def join(self, latents: Mapping[str, Tensor], num_units: int) -> Tensor:
+        """Positions `(S, U, Q)` from the latents of particles, `(S, U or 1, ..., *event)` each."""
+        parts = [latents[site.name] for site in self.latents]
+        flat = torch.cat([part.reshape(*part.shape[:2], -1) for part in parts], -1)
+        return flat.expand(-1, num_units, -1)
+
+    def split(self, position: Tensor) -> dict[str, Tensor]:
+        """The sites' values `(*batch, *inner plates, *event)` from positions `(*batch, Q)`."""
+        shapes = [(*site.inner_shape, *site.event_shape) for site in self.latents]
+        parts = position.split([torch.Size(shape).numel() for shape in shapes], -1)
+        return {
+            site.name: part.reshape(*part.shape[:-1], *shape)
+            for site, shape, part in zip(self.latents, shapes, parts, strict=True)
+        }
+
+
+def find_data_plate(run: SiteRecorder, num_data: int | None) -> CondIndepStackFrame | None:
+    """The outermost plate that all sites share, by preference one of the size of the data.
+
+    Returns:
+        Its frame; None if the observed sites share no plate or a latent lies outside of it.
 
     Example:
         >>> import pyro, pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> list(record_once(model, torch.zeros(5)).latents)
-        ['z']
-    """
-    sites = SiteRecorder()
-    with torch.no_grad(), preserved_rng(x), own_parameters(model), sites:
-        model(x)
-    return sites
-
-
-def find_data_plate(observations: dict[str, Site], num_data: int) -> CondIndepStackFrame:
-    """The outermost plate that all observed sites share, by preference one of `len(x)`.
-
-    Raises:
-        ValueError: If there is none, or nothing is observed.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("groups", 2, dim=-2), pyro.plate("data", len(x), dim=-1):
-        ...         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x.expand(2, -1))
-        >>> find_data_plate(record_once(model, torch.zeros(5)).observations, 5).name
+        >>> groups, data = pyro.plate("groups", 2, dim=-2), pyro.plate("data", 5, dim=-1)
+        >>> with SiteRecorder() as run, groups, data:
+        ...     x = pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(2, 5))
+        >>> find_data_plate(run, 5).name
         'data'
     """
-    if not observations:
-        raise ValueError(
-            "The model observes nothing, so it has no evidence. Pass the data to the likelihood's "
-            "site, e.g. pyro.sample('x', likelihood, obs=x)."
-        )
-    stacks = [plates(site) for site in observations.values()]
+    stacks = [plates(site) for site in run.observations.values()]
     common = [frame for frame in stacks[0] if all(frame in stack for stack in stacks[1:])]
-    if not common:
-        raise ValueError(
-            f"The observed sites {sorted(observations)} share no vectorised plate, so there is no "
-            "log density per datum. Put all of them into one `with pyro.plate('data', len(x)):`."
-        )
     fitting = [frame for frame in common if num_data in (frame.size, frame.full_size)]
-    return (fitting or common)[0]
-
-
-def _outside_message(name: str, plate: str) -> str:
-    """What to do about a site outside the data plate."""
-    return (
-        f"The latent site '{name}' is outside the data plate '{plate}', so the data are not "
-        f"independent and have no evidence each. Draw it inside `with pyro.plate('{plate}', ...)`, "
-        "or make it a parameter by pyro.param."
-    )
-
-
-def _check_latent(site: Site, plate: CondIndepStackFrame) -> None:
-    """A latent site lies in the data plate and is continuous."""
-    if plate not in plates(site):
-        raise ValueError(_outside_message(site["name"], plate.name))
-    if site["fn"].support.is_discrete:
-        raise ValueError(
-            f"The latent site '{site['name']}' is discrete ({type(site['fn']).__name__}). "
-            "Sum it out in the model, e.g. by a mixture distribution over it."
-        )
-
-
-def _describe_latent(site: Site, plate: CondIndepStackFrame) -> LatentSite:
-    """The layout of a latent site."""
-    fn = site["fn"]
-    inner = sorted((frame for frame in plates(site) if frame != plate), key=lambda f: f.dim)
-    shape = _unconstrained_shape(site)
-    return LatentSite(
-        name=site["name"],
-        event_shape=fn.event_shape,
-        unconstrained_shape=fn.event_shape if shape is None else shape,
-        inner_dims=tuple(frame.dim for frame in inner),
-        inner_shape=torch.Size(frame.size for frame in inner),
-        weighted=is_weighted(site, plate),
-        has_bijection=shape is not None,
-    )
+    plate = next(iter(fitting or common), None)
+    outside = any(plate not in plates(site) for site in run.latents.values())
+    return None if outside else plate
 
 
 def bijection(site: Site) -> Transform:
@@ -274,6 +249,67 @@ def bijection(site: Site) -> Transform:
         tensor(1.)
     """
     return biject_to(_of_components(site["fn"].support))
+
+
+def is_weighted(site: Site, structure: ProgramStructure) -> bool:
+    """Whether a mask, a user's scale or an inner subsample changes the density of a site.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> with SiteRecorder() as run, pyro.plate("data", 5), pyro.poutine.scale(scale=0.5):
+        ...     x = pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(5))
+        >>> is_weighted(run.sites["x"], ProgramStructure.of(run, 5))
+        True
+    """
+    return _is_weighted(site, structure.data_scale(site))
+
+
+def _is_weighted(site: Site, data_scale: float) -> bool:
+    scale = site["scale"] / data_scale
+    return site["mask"] is not None or isinstance(scale, Tensor) or abs(scale - 1) > 1e-9
+
+
+def _check_observed(run: SiteRecorder) -> None:
+    if not run.observations:
+        raise ValueError(
+            "The model observes nothing, so it has no evidence. Pass the data to the likelihood's "
+            "site, e.g. pyro.sample('x', likelihood, obs=x)."
+        )
+
+
+def _check_latent(site: Site, plate: CondIndepStackFrame | None) -> None:
+    """A latent site is continuous, and its density is that of its distribution."""
+    if site["fn"].support.is_discrete:
+        raise ValueError(
+            f"The latent site '{site['name']}' is discrete ({type(site['fn']).__name__}). "
+            "Sum it out in the model, e.g. by a mixture distribution over it."
+        )
+    scale = site["scale"]
+    for frame in plates(site):
+        scale = scale / subsampling_scale(frame)
+    if not bool((torch.as_tensor(scale, dtype=torch.float64) - 1).abs().max() < 1e-6):
+        raise ValueError(
+            f"The latent site '{site['name']}' has a scale around it ({scale}), so its density is "
+            "not normalised and the model has no evidence. Remove poutine.scale from the latents."
+        )
+
+
+def _describe_latent(site: Site, plate: CondIndepStackFrame | None) -> LatentSite:
+    """The layout of a latent site."""
+    fn = site["fn"]
+    inner = sorted((frame for frame in plates(site) if frame != plate), key=lambda f: f.dim)
+    shape = _unconstrained_shape(site)
+    return LatentSite(
+        name=site["name"],
+        event_shape=fn.event_shape,
+        unconstrained_shape=fn.event_shape if shape is None else shape,
+        inner_dims=tuple(frame.dim for frame in inner),
+        inner_shape=torch.Size(frame.size for frame in inner),
+        support=fn.support,
+        dtype=site["value"].dtype,
+        masked=_is_weighted(site, subsampling_scale(plate) if plate else 1.0),
+        has_bijection=shape is not None,
+    )
 
 
 def _of_components(support: Constraint) -> Constraint:
@@ -294,30 +330,3 @@ def _unconstrained_shape(site: Site) -> torch.Size | None:
     except NotImplementedError:
         return None
     return torch.Size(shape[len(fn.batch_shape) :])
-
-
-def is_weighted(site: Site, plate: CondIndepStackFrame) -> bool:
-    """Whether a mask, a user's scale or an inner subsample changes the density of a site.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.5):
-        ...         pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
-        >>> site = record_once(model, torch.zeros(5)).sites["x"]
-        >>> is_weighted(site, plates(site)[0])
-        True
-    """
-    scale = site["scale"] / subsampling_scale(plate)
-    return site["mask"] is not None or isinstance(scale, Tensor) or abs(scale - 1) > 1e-9
-
-
-def _follows(model: Model, x: Tensor, plate: CondIndepStackFrame) -> bool:
-    """Whether the model, given one datum, has a data plate of size one."""
-    try:
-        sites = record_once(model, x[:1])
-    except (ValueError, RuntimeError, IndexError):
-        # A plate of fixed size cannot broadcast against one datum: its data come together.
-        return False
-    frames = [frame for site in sites.sites.values() for frame in plates(site)]
-    return all(frame.size == 1 for frame in frames if frame.name == plate.name)

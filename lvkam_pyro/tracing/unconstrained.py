@@ -1,18 +1,17 @@
-"""A model's latents as one real vector per datum, with log densities and gradients."""
+"""A program's latents as one real vector per unit, with log densities and gradients."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import pyro
 import torch
 from torch import Tensor
 from torch.distributions.transforms import Transform
 
-from lvkam_pyro.tracing.densities import data_scale, per_datum, sum_log_probs
-from lvkam_pyro.tracing.prior_guide import PriorRecorder
-from lvkam_pyro.tracing.recorder import LastLatentDrawnError, LatentRecorder, Site, SiteRecorder
-from lvkam_pyro.tracing.structure import LatentSite, Model, ModelStructure, bijection
+from lvkam_pyro.tracing.densities import per_unit
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.recorder import LatentRecorder, Site, SiteRecorder
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,10 @@ class Evaluation:
     """The densities of a stack of latent vectors, and their gradients.
 
     Attributes:
-        log_prior: `(S, N)`, the prior's density of the vector: log p(z) + log |dz/du|.
-        log_likelihood: `(S, N)`.
-        prior_gradient: `(S, N, D)`.
-        likelihood_gradient: `(S, N, D)`.
+        log_prior: `(S, U)`, the prior's density of the vector: log p(z) + log |dz/du|.
+        log_likelihood: `(S, U)`.
+        prior_gradient: `(S, U, D)`.
+        likelihood_gradient: `(S, U, D)`.
     """
 
     log_prior: Tensor
@@ -37,9 +36,9 @@ class Location:
     """Where a stack of unconstrained vectors lies among the latents.
 
     Attributes:
-        latents: The sites' values, `(S, N, *inner plates, *event)` each.
-        log_prior: log p(z), `(S, N)`.
-        log_jacobian: log |dz/du|, `(S, N)`.
+        latents: The sites' values, `(S, U, *inner plates, *event)` each.
+        log_prior: log p(z), `(S, U)`.
+        log_jacobian: log |dz/du|, `(S, U)`.
     """
 
     latents: dict[str, Tensor]
@@ -70,8 +69,8 @@ def _log_jacobian(transform: Transform, value: Tensor, site: Site) -> Tensor:
     return log_jacobian.reshape(*log_jacobian.shape[:num_batch_axes], -1).sum(-1)
 
 
-class UnconstrainedModel:
-    r"""A Pyro model, bound to its data, over unconstrained latent vectors.
+class UnconstrainedProgram:
+    r"""A bound program over unconstrained latent vectors.
 
     .. math:: u_n \in R^D, \quad z = T(u), \quad
         \log \pi_t(u) = \log p(T(u)) + \log |\det T'(u)| + t \log p(x | T(u))
@@ -80,68 +79,53 @@ class UnconstrainedModel:
     other.
 
     Args:
-        model: The Pyro model.
-        x: The observations, of shape `(N, ...)`.
-        structure: The model's structure.
+        program: The bound program.
 
     Attributes:
         num_coordinates: D.
-        num_data: N.
-        num_evaluations: Likelihood evaluations per datum so far.
-        data_scale: The data plate's full size divided by its size.
+        num_units: U.
+        num_evaluations: Likelihood evaluations per unit so far.
 
     Raises:
-        ValueError: If the plate is not the data's, or a mask or a scale at a latent site makes the
-            prior no normalised density.
+        ValueError: If a mask at a latent site makes the prior no normalised density, or chains
+            cannot move on a latent's support.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.LogNormal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> x = torch.zeros(3)
-        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+        >>> target = UnconstrainedProgram(bind(model, torch.zeros(3)))
         >>> target.evaluate(torch.zeros(2, 3, 1)).log_prior[0, 0]
         tensor(-0.9189, dtype=torch.float64)
     """
 
-    def __init__(self, model: Model, x: Tensor, structure: ModelStructure) -> None:
-        check_ladder(structure)
-        self.model = model
-        self.x = x
-        self.structure = structure
-        self.num_coordinates = sum(site.num_coordinates for site in structure.latents)
-        self.num_data = len(x)
+    def __init__(self, program: BoundProgram) -> None:
+        check_ladder(program.structure)
+        self.program = program
+        self.structure = program.structure
+        self.num_coordinates = program.structure.num_coordinates
+        self.num_units = program.num_units
         self.num_evaluations = 0
-        self.data_scale = 1.0
 
     def draw_prior(self, num_draws: int) -> Tensor:
-        """Exact draws from the prior for each datum, of shape `(num_draws, N, D)`."""
-        plate = pyro.plate("_particles", num_draws, dim=self.structure.particle_dim)
-        run = PriorRecorder(last=self.structure.latents[-1].name)
-        with torch.no_grad(), suppress(LastLatentDrawnError), plate, run:
-            self.model(self.x)
-        return self.unconstrain(run)
+        """Exact draws from the prior for each unit, of shape `(num_draws, U, D)`."""
+        if self.program.stacks:
+            return self.unconstrain(self.program.draw_prior(num_draws))
+        runs = [self.program.record_alone() for _ in range(num_draws)]
+        return torch.cat([self.unconstrain(run) for run in runs])
 
     def unconstrain(self, run: SiteRecorder) -> Tensor:
-        """The positions `(S, N, D)` of a recorded run with a leading axis of S particles."""
+        """The positions `(S, U, D)` of a recorded run of S particles (one without their axis)."""
         return torch.cat([self._flatten(site, run) for site in self.structure.latents], -1)
 
     def _flatten(self, site: LatentSite, run: SiteRecorder) -> Tensor:
         drawn = run.sites[site.name]
-        value = bijection(drawn).inv(drawn["value"])
-        self._check_plate(value, site)
-        return self.structure.to_particles(value, site).reshape(len(value), self.num_data, -1)
-
-    def _check_plate(self, value: Tensor, site: LatentSite) -> None:
-        size = value.shape[1 + self.structure.num_plates + self.structure.data_dim]
-        if size != self.num_data:
-            raise ValueError(
-                f"The data plate '{self.structure.data_plate}' has size {size} at the site "
-                f"'{site.name}', but there are {self.num_data} data. Pass the batch itself and "
-                "declare pyro.plate(name, full_size, subsample_size=len(x))."
-            )
+        value = self.structure.spread(drawn["value"], site)
+        flat = bijection(drawn).inv(value)
+        return self.structure.to_particles(flat, site).reshape(len(flat), self.num_units, -1)
 
     def _unflatten(self, position: Tensor) -> dict[str, Tensor]:
         parts = position.split([site.num_coordinates for site in self.structure.latents], -1)
@@ -154,10 +138,10 @@ class UnconstrainedModel:
         }
 
     def evaluate(self, position: Tensor) -> Evaluation:
-        """Densities and gradients by one run of the model.
+        """Densities and gradients by one run of the program.
 
         Args:
-            position: `(S, N, D)`.
+            position: `(S, U, D)`.
 
         Returns:
             The evaluation; a gradient that does not exist is zero.
@@ -176,35 +160,45 @@ class UnconstrainedModel:
         )
 
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        run = _ConstrainedRecorder(self._unflatten(position))
-        with run:
-            self.model(self.x)
-        shape = (position.shape[0], position.shape[1])
-        log_prior = sum_log_probs(run.latents, self.structure, shape)
-        for name, log_jacobian in run.log_jacobians.items():
-            log_prior = log_prior + per_datum(log_jacobian, run.sites[name], self.structure)
-        self.data_scale = data_scale(next(iter(run.sites.values())), self.structure)
-        return log_prior, sum_log_probs(run.observations, self.structure, shape)
+        runs = self.program.runs_at(self._unflatten(position), _ConstrainedRecorder)
+        count, program = len(position), self.program
+        log_prior = [program.sum(run.latents, count) + self._log_jacobian(run) for run in runs]
+        log_likelihood = [program.sum(run.observations, count) for run in runs]
+        return torch.cat(log_prior), torch.cat(log_likelihood)
+
+    def _log_jacobian(self, run: SiteRecorder) -> Tensor:
+        """Log |dz/du| of a run: what broadcasts to `(S, U)`."""
+        terms = run.log_jacobians.items() if isinstance(run, _ConstrainedRecorder) else ()
+        total = torch.zeros(1, 1, device=self.program.like.device)
+        for name, value in terms:
+            total = total + per_unit(value, run.sites[name], self.structure)
+        return total
 
     @torch.no_grad()
     def locate(self, position: Tensor) -> Location:
-        """The latents at positions `(S, N, D)`, without the likelihood."""
-        run = _ConstrainedRecorder(self._unflatten(position), last=self.structure.latents[-1].name)
-        with suppress(LastLatentDrawnError), run:
-            self.model(self.x)
-        shape = (position.shape[0], position.shape[1])
-        log_jacobian = torch.zeros(shape, dtype=torch.float64, device=position.device)
-        for name, value in run.log_jacobians.items():
-            log_jacobian = log_jacobian + per_datum(value, run.sites[name], self.structure)
-        latents = {
-            site.name: self.structure.to_particles(run.sites[site.name]["value"], site)
+        """The latents at positions `(S, U, D)`, without the likelihood."""
+        recording = partial(_ConstrainedRecorder, last=self.structure.latents[-1].name)
+        runs = self.program.runs_at(self._unflatten(position), recording)
+        shape = (len(position) if self.program.stacks else 1, self.num_units)
+        log_prior = [self.program.sum(run.latents, len(position)) for run in runs]
+        return Location(
+            self._gather(runs),
+            torch.cat(log_prior).double(),
+            torch.cat([self._log_jacobian(run).double().expand(shape) for run in runs]),
+        )
+
+    def _gather(self, runs: Sequence[SiteRecorder]) -> dict[str, Tensor]:
+        """The values of the latent sites, `(S, U, *inner plates, *event)` each."""
+        spread, to_particles = self.structure.spread, self.structure.to_particles
+        return {
+            site.name: torch.cat(
+                [to_particles(spread(run.sites[site.name]["value"], site), site) for run in runs]
+            )
             for site in self.structure.latents
         }
-        log_prior = sum_log_probs(run.latents, self.structure, shape).double()
-        return Location(latents, log_prior, log_jacobian)
 
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
-        """The latent sites' values, of shape `(S, N, *inner plates, *event)` each."""
+        """The latent sites' values, of shape `(S, U, *inner plates, *event)` each."""
         return self.locate(position).latents
 
 
@@ -217,23 +211,24 @@ def _gradient(log_prob: Tensor, position: Tensor, *, retain_graph: bool = False)
     return gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
-def check_ladder(structure: ModelStructure) -> None:
+def check_ladder(structure: ProgramStructure) -> None:
     """Every latent site counts at its own density and can move: a ladder has a known start.
 
     Raises:
-        ValueError: If a mask, a user's scale or an inner subsample changes a latent's density, or
-            a latent's support is not the image of the whole real space.
+        ValueError: If a mask or an inner subsample changes a latent's density, or a latent's
+            support is not the image of the whole real space.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
-        ...     with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.5):
+        ...     with pyro.plate("data", len(x)), pyro.poutine.mask(mask=x > 0):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> check_ladder(ModelStructure.of(model, torch.zeros(3)))
+        >>> check_ladder(bind(model, torch.zeros(3)).structure)
         Traceback (most recent call last):
         ...
-        ValueError: The latent site 'z' has a mask, a scale or a subsampled inner plate ...
+        ValueError: The latent site 'z' has a mask or a subsampled inner plate around it, ...
     """
     if not structure.latents:
         raise ValueError("The model has no latent site, so there is no ladder. Use its log_prob.")
@@ -244,9 +239,9 @@ def check_ladder(structure: ModelStructure) -> None:
                 "space, so no chain can move on it. Give its distribution a support with a "
                 "biject_to, or use Importance."
             )
-        if site.weighted:
+        if site.masked:
             raise ValueError(
-                f"The latent site '{site.name}' has a mask, a scale or a subsampled inner plate "
-                "around it, so its prior is not normalised and a ladder has no known start. "
+                f"The latent site '{site.name}' has a mask or a subsampled inner plate around "
+                "it, so its prior is not normalised and a ladder has no known start. "
                 "Remove it, or use Importance."
             )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lvkam_pyro.guides.memory import remembering
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.particle_objective import ParticleObjective

@@ -18,7 +18,7 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.gating import MixtureOfExperts
-from lvkam_pyro.tracing.arguments import check_count
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import draw_particles
 from lvkam_pyro.tracing.recorder import SiteRecorder
 from lvkam_pyro.tracing.structure import Model, ModelStructure

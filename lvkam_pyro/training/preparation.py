@@ -8,7 +8,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import find_data_plate, record_once
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.processes.launch import Processes

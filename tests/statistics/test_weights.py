@@ -11,8 +11,9 @@ from lvkam_pyro.statistics.weights import (
     normalized_weights,
     pareto_k,
 )
-from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
-from lvkam_pyro.tracing.seeding import seeded_rng
+from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.session import seeded_rng
 
 
 def test_weights_of_equal_particles() -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.seeding import preserved_rng
+from lvkam_pyro.tracing.session import preserved_rng
 from lvkam_pyro.training.processes.launch import OneProcess, Processes, Restorable
 from lvkam_pyro.training.processes.shared_draws import Draw, Share, SharedDraws, find_draws
 from lvkam_pyro.training.runs.checkpoint import deserialize_checkpoint, serialize_checkpoint

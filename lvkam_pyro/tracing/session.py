@@ -1,10 +1,58 @@
-"""Random numbers that leave the caller's random number generators where they were."""
+"""The surroundings in which programs run: one thread, one seed, own parameters, no open plates."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
+import pyro
 import torch
+from pyro.poutine.runtime import _DIM_ALLOCATOR
 from torch import Tensor
+
+_LOCK = RLock()
+"""Pyro's handlers, plates and parameters are global: one thread runs programs at a time."""
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """The library's turn to run programs: other threads wait for the end of it.
+
+    Inference mode is left inside, where gradients would silently be zero.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with torch.inference_mode(), exclusive():
+        ...     torch.ones(1, requires_grad=True).square().requires_grad
+        True
+    """
+    with _LOCK, torch.inference_mode(False):
+        yield
+
+
+@contextmanager
+def no_handlers() -> Iterator[None]:
+    """Run Pyro programs as if nothing were around them: no handler, no plate.
+
+    A guide that runs the model is itself run inside plates of the same names; Pyro's handlers can
+    be blocked, but its table of the plates that are open has no such door.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> with pyro.plate("data", 5), no_handlers(), pyro.plate("data", 3):
+        ...     pyro.sample("z", dist.Normal(0.0, 1.0)).shape
+        torch.Size([3])
+    """
+    around, _DIM_ALLOCATOR._stack = _DIM_ALLOCATOR._stack, []
+    try:
+        with pyro.poutine.block():
+            yield
+    finally:
+        _DIM_ALLOCATOR._stack = around
 
 
 @contextmanager
