@@ -1,7 +1,6 @@
-"""What every estimator of the evidence is: a Pyro ELBO that can also say how well it is known."""
+"""The estimator of the evidence: a Pyro ELBO that can also say how well it is known."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,14 +9,16 @@ from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import Binder, bind, bind_guide
 from lvkam_pyro.tracing.parameters import check_parameters
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.program import BoundProgram
 
 
 class Estimator(ELBO):
-    """An estimator of log p(x_n) for each datum of a Pyro model.
+    """An estimator of the log evidence of each unit of a Pyro program.
+
+    A unit is a datum, log p(x_n), where the data are independent; else the data set, log p(x).
 
     It stands wherever `Trace_ELBO` does: `SVI(model, guide, optim, loss=estimator)`,
     `estimator(model, guide)(x)` with a torch optimiser, `estimator.loss(model, guide, x)`. The loss
@@ -29,8 +30,8 @@ class Estimator(ELBO):
     Implementing an estimator:
 
     - Inherit from `Estimator` and set `name`, the display name.
-    - Define `estimate(model, x, guide=None, *, seed=0) -> Evidence`.
-    - Define `log_evidence(model, guide, x) -> (total, data scale)`: the total of one estimate as a
+    - Define `estimate_bound(program, guide, seed) -> Evidence`.
+    - Define `log_evidence(program, guide) -> (total, data scale)`: the total of one estimate as a
       tensor with Fisher's gradient, from torch's global generator.
 
     Example:
@@ -41,72 +42,98 @@ class Estimator(ELBO):
 
     name: str
 
-    @abstractmethod
+    def __init__(self, num_particles: int = 1) -> None:
+        super().__init__(num_particles=num_particles)
+        self._binder = Binder()
+
     def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
+        self,
+        model: Program,
+        *args: Any,  # noqa: ANN401
+        guide: Program | None = None,
+        seed: int = 0,
+        **kwargs: Any,  # noqa: ANN401
     ) -> Evidence:
-        """Estimate log p(x_n) with standard errors and a verdict.
+        """Estimate the log evidence with standard errors and a verdict.
 
         Args:
-            model: A Pyro model of one positional tensor, with a data plate along its first axis.
-            x: The observations, of shape `(N, ...)`.
+            model: A Pyro program, or a bound program, which stands for its arguments too.
+            *args: The program's arguments.
             guide: The proposal; None is the model's prior. Ladders need none.
             seed: Equal seeds give equal results; the caller's generators are left alone.
+            **kwargs: The program's keyword arguments.
 
         Returns:
             The evidence.
 
         Raises:
-            TypeError: If `x` is no tensor.
-            ValueError: If `x` is empty or not finite, or the model has no evidence per datum.
+            TypeError: If data are no tensors.
+            ValueError: If `bind` refuses the model, or `bind_guide` the guide, or the estimator
+                does not apply to the model.
         """
+        program = bind(model, *args, **kwargs)
+        if guide is not None:
+            program = bind_guide(program, guide)
+        return self.estimate_bound(program, guide, seed)
 
     @abstractmethod
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
+        """Estimate the log evidence of a program that was bound, and seen with the guide."""
+
+    @abstractmethod
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total log evidence of one estimate, and the data plate's scale.
 
         Args:
-            model: The Pyro model.
+            program: The bound program.
             guide: The proposal; None is the prior.
-            x: The observations, of shape `(N, ...)`.
 
         Returns:
             A scalar whose gradient is Fisher's, and full size / size of the data plate.
         """
 
-    def differentiable_loss(self, model: Model, guide: Guide | None, x: Tensor) -> Tensor:
+    def differentiable_loss(
+        self,
+        model: Program,
+        guide: Program | None,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Tensor:
         """Minus the total log evidence, scaled to the plate's full size, with its gradient."""
         check_parameters(model, guide)
-        total, scale = self.log_evidence(model, guide, x)
+        program = self._binder(model, guide, *args, **kwargs)
+        total, scale = self.log_evidence(program.subsample(), guide)
         return -total * scale
 
-    def loss(self, model: Model, guide: Guide | None, x: Tensor) -> float:
+    def loss(
+        self,
+        model: Program,
+        guide: Program | None,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> float:
         """Minus the total log evidence, scaled to the plate's full size."""
         with torch.no_grad():
-            return float(self.differentiable_loss(model, guide, x))
+            return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
-    def loss_and_grads(self, model: Model, guide: Guide | None, x: Tensor) -> float:
+    def loss_and_grads(
+        self,
+        model: Program,
+        guide: Program | None,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> float:
         """The loss; its gradient is added to the parameters' `.grad`, where `SVI` finds it."""
         check_parameters(model, guide, by_name=True)
-        loss = self.differentiable_loss(model, guide, x)
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward()
         return float(loss.detach())
 
     def _get_trace(
-        self, model: Model, guide: Guide, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
         traces: tuple[Any, Any] = get_importance_trace(
             "flat", self.max_plate_nesting, model, guide, args, kwargs
         )
         return traces
-
-
-def guide_or_prior(guide: Callable[..., Any] | None, model: Model) -> Guide:
-    """The guide, or the model's prior where there is none.
-
-    Example:
-        >>> type(guide_or_prior(None, lambda x: None)).__name__
-        'PriorGuide'
-    """
-    return PriorGuide(model) if guide is None else guide

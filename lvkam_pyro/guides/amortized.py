@@ -6,8 +6,10 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from lvkam_pyro.guides.population import check_no_inner_plates
 from lvkam_pyro.modules.encoder import Encoder, as_features
-from lvkam_pyro.tracing.structure import LatentSite, Model, ModelStructure, record_once
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 
 
 class AmortizedGuide(PyroModule):
@@ -33,25 +35,22 @@ class AmortizedGuide(PyroModule):
         >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
         >>> x = torch.rand(20, 5)
         >>> guide = AmortizedGuide(model, x, hidden=(32,))
-        >>> lv.draw_particles(model, guide, x, 8).latents["z"].shape
+        >>> lv.draw_particles(model, guide, x, num_particles=8).latents["z"].shape
         torch.Size([8, 20, 3])
     """
 
-    def __init__(self, model: Model, x: Tensor, *, hidden: Sequence[int] = (128, 128)) -> None:
+    def __init__(self, model: Program, x: Tensor, *, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        structure = ModelStructure.of(model, x)
-        supports = {
-            name: site["fn"].support for name, site in record_once(model, x).latents.items()
-        }
+        structure = bind(model, x).structure
         for site in structure.latents:
-            _check_site(site)
+            check_no_inner_plates(site)
         self._features: Callable[[Tensor], Tensor] = getattr(model, "features", _identity)
         rows = self._features(x)
         self.data_plate = structure.data_plate
         self.data_dim = structure.data_dim
         self.names = tuple(site.name for site in structure.latents)
         self.encoders = nn.ModuleList(
-            Encoder(rows, site.unconstrained_shape, supports[site.name], hidden=hidden)
+            Encoder(rows, site.unconstrained_shape, site.support, hidden=hidden)
             for site in structure.latents
         )
 
@@ -68,11 +67,3 @@ class AmortizedGuide(PyroModule):
 
 def _identity(x: Tensor) -> Tensor:
     return x
-
-
-def _check_site(site: LatentSite) -> None:
-    if site.inner_shape:
-        raise ValueError(
-            f"Expected latents in the data plate alone, got '{site.name}' inside further plates of "
-            f"sizes {tuple(site.inner_shape)}. Declare them as one event with .to_event(...)."
-        )

@@ -9,8 +9,9 @@ from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
 from lvkam_pyro.statistics.resampling import resample_systematic
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
 
 
 class GridGibbsGuide(PopulationGuide):
@@ -60,7 +61,7 @@ class GridGibbsGuide(PopulationGuide):
 
     def __init__(
         self,
-        model: Model,
+        model: Program,
         *,
         num_particles: int = 16,
         num_sweeps: int = 2,
@@ -72,13 +73,17 @@ class GridGibbsGuide(PopulationGuide):
         self.num_sweeps = check_count("num_sweeps", num_sweeps)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
         self.memory = ChainMemory() if persistent else None
-        self._read = AdditiveReader(model)
+        self._read = AdditiveReader()
 
-    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+    def prepare(self, program: BoundProgram) -> Draw:
         """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""
-        tables = AdditiveTables.of(self._read(x), num_nodes=self.num_nodes)
-        memory = self.memory if self.memory is not None and self.memory.is_for(x) else None
-        chains = NodeChains(tables, x, self.num_particles)
+        tables = AdditiveTables.of(self._read(program), num_nodes=self.num_nodes)
+        memory = (
+            self.memory
+            if self.memory is not None and self.memory.is_for(program.num_units)
+            else None
+        )
+        chains = NodeChains(tables, program, self.num_particles)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
             nodes = None if memory is None else chains.left_in(memory, num_draws)
@@ -100,14 +105,14 @@ class NodeChains:
 
     Args:
         tables: The model on its nodes.
-        x: The observations, of shape `(N, ...)`.
+        program: The program, bound to the batch.
         min_population: The least size of the look-ahead population that chains begin from.
     """
 
-    def __init__(self, tables: AdditiveTables, x: Tensor, min_population: int) -> None:
+    def __init__(self, tables: AdditiveTables, program: BoundProgram, min_population: int) -> None:
         self.tables = tables
         self.min_population = min_population
-        self.residual, self.constant = tables.project(x)
+        self.residual, self.constant = tables.project(program)
 
     def left_in(self, memory: ChainMemory, num_draws: int) -> Tensor | None:
         """Nodes `(S, N, Q)` where so many chains were left; None if there are none."""

@@ -1,11 +1,12 @@
 """Posterior draws by importance sampling: any guide as the proposal, its draws resampled."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.population import Draw, Population, PopulationGuide, apart, join
+from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
 from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
 from lvkam_pyro.statistics.weights import (
     effective_sample_size,
@@ -13,12 +14,11 @@ from lvkam_pyro.statistics.weights import (
     pareto_k,
     smooth_weights,
 )
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.arguments import check_data
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide, draw_particles
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.session import no_handlers
 
 _MAX_PARETO_K = 0.7
 _MIN_FOR_TAIL = 25
@@ -74,8 +74,8 @@ class ImportanceGuide(PopulationGuide):
 
     def __init__(
         self,
-        model: Model,
-        proposal: Guide,
+        model: Program,
+        proposal: Program,
         *,
         num_particles: int,
         smooth: bool = True,
@@ -94,13 +94,13 @@ class ImportanceGuide(PopulationGuide):
                 "particles below which their effective number leads to resampling."
             )
 
-    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+    def prepare(self, program: BoundProgram) -> Draw:
         """Draws from the proposal, weighted by the model; see `PopulationGuide.prepare`."""
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
             size = max(num_draws, self.num_particles)
             self.num_evaluations += size
-            population = self._propose(x, structure, size)
+            population = self._propose(program, size)
             points, log_density = population.resample(num_draws, self.resampler)
             if num_draws < size:
                 return points, log_density
@@ -112,12 +112,13 @@ class ImportanceGuide(PopulationGuide):
 
         return draw
 
-    def diagnose(self, x: Tensor, *, seed: int = 0) -> dict[str, Tensor]:
-        """What the weights say of the proposal, before they are smoothed and resampled.
+    def diagnose(self, *args: Any, seed: int = 0, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Diagnostics of the proposal's weights, before they are smoothed and resampled.
 
         Args:
-            x: The observations, of shape `(N, ...)`.
+            *args: The arguments of model and proposal.
             seed: Equal seeds give equal results; the caller's generators are left alone.
+            **kwargs: The keyword arguments.
 
         Returns:
             `ess` (out of `num_particles`), `pareto_k` and `largest_weight`, `(N,)` each.
@@ -137,23 +138,18 @@ class ImportanceGuide(PopulationGuide):
             >>> guide.diagnose(torch.zeros(3))["ess"] > 500
             tensor([True, True, True])
         """
-        check_data(x)
-        with (
-            torch.no_grad(),
-            own_parameters(self.model, self.proposal),
-            seeded_rng(seed, x),
-            apart(),
-        ):
-            log_weights = self._weigh(x, self.structure_of(x), self.num_particles).log_weights
+        program = bind_guide(bind(self.model, *args, **kwargs), self.proposal)
+        with program.session(self.proposal, seed=seed), no_handlers():
+            log_weights = self._weigh(program, self.num_particles).log_weights
         return {
             "ess": effective_sample_size(log_weights),
             "pareto_k": pareto_k(log_weights),
             "largest_weight": largest_weight(log_weights),
         }
 
-    def _propose(self, x: Tensor, structure: ModelStructure, size: int) -> Population:
+    def _propose(self, program: BoundProgram, size: int) -> Population:
         """The proposal's draws, with smoothed weights if so wished."""
-        population = self._weigh(x, structure, size)
+        population = self._weigh(program, size)
         if not self.smooth:
             return population
         log_weights, k = smooth_weights(population.log_weights)
@@ -170,14 +166,8 @@ class ImportanceGuide(PopulationGuide):
             )
         return Population(population.points, population.log_joint, log_weights)
 
-    def _weigh(self, x: Tensor, structure: ModelStructure, size: int) -> Population:
+    def _weigh(self, program: BoundProgram, size: int) -> Population:
         """The proposal's draws with their weights."""
-        particles = draw_particles(self.model, self.proposal, x, size, structure=structure)
-        if particles.num_data != len(x):
-            raise ValueError(
-                f"The data plate '{structure.data_plate}' holds {particles.num_data} of {len(x)} "
-                "data, so it is not known which datum a draw belongs to. Pass the batch itself and "
-                "declare pyro.plate(name, full_size, subsample_size=len(x))."
-            )
-        points = join(particles.latents, structure, particles.num_data)
+        particles = program.draw(self.proposal, size)
+        points = program.structure.join(particles.latents, particles.num_units)
         return Population(points, particles.log_joint, particles.log_weights)

@@ -5,16 +5,17 @@ import math
 from torch import Tensor
 
 from lvkam_pyro.guides.memory import ChainMemory
-from lvkam_pyro.guides.population import Draw, PopulationGuide, join, log_joint_at
+from lvkam_pyro.guides.population import Draw, PopulationGuide
 from lvkam_pyro.ladder.adaptation import Adaptation, blend
 from lvkam_pyro.ladder.kernel import LadderPlan
 from lvkam_pyro.ladder.mala import MALA
 from lvkam_pyro.ladder.run import GradientKernel, LadderRun
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.tempering import Start, covariance_of, evaluate_state, temper
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
 
 _GAIN = 0.3
 """Of the log step sizes, which follow an acceptance that changes with the parameters."""
@@ -66,7 +67,7 @@ class LadderGuide(PopulationGuide):
 
     def __init__(
         self,
-        model: Model,
+        model: Program,
         *,
         num_temperatures: int = 8,
         num_steps: int = 5,
@@ -81,13 +82,17 @@ class LadderGuide(PopulationGuide):
         self.kernel = MALA() if kernel is None else kernel
         self.memory = ChainMemory() if persistent else None
 
-    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+    def prepare(self, program: BoundProgram) -> Draw:
         """The ladders at the model's present parameters; see `PopulationGuide.prepare`."""
-        memory = self.memory if self.memory is not None and self.memory.is_for(x) else None
-        target = UnconstrainedModel(self.model, x, structure)
+        memory = (
+            self.memory
+            if self.memory is not None and self.memory.is_for(program.num_units)
+            else None
+        )
+        target = UnconstrainedProgram(program)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
-            run = LadderRun(target, self._plan(x, num_draws), self.kernel)
+            run = LadderRun(target, self._plan(program, num_draws), self.kernel)
             ladder = None if memory is None else _left_in(memory, target, num_draws)
             ladder = self._begin(run) if ladder is None else ladder
             ladder = self._move(run, ladder)
@@ -95,15 +100,15 @@ class LadderGuide(PopulationGuide):
                 memory.keep(_rows_of(ladder))
             self.num_evaluations += target.num_evaluations
             latents = target.constrain(ladder.state.position[-1])
-            log_joint = log_joint_at(self.model, x, latents, structure)
+            log_joint = program.log_joint(latents)
             log_evidence = _steppingstone(ladder.state.log_likelihood, run.temperatures)
-            return join(latents, structure, len(x)), log_joint - log_evidence
+            return program.structure.join(latents, program.num_units), log_joint - log_evidence
 
         return draw
 
-    def _plan(self, x: Tensor, num_chains: int) -> LadderPlan:
+    def _plan(self, program: BoundProgram, num_chains: int) -> LadderPlan:
         check_count("num_particles", num_chains, minimum=2)
-        temperatures = PowerSchedule()(self.num_temperatures).to(x.device)
+        temperatures = PowerSchedule()(self.num_temperatures).to(program.like.device)
         return LadderPlan(temperatures, num_chains, self.num_warmup, self.num_steps, 1)
 
     def _begin(self, run: LadderRun) -> Start:
@@ -136,7 +141,7 @@ class LadderGuide(PopulationGuide):
         )
 
 
-def _left_in(memory: ChainMemory, target: UnconstrainedModel, num_chains: int) -> Start | None:
+def _left_in(memory: ChainMemory, target: UnconstrainedProgram, num_chains: int) -> Start | None:
     """The ladders where they were left, at the present parameters; None if there are none."""
     kept = memory.recall()
     if kept is None or kept["position"].shape[2] != num_chains:

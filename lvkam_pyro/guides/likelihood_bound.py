@@ -2,22 +2,20 @@
 
 from typing import Any
 
-import pyro
 import torch
 from pyro.distributions import Unit
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from lvkam_pyro.likelihoods.factored import FactoredNormal
-from lvkam_pyro.tracing.densities import sum_log_probs
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.recorder import Site
 
 _NUM_CHECKS = 16
 _TOLERANCE = 1e-6
 
 
-def derive_bound(model: Model, x: Tensor, structure: ModelStructure) -> Tensor:
+def derive_bound(program: BoundProgram) -> Tensor:
     r"""An upper bound of log p(x_n | z) over all z.
 
     .. math:: \max_\mu \log N(x; \mu, \Sigma) = - \tfrac12 \log |2 \pi \Sigma|, \qquad
@@ -26,9 +24,7 @@ def derive_bound(model: Model, x: Tensor, structure: ModelStructure) -> Tensor:
     summed over the observed sites, with their scales and masks.
 
     Args:
-        model: The Pyro model.
-        x: The observations, of shape `(N, ...)`.
-        structure: The model's structure.
+        program: The bound program.
 
     Returns:
         `(N,)` in float64.
@@ -37,20 +33,18 @@ def derive_bound(model: Model, x: Tensor, structure: ModelStructure) -> Tensor:
         ValueError: If a site is neither, or its scale depends on the latents.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 0.1), obs=x)
-        >>> x = torch.zeros(2)
-        >>> derive_bound(model, x, ModelStructure.of(model, x))  # -log(0.1) - log(2 pi) / 2
+        >>> derive_bound(bind(model, torch.zeros(2)))  # -log(0.1) - log(2 pi) / 2
         tensor([1.3836, 1.3836], dtype=torch.float64)
     """
-    plate = pyro.plate("_particles", _NUM_CHECKS, dim=structure.particle_dim)
-    with plate, SiteRecorder() as run:
-        model(x)
-    largest = {name: _at_its_largest(site) for name, site in run.observations.items()}
-    bounds = sum_log_probs(largest, structure, (_NUM_CHECKS, len(x))).double()
+    runs = program.runs_at_prior(_NUM_CHECKS)
+    largest = [{n: _at_its_largest(site) for n, site in r.observations.items()} for r in runs]
+    bounds = torch.cat([program.sum(sites, _NUM_CHECKS) for sites in largest]).double()
     spread = bounds.amax(0) - bounds.amin(0)
     if (spread > _TOLERANCE * (1 + bounds.abs().amax(0))).any():
         raise ValueError(
@@ -78,7 +72,7 @@ def _largest_log_prob(site: Site) -> Tensor:
     if law.support.is_discrete:
         return site["value"].new_zeros(law.batch_shape, dtype=torch.float64)
     raise ValueError(
-        f"The largest value of the likelihood's site '{site['name']}' is not known: it has the law "
+        f"The largest value of the likelihood's site '{site['name']}' is not known: it is a "
         f"{type(base).__name__}, and only normal and discrete ones tell. Pass max_log_likelihood, "
         "a number that no log likelihood exceeds."
     )

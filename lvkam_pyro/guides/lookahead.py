@@ -6,8 +6,9 @@ from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
 from lvkam_pyro.additive.model import AdditiveReader
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
 
 
 class LookaheadGuide(PopulationGuide):
@@ -41,18 +42,18 @@ class LookaheadGuide(PopulationGuide):
     """
 
     def __init__(
-        self, model: Model, *, num_particles: int = 64, num_nodes: int | None = None
+        self, model: Program, *, num_particles: int = 64, num_nodes: int | None = None
     ) -> None:
         super().__init__(model)
         self.num_particles = check_count("num_particles", num_particles)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
-        self._read = AdditiveReader(model)
+        self._read = AdditiveReader()
 
-    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+    def prepare(self, program: BoundProgram) -> Draw:
         """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""
-        tables = AdditiveTables.of(self._read(x), num_nodes=self.num_nodes)
+        tables = AdditiveTables.of(self._read(program), num_nodes=self.num_nodes)
         dtype = tables.additive.coordinates.dtype
-        sampler, data = LookaheadSampler(tables, dtype=dtype), tables.project(x)
+        sampler, data = LookaheadSampler(tables, dtype=dtype), tables.project(program)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
             size = max(num_draws, self.num_particles)

@@ -12,9 +12,8 @@ from torch.distributions import constraints
 from lvkam_pyro.additive.conditionals import conditional_logits
 from lvkam_pyro.additive.model import AdditiveReader
 from lvkam_pyro.additive.tables import AdditiveTables
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.arguments import check_data
-from lvkam_pyro.tracing.structure import Model
 
 _CONVERGED = 1e-6
 
@@ -124,7 +123,7 @@ class GridMeanFieldGuide:
 
     def __init__(
         self,
-        model: Model,
+        model: Program,
         *,
         num_nodes: int | None = None,
         max_sweeps: int = 100,

@@ -57,9 +57,9 @@ class ChainMemory:
         finally:
             self._rows = None
 
-    def is_for(self, x: Tensor) -> bool:
-        """Whether the data `(B, ...)` are rows of a training."""
-        return self._rows is not None and len(self._rows) == len(x)
+    def is_for(self, num_units: int) -> bool:
+        """Whether a batch of so many data is rows of a training."""
+        return self._rows is not None and len(self._rows) == num_units
 
     def recall(self) -> dict[str, Tensor] | None:
         """What was kept for the rows, `(B, ...)` each; None where a row's chains have yet to begin.

@@ -8,12 +8,13 @@ from pyro.distributions import MixtureSameFamily
 from torch import Tensor
 
 from lvkam_pyro.guides.mixture_fit import fit_mixture
-from lvkam_pyro.guides.population import Draw, PopulationGuide, join
+from lvkam_pyro.guides.population import Draw, PopulationGuide
 from lvkam_pyro.ladder.smc import AnnealingPath, anneal
 from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
 
 _NUM_ISLANDS = 8
 _EFFICIENCY = 0.5
@@ -67,7 +68,7 @@ class MixtureGuide(PopulationGuide):
 
     def __init__(
         self,
-        model: Model,
+        model: Program,
         *,
         num_pilots: int = 1024,
         num_moves: int = 5,
@@ -82,14 +83,14 @@ class MixtureGuide(PopulationGuide):
                 f"Expected a prior_share between 0 and 1, but got {prior_share}. Use e.g. 0.05."
             )
 
-    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+    def prepare(self, program: BoundProgram) -> Draw:
         """The mixture of each datum; see `PopulationGuide.prepare`."""
-        target = UnconstrainedModel(self.model, x, structure)
+        target = UnconstrainedProgram(program)
         mixture = self._fit(target)
         self.num_evaluations += target.num_evaluations
         return _Proposal(target, mixture, self.prior_share)
 
-    def _fit(self, target: UnconstrainedModel) -> MixtureSameFamily:
+    def _fit(self, target: UnconstrainedProgram) -> MixtureSameFamily:
         """The mixture fitted to a population whose halves share no ancestor."""
         size = math.ceil(self.num_pilots / _NUM_ISLANDS) * _NUM_ISLANDS
         pilots = anneal(
@@ -110,7 +111,7 @@ class MixtureGuide(PopulationGuide):
 class _Proposal:
     """Draws from the mixture of each datum, and a share of prior draws."""
 
-    target: UnconstrainedModel
+    target: UnconstrainedProgram
     mixture: MixtureSameFamily
     prior_share: float
 
@@ -126,5 +127,5 @@ class _Proposal:
             log_fitted + math.log1p(-self.prior_share),
             location.log_prior + math.log(self.prior_share),
         )
-        points = join(location.latents, self.target.structure, self.target.num_data)
+        points = self.target.structure.join(location.latents, self.target.num_units)
         return points, log_density

@@ -5,9 +5,11 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 from lvkam_pyro.guides.memory import ChainMemory
-from lvkam_pyro.guides.population import Draw, PopulationGuide, join, log_joint_at
+from lvkam_pyro.guides.population import Draw, PopulationGuide
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.structure import LatentSite, Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure
 from lvkam_pyro.tracing.unconstrained import check_ladder
 
 
@@ -47,28 +49,28 @@ class NUTSGuide(PopulationGuide):
         torch.Size([4, 20, 2])
     """
 
-    def __init__(self, model: Model, *, num_warmup: int = 20, max_tree_depth: int = 6) -> None:
+    def __init__(self, model: Program, *, num_warmup: int = 20, max_tree_depth: int = 6) -> None:
         super().__init__(model)
         self.num_warmup = check_count("num_warmup", num_warmup, minimum=0)
         self.max_tree_depth = check_count("max_tree_depth", max_tree_depth)
         self.memory = ChainMemory()
 
-    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+    def prepare(self, program: BoundProgram) -> Draw:
         """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""
-        check_ladder(structure)
+        check_ladder(program.structure)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
-            latents = self._run(x, structure, num_draws)
-            log_joint = log_joint_at(self.model, x, latents, structure)
-            return join(latents, structure, len(x)), log_joint - log_joint.mean(0)
+            latents = self._run(program, num_draws)
+            log_joint = program.log_joint(latents)
+            return program.structure.join(latents, program.num_units), log_joint - log_joint.mean(0)
 
         return draw
 
-    def _run(self, x: Tensor, structure: ModelStructure, num_draws: int) -> dict[str, Tensor]:
+    def _run(self, program: BoundProgram, num_draws: int) -> dict[str, Tensor]:
         """The chain's draws by the sites' names, `(S, N, *event)` each."""
-        memory = self.memory if self.memory.is_for(x) else None
-        counted = _Counted(self.model)
-        kernel = NUTS(counted, max_tree_depth=self.max_tree_depth)
+        memory = self.memory if self.memory.is_for(program.num_units) else None
+        structure, before = program.structure, program.runs.model
+        kernel = NUTS(program.call, max_tree_depth=self.max_tree_depth)
         chain = MCMC(
             kernel,
             num_samples=num_draws,
@@ -77,8 +79,8 @@ class NUTSGuide(PopulationGuide):
             disable_progbar=True,
         )
         with torch.enable_grad():
-            chain.run(x)
-        self.num_evaluations += counted.num_calls
+            chain.run()
+        self.num_evaluations += program.runs.model - before
         draws = chain.get_samples()
         if memory is not None:
             memory.keep(
@@ -89,19 +91,7 @@ class NUTSGuide(PopulationGuide):
         }
 
 
-class _Counted:
-    """A model that counts how often it is run."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.num_calls = 0
-
-    def __call__(self, x: Tensor) -> object:
-        self.num_calls += 1
-        return self.model(x)
-
-
-def _left_in(memory: ChainMemory, structure: ModelStructure) -> dict[str, Tensor] | None:
+def _left_in(memory: ChainMemory, structure: ProgramStructure) -> dict[str, Tensor] | None:
     """Where the chain was left, as Pyro takes it; None if it has yet to begin."""
     kept = memory.recall()
     if kept is None:
@@ -112,7 +102,7 @@ def _left_in(memory: ChainMemory, structure: ModelStructure) -> dict[str, Tensor
 
 
 def _end(
-    draws: dict[str, Tensor], kernel: NUTS, structure: ModelStructure, site: LatentSite
+    draws: dict[str, Tensor], kernel: NUTS, structure: ProgramStructure, site: LatentSite
 ) -> Tensor:
     """The last draw of a site, unconstrained, `(N, *event)`."""
     last = draws[site.name][-1:]

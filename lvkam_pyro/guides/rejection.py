@@ -2,19 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.likelihood_bound import derive_bound
-from lvkam_pyro.guides.population import Draw, PopulationGuide, apart, join, split
+from lvkam_pyro.guides.population import Draw, PopulationGuide, check_no_inner_plates
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count, check_share
-from lvkam_pyro.tracing.arguments import check_data
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
-from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.particles import Particles
+from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.session import no_handlers
 
 _NUM_CHECKS = 16
 _FIRST_BLOCK = 1024
@@ -93,7 +94,7 @@ class RejectionGuide(PopulationGuide):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> draws = RejectionGuide(model).sample(torch.zeros(3), 100)
+        >>> draws = RejectionGuide(model).sample(torch.zeros(3), num_draws=100)
         >>> draws.latents["z"].shape
         torch.Size([100, 3])
         >>> draws.acceptance.round(decimals=1)
@@ -102,7 +103,7 @@ class RejectionGuide(PopulationGuide):
 
     def __init__(
         self,
-        model: Model,
+        model: Program,
         *,
         max_log_likelihood: Tensor | float | None = None,
         min_acceptance: float = 1e-4,
@@ -111,13 +112,20 @@ class RejectionGuide(PopulationGuide):
         self.max_log_likelihood = max_log_likelihood
         self.min_acceptance = check_share("min_acceptance", min_acceptance)
 
-    def sample(self, x: Tensor, num_draws: int, *, seed: int = 0) -> RejectionDraws:
+    def sample(
+        self,
+        *args: Any,  # noqa: ANN401
+        num_draws: int,
+        seed: int = 0,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> RejectionDraws:
         """Draw from the posterior of each datum.
 
         Args:
-            x: The observations, of shape `(N, ...)`.
+            *args: The arguments of the model.
             num_draws: D, draws for each datum.
             seed: Equal seeds give equal draws; the caller's generators are left alone.
+            **kwargs: The keyword arguments of the model.
 
         Returns:
             The draws.
@@ -127,51 +135,53 @@ class RejectionGuide(PopulationGuide):
             ValueError: If `x` is empty or not finite, or as of the class.
             RuntimeError: Where the acceptance is below `min_acceptance`.
         """
-        check_data(x)
         check_count("num_draws", num_draws)
-        with torch.no_grad(), own_parameters(self.model), seeded_rng(seed, x), apart():
-            structure = self.structure_of(x)
-            run = self._run(x, structure, num_draws)
+        program = bind(self.model, *args, **kwargs)
+        for site in program.structure.latents:
+            check_no_inner_plates(site)
+        with program.session(seed=seed), no_handlers():
+            run = self._run(program, num_draws)
         return RejectionDraws(
-            latents=split(run.position, structure),
+            latents=program.structure.split(run.position),
             log_evidence=run.log_evidence,
             standard_error=run.standard_error,
             acceptance=run.acceptance,
             num_proposed=run.num_proposed,
         )
 
-    def prepare(self, x: Tensor, structure: ModelStructure) -> Draw:
+    def prepare(self, program: BoundProgram) -> Draw:
         """Rejection at the model's present parameters; see `PopulationGuide.prepare`."""
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
-            run = self._run(x, structure, num_draws)
+            run = self._run(program, num_draws)
             self.num_evaluations += run.num_proposed
             return run.position, run.log_joint - run.log_evidence
 
         return draw
 
-    def _run(self, x: Tensor, structure: ModelStructure, num_draws: int) -> "_Rejection":
-        proposal = _prior(self.model, x, structure)
-        run = _Rejection(self._bound(x, structure), num_draws, self.min_acceptance)
-        limit = max(1, _MAX_ELEMENTS // (x.numel() + len(x)))
+    def _run(self, program: BoundProgram, num_draws: int) -> "_Rejection":
+        proposal = _prior(program)
+        run = _Rejection(self._bound(program), num_draws, self.min_acceptance)
+        limit = program.particles_per_run()
         size = min(_FIRST_BLOCK, limit)
         while size > 0:
-            particles = draw_particles(self.model, proposal, x, size, structure=structure)
-            run.add(particles, join(particles.latents, structure, particles.num_data))
+            particles = program.draw(proposal, size)
+            run.add(particles, program.structure.join(particles.latents, particles.num_units))
             size = min(run.num_needed, limit)
         return run
 
-    def _bound(self, x: Tensor, structure: ModelStructure) -> Tensor:
+    def _bound(self, program: BoundProgram) -> Tensor:
         """The bound of each datum's log likelihood, `(N,)` in double precision."""
         if self.max_log_likelihood is None:
-            return derive_bound(self.model, x, structure)
-        bound = torch.as_tensor(self.max_log_likelihood, dtype=torch.float64, device=x.device)
-        if bound.shape not in ((), (len(x),)) or not bound.isfinite().all():
+            return derive_bound(program)
+        device, num_units = program.like.device, program.num_units
+        bound = torch.as_tensor(self.max_log_likelihood, dtype=torch.float64, device=device)
+        if bound.shape not in ((), (num_units,)) or not bound.isfinite().all():
             raise ValueError(
                 "Expected max_log_likelihood as a finite number or one for each of the "
-                f"{len(x)} data, but got {bound} of shape {tuple(bound.shape)}."
+                f"{num_units} data, but got {bound} of shape {tuple(bound.shape)}."
             )
-        return bound.expand(len(x))
+        return bound.expand(num_units)
 
 
 class _Rejection:
@@ -276,27 +286,30 @@ class _Rejection:
         )
 
 
-def _prior(model: Model, x: Tensor, structure: ModelStructure) -> Guide:
+def _prior(program: BoundProgram) -> LibraryGuide:
     """The prior as a proposal, shared by all data where it is the same for all.
 
     Raises:
         ValueError: If a latent's density is not that of its draws.
     """
-    for site in structure.latents:
-        if site.weighted:
+    for site in program.structure.latents:
+        if site.masked:
             raise ValueError(
-                f"The latent site '{site.name}' has a mask, a scale or a subsampled inner plate "
-                "around it, so its density is not that of its draws. Remove it, or use "
-                "ImportanceGuide."
+                f"The latent site '{site.name}' has a mask or a subsampled inner plate around it, "
+                "so its density is not that of its draws. Remove it, or use ImportanceGuide."
             )
-    guide = PriorGuide(model)
-    particles = draw_particles(model, guide, x, _NUM_CHECKS, structure=structure)
-    if particles.num_data != len(x):
-        raise ValueError(
-            f"The data plate '{structure.data_plate}' holds {particles.num_data} of {len(x)} data, "
-            "so it is not known which datum a draw belongs to. Pass the batch itself and declare "
-            "pyro.plate(name, full_size, subsample_size=len(x))."
-        )
+    guide = PriorGuide(program.model)
+    particles = program.draw(guide, _NUM_CHECKS)
     same = torch.equal(particles.log_prior, particles.log_guide)
-    # The method is a guide as any other, which draws for each datum by itself.
-    return guide if same else guide.__call__
+    # The method is a guide like any other, which draws for each datum by itself.
+    return guide if same else _Own(guide)
+
+
+class _Own(LibraryGuide):
+    """A guide that draws for each datum by itself."""
+
+    def __init__(self, guide: PriorGuide) -> None:
+        self._guide = guide
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        return self._guide(*args, **kwargs)

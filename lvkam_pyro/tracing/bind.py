@@ -119,6 +119,47 @@ def bind_guide(program: BoundProgram, guide: Program) -> BoundProgram:
         return _look_at_guide(program, guide)
 
 
+class Binder:
+    """A memory of a model and a guide that were bound: other data of the same kind are not looked at.
+
+    Losses are called again and again; only their first call pays for the look. A model that is
+    bound already stays as it is.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> binder = Binder()
+        >>> binder(model, None, torch.zeros(4)).runs, binder(model, None, torch.zeros(3)).runs
+        (RunCount(model=2, guide=0), RunCount(model=2, guide=0))
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[Program, Program | None, BoundProgram] | None = None
+
+    def knows(self, model: Program, guide: Program | None) -> bool:
+        """Whether these were bound at the last call."""
+        return self._known is not None and self._known[0] is model and self._known[1] is guide
+
+    def __call__(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: ANN401
+        """The bound program, seen with the guide if there is one."""
+        if isinstance(model, BoundProgram):
+            return bind(model, *args, **kwargs)
+        if self._known is None or not self.knows(model, guide):
+            check_parameters(model, guide)
+            program = bind(model, *args, **kwargs)
+            program = program if guide is None else bind_guide(program, guide)
+            self._known = model, guide, program
+            return program
+        return self._known[2].on(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, None]:
+        # Neither a copy nor another process needs to know the programs.
+        return {"_known": None}
+
+
 def draw_particles(
     model: Program,
     guide: Program,

@@ -38,6 +38,10 @@ class LibraryGuide:
         True
     """
 
+    def on(self, program: Any) -> "LibraryGuide":  # noqa: ANN401
+        """The guide for the data of a bound program: the same, unless it has to know them."""
+        return self
+
 
 class PriorGuide(LibraryGuide):
     """A Pyro guide that proposes every latent from the model's own prior.

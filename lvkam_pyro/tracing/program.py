@@ -13,7 +13,7 @@ from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
 from lvkam_pyro.tracing.densities import sum_log_probs
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Particles
-from lvkam_pyro.tracing.prior_guide import PriorGuide, PriorRecorder
+from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide, PriorRecorder
 from lvkam_pyro.tracing.proposal import check_same_sites, check_sites
 from lvkam_pyro.tracing.recorder import LastLatentDrawnError, Site, SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.session import exclusive, preserved_rng, seeded_rng
@@ -147,6 +147,11 @@ class BoundProgram:
             num_blocks = -(-self.num_units // count)
             yield from map(self.rows, torch.arange(self.num_units).tensor_split(num_blocks))
 
+    def particles_per_run(self) -> int:
+        """The number of particles of one run whose arrays fit the memory."""
+        values = sum(tensor.numel() for tensor in self.arguments.tensors)
+        return max(1, _MAX_VALUES // (values + self.structure.num_coordinates * self.num_units))
+
     def join(self, parts: Sequence[Tensor], dim: int = -1) -> Tensor:
         """What was computed of the blocks, along the axis of the units."""
         return torch.cat(list(parts), dim).narrow(dim, 0, self.num_units)
@@ -180,6 +185,11 @@ class BoundProgram:
             self.arguments.on(self.model, self.structure, alone=True)
         return run
 
+    def call(self) -> Any:  # noqa: ANN401
+        """Run the program as it is: for samplers that run programs by themselves."""
+        self.runs.add_model()
+        return self.arguments.on(self.model, self.structure)
+
     def at(self, latents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Log p(z) and log p(x | z) at given latents.
 
@@ -195,6 +205,11 @@ class BoundProgram:
             torch.cat([self.sum(run.latents, count) for run in runs]),
             torch.cat([self.sum(run.observations, count) for run in runs]),
         )
+
+    def log_joint(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """Log p(x, z) at given latents, `(S, U)`; see `at`."""
+        log_prior, log_likelihood = self.at(latents)
+        return log_prior + log_likelihood
 
     def runs_at(
         self, values: Mapping[str, Tensor], recording: Recording = SiteRecorder
@@ -218,16 +233,27 @@ class BoundProgram:
         size = num_particles if self.stacks else 1
         return sum_log_probs(sites, self.structure, (size, self.num_units))
 
+    def runs_at_prior(self, num_particles: int) -> list[SiteRecorder]:
+        """The run, or a run a particle, at latents that the program draws itself."""
+        if not self.stacks:
+            return [self.record_alone() for _ in range(num_particles)]
+        with self._particles(num_particles):
+            return [self.record()]
+
+    def _particles(self, num_particles: int) -> AbstractContextManager[Any]:
+        plate: AbstractContextManager[Any] = pyro.plate(
+            "_particles", num_particles, dim=self.structure.particle_dim
+        )
+        return plate
+
     def draw_prior(self, num_particles: int) -> SiteRecorder:
         """Draws of the latents from the prior, for each unit, without the likelihood."""
-        plate = pyro.plate("_particles", num_particles, dim=self.structure.particle_dim)
-        with torch.no_grad(), plate:
+        with torch.no_grad(), self._particles(num_particles):
             return self.record(recorder=PriorRecorder(last=self.structure.latents[-1].name))
 
     def simulate(self) -> SiteRecorder:
         """One run without its data, of one particle: latents and observations are drawn."""
-        plate = pyro.plate("_particles", 1, dim=self.structure.particle_dim)
-        with Unconditioned(), plate:
+        with Unconditioned(), self._particles(1):
             return self.record()
 
     def draw(self, guide: Program, num_particles: int) -> Particles:
@@ -248,20 +274,20 @@ class BoundProgram:
             return program.draw(guide, num_particles)
         if not self.stacks:
             return Particles.stack([self._draw_alone(guide) for _ in range(num_particles)])
+        guide = guide.on(self) if isinstance(guide, LibraryGuide) else guide
         shared = self.shares_particles and isinstance(guide, PriorGuide)
         first = self.rows(torch.zeros(1, dtype=torch.long)) if shared else self
-        plate = pyro.plate("_particles", num_particles, dim=self.structure.particle_dim)
-        proposal = first.record_guide(guide, plate)
+        proposal = first.record_guide(guide, num_particles)
         check_sites(proposal, self.structure, num_particles)
         values = {name: site["value"] for name, site in proposal.latents.items()}
         run = self.record({**({} if shared else proposal.subsamples), **values})
         return self._weigh(guide, proposal, run, num_particles, shared=shared)
 
-    def record_guide(self, guide: Program, particles: AbstractContextManager[Any]) -> SiteRecorder:
+    def record_guide(self, guide: Program, num_particles: int) -> SiteRecorder:
         """One run of a guide inside a plate of particles."""
         proposal = SiteRecorder()
         self.runs.add_guide()
-        with particles, proposal:
+        with self._particles(num_particles), proposal:
             self.arguments.on(guide, self.structure)
         return proposal
 
