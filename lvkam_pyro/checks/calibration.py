@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.arviz.draws import complete_draws, draw_prior
@@ -22,7 +20,6 @@ from lvkam_pyro.checks.finding import (
 from lvkam_pyro.checks.samplers import Posterior, PosteriorSampler, as_sampler, draw_blocks
 from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.checks.shapes import describe_shape, shape_scores
-from lvkam_pyro.plots.uniformity import plot_ranks
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.tracing.arguments import check_count, check_data
 from lvkam_pyro.tracing.parameters import own_parameters
@@ -138,10 +135,6 @@ class SBC(CheckResult):
         ]
         total = ["all (Bonferroni)", quote_p(self.p_value), "", ""]
         return [*shorten([header, *rows]), total]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """The ranks' distribution functions less the diagonal, with the simultaneous band."""
-        return plot_ranks(self, axes=axes)
 
     def _normalized(self) -> Tensor:
         return (self.ranks.double() + 0.5) / (self.num_draws + 1)

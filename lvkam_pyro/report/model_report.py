@@ -71,7 +71,7 @@ def diagnose(
         model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`; or what
             `fit` returned, whose guide is used unless another is given.
         x: The observations, `(N, ...)`, N at least 3.
-        guide: What proposes the particles; None: the model's prior, unless there is a ladder.
+        guide: The proposal of the particles; None: the model's prior, unless there is a ladder.
         ladder: A ladder to run, or `Ladder(...).sample(model, x)` of the same data.
         evidence: A comparison of the estimates of this model on these data; None: importance
             sampling with the guide, and thermodynamic integration and steppingstone on the ladder.
@@ -163,7 +163,7 @@ def _calibrate(
 
 
 def _judge_model(model: Model, x: Tensor, draws: PosteriorDraws, seed: int) -> list[CheckResult]:
-    """What the posterior draws say of the model."""
+    """The checks of the model by posterior draws."""
     checks: dict[str, Callable[[], CheckResult]] = {
         PriorPredictiveCheck.title: lambda: prior_predictive_check(model, x, seed=seed),
         PosteriorPredictiveCheck.title: lambda: posterior_predictive_check(
