@@ -74,7 +74,7 @@ def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
     Args:
         folder: The run folder.
         setup: Its programs; a model program may say `IMAGE_SHAPE = (height, width)`.
-        fit: What was fitted.
+        fit: The fitted model and guide.
         x: Data to show beside the samples; of very many, evenly spaced ones.
     """
     x = evenly_spaced(x)

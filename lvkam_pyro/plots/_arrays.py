@@ -33,7 +33,7 @@ def check_image_shape(image_shape: tuple[int, int], num_outputs: int) -> None:
     """Refuses a height and width that do not make an image of the outputs.
 
     Raises:
-        ValueError: If their product is not the number of outputs.
+        ValueError: If their product is not `num_outputs`.
     """
     if image_shape[0] * image_shape[1] != num_outputs:
         raise ValueError(

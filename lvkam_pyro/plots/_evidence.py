@@ -13,6 +13,9 @@ _WIDTH = 6.4
 _GAP = 0.6
 """Between models, in rows."""
 
+_MIN_MARGIN = 5e-5
+"""In nats per datum: of a finer scale the ticks could not be read."""
+
 
 @styled
 def evidence(
@@ -76,7 +79,7 @@ def _limits(rows: Sequence[EvidenceRow], level: float) -> tuple[float, float]:
     ends = [end for row in estimates for end in row.evidence.mean_interval(level)]
     finite = [end for end in ends if isfinite(end)] or [0.0]
     low, high = min(finite), max(finite)
-    margin = 0.06 * (high - low) or 1.0
+    margin = max(0.06 * (high - low) or 1.0, _MIN_MARGIN)
     return low - margin, high + margin
 
 
@@ -96,6 +99,8 @@ def _label(axes: Axes, rows: Sequence[EvidenceRow], heights: Sequence[float]) ->
     axes.set_yticks(heights, [f"{row.model}, {row.evidence.estimator}" for row in rows])
     axes.grid(axis="x", color=QUIET, alpha=0.3, linewidth=0.6)
     axes.tick_params(axis="y", length=0, pad=8)
+    axes.locator_params(axis="x", nbins=5)
+    axes.ticklabel_format(axis="x", useOffset=False)
     axes.spines["left"].set_visible(False)
     estimates = axes.secondary_yaxis("right")
     estimates.set_yticks(heights, [_quote(row) for row in rows])

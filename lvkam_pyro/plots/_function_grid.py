@@ -1,4 +1,4 @@
-"""The functions of a small layer, each in a panel of its own, with its formula where it has one."""
+"""The functions of a small layer, a panel each, with its formula where it has one."""
 
 import numpy as np
 import sympy

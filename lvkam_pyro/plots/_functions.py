@@ -1,5 +1,6 @@
 """The functions that a KAN layer has learned."""
 
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from lvkam_pyro.plots.style import MODEL, QUIET, label_edges, panels, styled
 
 _NUM_STEPS = 7
 _NUM_PRIOR_DRAWS = 4096
+_MIN_HEIGHT = 1.4
 
 
 @styled
@@ -138,7 +140,10 @@ def _plot_strips(
     values = _evaluate(layer, whole if central is None else central)
     # A few corner pixels would take all contrast from the rest.
     bound = np.quantile(np.abs(values), 0.995)
+    rows = ceil(layer.in_features / 2)
     height = 2.4 * image_shape[0] / image_shape[1] / _NUM_STEPS + 0.12
+    # The bar beside the strips has a name, which wants its room.
+    height = max(height, _MIN_HEIGHT / rows)
     all_axes = panels(layer.in_features, axes, num_columns=2, size=(3.4, height))
     for latent, one in enumerate(all_axes):
         sheet = mosaic(values[:, latent].reshape(-1, *image_shape), _NUM_STEPS)
@@ -151,7 +156,7 @@ def _plot_strips(
     else:
         _mark_ends(all_axes, ("5 %", "95 %"), "quantile of the prior", image_shape)
     all_axes[0].figure.colorbar(
-        picture, ax=list(all_axes), label="added to output", shrink=0.5, extend="both"
+        picture, ax=list(all_axes), label="added to output", shrink=0.7, extend="both"
     )
     return all_axes
 

@@ -139,7 +139,7 @@ class _Drawing:
 
     @property
     def rows(self) -> int:
-        """Rows of boxes, so many that their columns are few enough to read."""
+        """Rows of boxes, as many as keep the columns few enough to read."""
         return ceil(self.shape[0] * self.shape[1] / _MAX_COLUMNS)
 
     @property
@@ -205,7 +205,7 @@ _NOTE: dict[str, Any] = {"fontsize": 8, "color": DATA, "bbox": _PAPER, "zorder":
 
 
 def _spaced(count: int, width: float) -> Values:
-    """The positions of `count` nodes, evenly apart."""
+    """The positions of `count` nodes, evenly spaced."""
     return (np.arange(count) + 0.5) * width / count
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
+from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.plots._arrays import Values, as_array
 from lvkam_pyro.plots.style import dark_to_light, label_edges, panels, styled
@@ -47,7 +48,7 @@ def power_posteriors(
         >>> ladder = lv.ladder.Ladder(num_warmup=20, num_samples=20, keep_path=True)
         >>> axes = lv.plots.power_posteriors(ladder.sample(problem.model, problem.x))
         >>> axes[0].get_title(), axes[0].get_ylabel()
-        ('z 0', 'temperature t')
+        ('z[0]', 'temperature t')
     """
     if not samples.path:
         raise ValueError(
@@ -69,12 +70,9 @@ def power_posteriors(
 
 def _columns(path: Mapping[str, Tensor], datum: int) -> dict[str, Values]:
     """The draws `(T, D C)` of each of the first latents, by name."""
-    found = {}
-    for site, value in path.items():
-        draws = value[:, :, :, datum].flatten(0, 1).unsqueeze(-1).flatten(2)
-        for index in range(draws.shape[-1]):
-            found[f"{site} {index}"] = as_array(draws[..., index]).T
-    return dict(list(found.items())[:_MAX_LATENTS])
+    latents = {site: value[:, :, :, datum].flatten(0, 1) for site, value in path.items()}
+    draws = as_array(flatten_latents(latents)).T
+    return dict(list(zip(latent_names(latents), draws, strict=True))[:_MAX_LATENTS])
 
 
 def _draw_ridges(axes: Axes, draws: Values) -> None:

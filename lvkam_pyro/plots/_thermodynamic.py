@@ -83,7 +83,7 @@ def _curve(evidence: Evidence, datum: int | None) -> tuple[Values, Values, Value
     temperatures, means, errors = (as_array(evidence.diagnostics[name]) for name in CURVE)
     if datum is not None:
         return temperatures, means[:, datum], errors[:, datum]
-    # Each datum has chains of its own, so that their errors are independent.
+    # No two data share chains, so that their errors are independent.
     return temperatures, means.mean(1), np.sqrt(np.square(errors).sum(1)) / means.shape[1]
 
 

@@ -155,7 +155,9 @@ def _draw_ranks(axes: Axes, values: Values, num_draws: int) -> None:
     axes.hist(values, np.linspace(-0.5, count - 0.5, num_bins + 1).tolist(), color=MODEL, alpha=0.7)
     expected = len(values) / num_bins
     spread = 2 * (expected * (1 - 1 / num_bins)) ** 0.5
-    axes.axhspan(expected - spread, expected + spread, color=QUIET, alpha=0.35, linewidth=0)
+    axes.axhspan(
+        max(0.0, expected - spread), expected + spread, color=QUIET, alpha=0.35, linewidth=0
+    )
     axes.axhline(expected, color="black", linewidth=0.6)
     axes.set(xlabel=f"rank (0 to {num_draws})", ylabel="simulated data", xlim=(-0.5, count - 0.5))
 

@@ -20,7 +20,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart by every eye."""
+"""The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), distinct to every eye."""
 
 DATA, MODEL, QUIET = "#4D4D4D", PALETTE[0], "#A6A6A6"
 """The colours of observations, of the model, and of what stands behind for comparison."""
@@ -102,8 +102,9 @@ def panels(
 def _new_panels(
     count: int, num_columns: int, size: tuple[float, float], *, share: bool
 ) -> NDArray[np.object_]:
-    columns = min(count, num_columns)
-    rows = ceil(count / columns)
+    rows = ceil(count / num_columns)
+    # Rows as full as each other: five panels stand as three and two.
+    columns = ceil(count / rows)
     figure, grid = pyplot.subplots(
         rows,
         columns,
@@ -166,10 +167,10 @@ def dark_to_light(count: int) -> NDArray[np.float64]:
 
 
 def quote(value: float, error: float = 0.0) -> str:
-    """A number as a picture says it: to the error's second digit, with a minus and no hyphen.
+    """The text of a value in a picture: to its error's second digit, with a minus, no hyphen.
 
     Args:
-        value: The number.
+        value: The value.
         error: Its standard error; 0: none, and two decimals.
 
     Example:
