@@ -86,7 +86,7 @@ recipe = lv.Recipe(
     regularizer=lv.training.Smoothness(1.0),
 )
 fit = lv.fit(model, x, recipe, progress=False)
-axes = lv.plots.plot_loss(fit.metrics)
+axes = lv.plots.loss(fit.metrics)
 
 # %% [markdown]
 # The loss is minus an estimate of the log evidence with few particles. With two latents the
@@ -107,7 +107,7 @@ print(lv.compare_evidence(model, x, estimators, progress=False))
 with torch.no_grad():
     particles = lv.draw_particles(model, lv.guides.LookaheadGuide(model, num_particles=256), x, 256)
     posterior = particles.resample(100)["z"]
-axes = model.prior.plot(posterior)
+axes = lv.plots.prior_densities(model.prior, posterior=posterior)
 print(model.prior.summary())
 
 # %% [markdown]
@@ -136,7 +136,7 @@ plt.show()
 # changing the model, so only shapes and ranges have a meaning.
 
 # %%
-axes = lv.plots.plot_function_grid(model.generator.layers[0], samples=model.prior().sample((100,)))
+axes = lv.plots.function_grid(model.generator.layers[0], samples=model.prior().sample((100,)))
 for o, name in enumerate(measurements):
     axes[0, o].set_title(name)
     for latent, row in enumerate(axes, 1):

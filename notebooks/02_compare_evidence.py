@@ -122,7 +122,7 @@ evidence = comparison["model", "Thermodynamic"]
 temperatures = evidence.diagnostics["temperatures"][1:].clone().requires_grad_(True)
 areas = torch.stack([log_normaliser(t, linear, x).mean() for t in temperatures])
 (curve,) = torch.autograd.grad(areas.sum(), temperatures)
-axes = lv.plots.plot_thermodynamic_curve(evidence)
+axes = lv.plots.thermodynamic_curve(evidence)
 t = temperatures.detach()
 for one, values in zip(axes, (curve, 5 * t**0.8 * curve), strict=True):
     one.plot(t, values, "k+", markersize=9, label="exact")
@@ -202,7 +202,7 @@ print(comparison)
 # edge where it lies outside of the picture.
 
 # %%
-axes = lv.plots.plot_evidence([row for row in comparison if row.model == "8 latents"])
+axes = lv.plots.evidence([row for row in comparison if row.model == "8 latents"])
 plt.show()
 
 # %% [markdown]
@@ -216,7 +216,7 @@ plt.show()
 print(comparison.bayes_factors(reference="4 latents"))
 
 # %%
-axes = lv.plots.plot_thermodynamic_curve(comparison["8 latents", "Thermodynamic"])
+axes = lv.plots.thermodynamic_curve(comparison["8 latents", "Thermodynamic"])
 plt.show()
 
 # %% [markdown]

@@ -37,7 +37,7 @@ with torch.no_grad():
     particles = lv.draw_particles(model, guide, x, 4096)
 weights = lv.checks.check_weights(particles, source="the network")
 print(weights)
-axes = lv.plots.plot_importance_weights(weights)
+axes = lv.plots.importance_weights(weights)
 plt.show()
 
 # %% [markdown]
@@ -65,14 +65,14 @@ plan = lv.ladder.Ladder(
 samples = plan.sample(model, x[:20])
 convergence = lv.checks.check_convergence(samples)
 print(convergence)
-axes = lv.plots.plot_convergence(samples)
+axes = lv.plots.convergence(samples)
 plt.show()
 
 # %% [markdown]
 # From the prior (below) to the posterior (above) of one point:
 
 # %%
-axes = lv.plots.plot_power_posteriors(samples, datum=0)
+axes = lv.plots.power_posteriors(samples, datum=0)
 plt.show()
 
 # %% [markdown]
@@ -119,9 +119,9 @@ print(az.compare(lv.to_arviz(comparison)).to_string())
 alone = lv.checks.sbc(model, x, guide, num_simulations=500)
 weighted = lv.checks.sbc(model, x, lv.checks.ImportanceSampler(guide), num_simulations=500)
 print(alone, weighted, sep="\n\n")
-axes = lv.plots.plot_ranks(alone)
+axes = lv.plots.ranks(alone)
 plt.show()
-axes = lv.plots.plot_ranks(weighted)
+axes = lv.plots.ranks(weighted)
 plt.show()
 
 # %% [markdown]
@@ -141,13 +141,13 @@ plt.show()
 posterior = lv.checks.ImportanceSampler(lv.guides.LookaheadGuide(model))
 places = lv.checks.loo_pit(model, x, posterior)
 print(places)
-axes = lv.plots.plot_loo_pit(places)
+axes = lv.plots.loo_pit(places)
 plt.show()
 
 # %%
 check = lv.checks.posterior_predictive_check(model, x, posterior)
 print(check)
-axes = lv.plots.plot_predictive_check(check)
+axes = lv.plots.predictive_check(check)
 plt.show()
 
 # %% [markdown]

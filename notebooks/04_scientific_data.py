@@ -79,7 +79,7 @@ with torch.no_grad():
 draws = torch.cat(parts, 1)
 means, widths = draws.mean(0).numpy(), draws.std(0).mean(0)
 print("standard deviation within a spectrum's posterior, mean over spectra:", widths)
-axes = model.prior.plot(draws[:4])
+axes = lv.plots.prior_densities(model.prior, posterior=draws[:4])
 plt.show()
 
 # %% [markdown]
@@ -124,7 +124,7 @@ plt.show()
 # medians:
 
 # %%
-axes = lv.plots.plot_traversals(model, latents=[0, 1, 2])
+axes = lv.plots.traversals(model, latents=[0, 1, 2])
 for one in axes:
     ticks = np.arange(0, len(wavenumbers), 28)
     one.set_xticks(ticks + 1, [f"{wavenumbers[tick]:.0f}" for tick in ticks])

@@ -318,7 +318,7 @@ evidence = comparison["gated", "Thermodynamic"]
 print("swap rates between neighbours, mean over data:", evidence.diagnostics["swap_rate"].mean(1))
 
 # %%
-axes = lv.plots.plot_thermodynamic_curve(evidence)
+axes = lv.plots.thermodynamic_curve(evidence)
 plt.show()
 
 # %% [markdown]
@@ -334,7 +334,7 @@ print(comparison.bayes_factors(reference="gated"))
 torch.manual_seed(1)
 with torch.no_grad():
     draws = pyro.poutine.uncondition(fits["additive"].model)(x_test[:36])
-axes = lv.plots.plot_samples(x_test, draws, image_shape=(8, 8))
+axes = lv.plots.samples(x_test, draws, image_shape=(8, 8))
 plt.show()
 
 # %% [markdown]
@@ -346,4 +346,4 @@ plt.show()
 # | `use_gpu` | `model.to(device)`, data alike; `lvkam fit --device` |
 # | `[MIXED_PRECISION]` | dtypes of torch; tables of densities are in float64 inside |
 # | seeds per part | one `seed` of `fit`, which a checkpoint resumes bit for bit |
-# | generated samples in a file | `lvkam sample`, `plot_samples` |
+# | generated samples in a file | `lvkam sample`, `plots.samples` |

@@ -135,8 +135,8 @@ def change_grids(device: str) -> None:
     lv.kan.refine_grid(used.generator, 8)
     lv.kan.prune(used.generator, z)
     lv.kan.fit_symbolic_layer(used.generator.layers[0], z)
-    lv.plots.plot_functions(used.generator, prior=used.prior)
-    lv.plots.plot_prior_densities(used.prior, posterior=z[None])
+    lv.plots.functions(used.generator, prior=used.prior)
+    lv.plots.prior_densities(used.prior, posterior=z[None])
 
 
 def move_grids(device: str) -> None:

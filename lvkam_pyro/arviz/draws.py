@@ -7,9 +7,8 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.layout import DataLayout, arrange
 from lvkam_pyro.tracing.densities import sum_log_probs
-from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.structure import Model
-from lvkam_pyro.tracing.recorder import Unconditioned
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from lvkam_pyro.arviz.datasets import SAMPLE, Named, dataset
 from lvkam_pyro.arviz.layout import check_plate_names
 from lvkam_pyro.arviz.plates import SiteAxes
 from lvkam_pyro.arviz.runs import Program, Recorder, Runs, record, run_many
-from lvkam_pyro.tracing.structure import subsampling_scale
 from lvkam_pyro.tracing.recorder import Unconditioned
+from lvkam_pyro.tracing.structure import subsampling_scale
 
 
 @dataclass(frozen=True)

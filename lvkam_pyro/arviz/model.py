@@ -14,8 +14,8 @@ from lvkam_pyro.arviz.resampled import POWER_POSTERIOR, RESAMPLING, note_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide
 from lvkam_pyro.tracing.prior_guide import PriorGuide

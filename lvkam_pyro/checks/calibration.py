@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.arviz.draws import complete_draws, draw_prior
@@ -22,10 +20,9 @@ from lvkam_pyro.checks.finding import (
 from lvkam_pyro.checks.samplers import Posterior, PosteriorSampler, as_sampler, draw_blocks
 from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.checks.shapes import describe_shape, shape_scores
-from lvkam_pyro.plots.uniformity import plot_ranks
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
@@ -139,10 +136,6 @@ class SBC(CheckResult):
         ]
         total = ["all (Bonferroni)", quote_p(self.p_value), "", ""]
         return [*shorten([header, *rows]), total]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """The ranks' distribution functions less the diagonal, with the simultaneous band."""
-        return plot_ranks(self, axes=axes)
 
     def _normalized(self) -> Tensor:
         return (self.ranks.double() + 0.5) / (self.num_draws + 1)

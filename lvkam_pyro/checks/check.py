@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lvkam_pyro.checks.finding import Finding
 
 Table = Sequence[Sequence[str]]
@@ -17,10 +14,11 @@ Table = Sequence[Sequence[str]]
 class CheckResult(ABC):
     """The result of one check.
 
-    `str` is its page for a terminal; `diagnose` puts several on one page.
+    `str` is its page for a terminal; `plots.check` draws its picture; `diagnose` puts several on
+    one page.
 
     Implementing one: a frozen dataclass with `title`, `question`, `headline`, `findings`,
-    `caveats`, `table` and `draw`.
+    `caveats` and `table`; its picture is told to `plots.check.register`.
 
     Attributes:
         title: What it is called.
@@ -48,10 +46,6 @@ class CheckResult(ABC):
     @abstractmethod
     def table(self) -> Table:
         """Its numbers, each with its uncertainty."""
-
-    @abstractmethod
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """Draws its picture, on the axes given or on those of a new figure; returns the axes."""
 
     @property
     @abstractmethod

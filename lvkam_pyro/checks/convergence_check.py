@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.checks.check import CheckResult, Table
@@ -13,7 +11,6 @@ from lvkam_pyro.checks.finding import Finding, Severity
 from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.evidence.verdict import MAX_RHAT
 from lvkam_pyro.ladder.ladder import LadderSamples
-from lvkam_pyro.plots.convergence import plot_convergence
 
 MIN_SWAP_RATE = 0.1
 """Below it, states hardly pass between two temperatures."""
@@ -127,10 +124,6 @@ class ConvergenceCheck(CheckResult):
             *([f"{float(rate):.0%}" for rate in swaps] or ["", ""]),
             f"{float(self.acceptance[index].mean()):.0%}",
         ]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """R-hat, effective draws and exchanges over the temperatures."""
-        return plot_convergence(self, axes=axes)
 
 
 def check_convergence(samples: LadderSamples) -> ConvergenceCheck:

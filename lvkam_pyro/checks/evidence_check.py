@@ -3,13 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import Finding, Severity
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.plots.evidence import plot_evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +73,3 @@ class EvidenceCheck(CheckResult):
         if len({row[0] for row in rows}) > 1:
             return [header, *([f"{model}, {name}", *rest] for model, name, *rest in rows)]
         return [header, *(rest for _, *rest in rows)]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """The forest of intervals."""
-        return np.array([plot_evidence(self.comparison, axes=axes)], dtype=object)

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import t as student_t
 from torch import Tensor
 
@@ -28,7 +26,6 @@ from lvkam_pyro.checks.pointwise import (
 from lvkam_pyro.checks.samplers import Posterior, PosteriorDraws, draw_posterior
 from lvkam_pyro.evidence.islands import data_blocks
 from lvkam_pyro.evidence.verdict import MAX_PARETO_K
-from lvkam_pyro.plots.calibration import plot_loo_pit
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.statistics.weights import smooth_weights
 from lvkam_pyro.tracing.parameters import own_parameters
@@ -187,10 +184,6 @@ class LOOPIT(CheckResult):
             ["all (Bonferroni)", "", "", quote_p(self.p_value)],
             ["worst Pareto k", f"{float(k.max()):.2f}", f"< {MAX_PARETO_K}", ""],
         ]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """The places' distribution functions with their band, and their histogram."""
-        return plot_loo_pit(self, axes=axes)
 
 
 def loo_pit(

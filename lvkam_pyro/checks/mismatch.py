@@ -4,10 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import pyro
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.checks.check import CheckResult, Table, shorten
@@ -21,7 +19,6 @@ from lvkam_pyro.checks.finding import (
 )
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.checks.scalars import flatten_latents, latent_names
-from lvkam_pyro.plots.mismatch import plot_mismatch
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.recorder import SiteRecorder
@@ -161,10 +158,6 @@ class PriorPosteriorMismatch(CheckResult):
         ]
         total = ["all (Bonferroni)", "", quote_p(self.p_value), "", "", ""]
         return [*shorten([header, *rows]), total]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """The aggregate posterior's distribution functions less the prior's, and contractions."""
-        return plot_mismatch(self, axes=axes)
 
 
 def prior_posterior_mismatch(

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from lvkam_pyro.arviz.layout import DataLayout, SiteLayout, arrange
-from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.structure import Model, is_weighted
-from lvkam_pyro.tracing.recorder import Unconditioned
 
 
 def observed_numbers(layout: DataLayout) -> Tensor:

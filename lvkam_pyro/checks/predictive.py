@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.arviz.layout import DataLayout
@@ -22,9 +20,8 @@ from lvkam_pyro.checks.finding import (
 )
 from lvkam_pyro.checks.pointwise import draw_new_numbers, draw_numbers, observed_numbers
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
-from lvkam_pyro.plots.predictive import plot_predictive_check
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model
@@ -134,10 +131,6 @@ class PredictiveCheck(CheckResult):
             )
         ]
         return [header, *rows, ["all (Bonferroni)", "", "", quote_p(self.p_value)]]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """A histogram of each statistic, with that of the data."""
-        return plot_predictive_check(self, axes=axes)
 
 
 class PosteriorPredictiveCheck(PredictiveCheck):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.islands import data_blocks
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide, draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import Finding
 
@@ -54,10 +51,6 @@ class SkippedCheck(CheckResult):
     def table(self) -> Table:
         """No numbers."""
         return []
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """No picture: no axes."""
-        return np.array([], dtype=object)
 
     def __str__(self) -> str:
         return f"{self.title}: {self.verdict}\n  {self.reason}"

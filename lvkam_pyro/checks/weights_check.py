@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import Finding, Severity
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.verdict import MAX_PARETO_K, MIN_EFFECTIVE_SAMPLE_SIZE
-from lvkam_pyro.plots.weights import plot_importance_weights
 from lvkam_pyro.statistics.weights import effective_sample_size, largest_weight, pareto_k
 from lvkam_pyro.tracing.particles import Particles
 
@@ -98,10 +95,6 @@ class WeightsCheck(CheckResult):
             ],
             ["largest weight", *(f"{v:.2%}" for v in _span(top)), ""],
         ]
-
-    def draw(self, axes: object = None) -> NDArray[np.object_]:
-        """Pareto k and effective sample size, datum by datum."""
-        return plot_importance_weights(self, axes=axes)
 
 
 def check_weights(weights: Particles | Evidence | Tensor, *, source: str = "") -> WeightsCheck:

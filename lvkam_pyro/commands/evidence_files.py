@@ -1,9 +1,7 @@
 """A comparison as files in a folder: tables and pictures."""
 
-from lvkam_pyro.commands.picture_files import save
-from lvkam_pyro.commands.pictures import save_thermodynamic_curve
+from lvkam_pyro.commands.pictures import save_evidence_pictures
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.plots.evidence import plot_evidence
 from lvkam_pyro.training.runs.files import replace_file, write_atomically
 from lvkam_pyro.training.runs.run_folder import RunFolder
 
@@ -25,8 +23,7 @@ def keep_comparison(folder: RunFolder, comparison: EvidenceComparison) -> str:
     replace_file(folder.evidence(".csv"), comparison.to_csv)
     replace_file(folder.evidence(".json"), comparison.to_json)
     write_atomically(folder.evidence(".tex"), comparison.to_latex().encode())
-    save(plot_evidence(comparison), folder.picture("evidence"))
-    save_thermodynamic_curve(folder, comparison)
+    save_evidence_pictures(folder, comparison)
     return f"Kept in {folder.evidence('.csv')}"
 
 

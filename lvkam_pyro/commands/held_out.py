@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from lvkam_pyro.commands.setup import Run
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import hash_data
+from lvkam_pyro.tracing.options import check_count
 
 
 def check_num_data(num_data: int | None) -> None:

@@ -1,26 +1,27 @@
 """The pictures of a run: what the model draws, its densities, functions, loss and evidence."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lvkam_pyro.commands.picture_files import save
+from lvkam_pyro import plots
 from lvkam_pyro.commands.setup import Setup
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.plots.densities import plot_prior_densities
-from lvkam_pyro.plots.functions import plot_functions
-from lvkam_pyro.plots.loss import plot_loss
-from lvkam_pyro.plots.samples import plot_samples
-from lvkam_pyro.plots.thermodynamic import has_curve, plot_thermodynamic_curve
-from lvkam_pyro.plots.traversals import can_traverse, plot_traversals
+from lvkam_pyro.plots.style import render
 from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.recorder import Unconditioned
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import record_once
-from lvkam_pyro.tracing.recorder import Unconditioned
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model
+from lvkam_pyro.training.runs.files import write_atomically
 from lvkam_pyro.training.runs.run_folder import RunFolder
 
 _NUM_POSTERIORS = 400
@@ -73,14 +74,14 @@ def save_pictures(folder: RunFolder, setup: Setup, fit: Fit, x: Tensor) -> None:
     Args:
         folder: The run folder.
         setup: Its programs; a model program may say `IMAGE_SHAPE = (height, width)`.
-        fit: What was fitted.
+        fit: The fitted model and guide.
         x: Data to show beside the samples; of very many, evenly spaced ones.
     """
     x = evenly_spaced(x)
     image_shape = image_shape_of(setup, x)
     samples = draw_data(fit.model, x, seed=setup.seed)
-    save(plot_samples(x, samples, image_shape=image_shape), folder.picture("samples"))
-    save(plot_loss(fit.metrics), folder.picture("loss"))
+    save(plots.samples(x, samples, image_shape=image_shape), folder.picture("samples"))
+    save(plots.loss(fit.metrics), folder.picture("loss"))
     if isinstance(fit.model, LVKAM):
         posterior = _draw_posterior(fit, x, setup.seed)
         _save_functions(folder, fit.model, posterior, image_shape)
@@ -93,23 +94,43 @@ def image_shape_of(setup: Setup, x: Tensor) -> tuple[int, int] | None:
     return shape if fits else None
 
 
-def save_thermodynamic_curve(folder: RunFolder, comparison: EvidenceComparison) -> None:
-    """Writes `plots/thermodynamic.png` if one of the estimators climbed a ladder."""
-    curves = [row.evidence for row in comparison if has_curve(row.evidence)]
+def save_evidence_pictures(folder: RunFolder, comparison: EvidenceComparison) -> None:
+    """Writes `plots/evidence.png`, and `plots/thermodynamic.png` if an estimator climbed a ladder.
+
+    Args:
+        folder: The run folder.
+        comparison: The estimates.
+    """
+    save(plots.evidence(comparison), folder.picture("evidence"))
+    curves = [row.evidence for row in comparison if plots.has_curve(row.evidence)]
     if curves:
-        save(plot_thermodynamic_curve(curves[0]), folder.picture("thermodynamic"))
+        save(plots.thermodynamic_curve(curves[0]), folder.picture("thermodynamic"))
+
+
+def save(axes: Axes | NDArray[np.object_], path: str | Path) -> None:
+    """Writes the figure that the axes belong to, and closes it.
+
+    Args:
+        axes: The axes that a plot returned.
+        path: File to write; its ending (`.png`, `.pdf`, `.svg`) is the format.
+
+    Raises:
+        OSError: If it cannot be written; what the file held before is intact.
+    """
+    path = Path(path)
+    write_atomically(path, render(axes, file_format=path.suffix[1:] or "png"))
 
 
 def _save_functions(
     folder: RunFolder, model: LVKAM, posterior: Tensor, image_shape: tuple[int, int] | None
 ) -> None:
-    save(plot_prior_densities(model.prior, posterior=posterior), folder.picture("densities"))
-    if can_traverse(model):
-        save(plot_traversals(model, image_shape=image_shape), folder.picture("traversals"))
+    save(plots.prior_densities(model.prior, posterior=posterior), folder.picture("densities"))
+    if plots.can_traverse(model):
+        save(plots.traversals(model, image_shape=image_shape), folder.picture("traversals"))
     if isinstance(model.generator, KANGenerator):
         # Behind hidden layers the first layer's outputs are no pixels.
         shape = image_shape if len(model.generator.layers) == 1 else None
-        axes = plot_functions(model.generator, prior=model.prior, image_shape=shape)
+        axes = plots.functions(model.generator, prior=model.prior, image_shape=shape)
         save(axes, folder.picture("functions"))
 
 

@@ -4,10 +4,9 @@ import io
 
 import numpy as np
 
-from lvkam_pyro.commands.picture_files import save
-from lvkam_pyro.commands.pictures import draw_data, image_shape_of
+from lvkam_pyro import plots
+from lvkam_pyro.commands.pictures import draw_data, image_shape_of, save
 from lvkam_pyro.commands.setup import load_run
-from lvkam_pyro.plots.samples import plot_samples
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.training.runs.files import write_atomically
 
@@ -37,5 +36,5 @@ def sample_command(run: str, *, num_samples: int = 1000, seed: int = 0, device: 
     write_atomically(path, content.getvalue())
     shape = image_shape_of(found.setup, samples)
     picture = found.folder.picture("samples")
-    save(plot_samples(found.x_test, samples, image_shape=shape), picture)
+    save(plots.samples(found.x_test, samples, image_shape=shape), picture)
     return f"{path}: {num_samples} samples of shape {tuple(samples.shape[1:])}; {picture}"

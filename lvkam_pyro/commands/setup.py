@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from lvkam_pyro.commands.data import read_data, split
 from lvkam_pyro.programs import Program, ProgramError, load_program
-from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.options import check_count, suggestion
 from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.options import suggestion
 from lvkam_pyro.training.loop import Fit, load_fit
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.run_folder import RunFolder

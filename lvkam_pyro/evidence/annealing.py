@@ -20,8 +20,8 @@ from lvkam_pyro.ladder.tempering import draw_finite_prior
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import pareto_k
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide
 from lvkam_pyro.tracing.session import seeded_rng

@@ -17,10 +17,9 @@ from lvkam_pyro.statistics.jackknife import (
 )
 from lvkam_pyro.tracing.arguments import check_data
 from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.recorder import Unconditioned
 from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 

@@ -17,8 +17,8 @@ from lvkam_pyro.evidence.verdict import (
 from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.weights import effective_sample_size, largest_weight, pareto_k
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide

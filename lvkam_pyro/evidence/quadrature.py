@@ -15,8 +15,8 @@ from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import Gate, Verdict
 from lvkam_pyro.statistics.resampling import resample_systematic
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide
 from lvkam_pyro.tracing.structure import Model, ModelStructure

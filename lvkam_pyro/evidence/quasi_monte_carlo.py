@@ -12,8 +12,8 @@ from lvkam_pyro.evidence.importance import Importance, check_reparameterized
 from lvkam_pyro.evidence.islands import Draw
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
 from lvkam_pyro.statistics.weights import effective_sample_size
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.inverse_transform import InverseTransform, count_uniforms, latent_dtypes
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
 from lvkam_pyro.tracing.session import draw_seed
 from lvkam_pyro.tracing.structure import Model, ModelStructure

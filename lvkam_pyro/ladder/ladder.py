@@ -13,8 +13,8 @@ from lvkam_pyro.ladder.mala import MALA
 from lvkam_pyro.ladder.run import MIN_DRAWS
 from lvkam_pyro.ladder.schedule import PilotSchedule, PowerSchedule
 from lvkam_pyro.statistics.convergence import chain_effective_sample_size, chain_rhat
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure

@@ -9,8 +9,8 @@ from torch import Tensor
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.ladder.schedule import FixedSchedule, PilotSchedule, spread_evenly
 from lvkam_pyro.ladder.smc import AnnealingPath
-from lvkam_pyro.tracing.options import check_count, check_share
 from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.tracing.options import check_count, check_share
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure

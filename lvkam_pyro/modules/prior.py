@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, Uniform
@@ -31,7 +29,6 @@ from lvkam_pyro.modules.knots import KnotUpdate, update_knots
 from lvkam_pyro.modules.reference import FixedReference, ReferenceMeasure
 from lvkam_pyro.modules.resolution import Resolution
 from lvkam_pyro.modules.summary import PriorSummary, summarize
-from lvkam_pyro.plots.densities import plot_prior_densities
 
 Density = TypeVar("Density", bound=UnivariateDensity)
 
@@ -138,21 +135,6 @@ class EnergyPrior(PyroModule):
     @abstractmethod
     def densities(self) -> UnivariateDensity:
         """The densities that one plots, of batch shape `(Q,)` or `(Q, P)`."""
-
-    def plot(
-        self, posterior: Tensor | ArrayLike | None = None, *, axes: object = None
-    ) -> NDArray[np.object_]:
-        r"""Each latent's density against :math:`\pi_0`, see :func:`plot_prior_densities`.
-
-        Args:
-            posterior: Draws of the latents from the posterior of many data, of shape `(..., Q)`
-                or `(..., Q, P)`, shown as histograms behind.
-            axes: One axes a latent; None: a new figure.
-
-        Returns:
-            The axes, of shape `(Q,)`.
-        """
-        return plot_prior_densities(self, posterior=posterior, axes=axes)
 
     def summary(self) -> PriorSummary:
         r"""Mean, spread, modes, entropy and divergence from :math:`\pi_0` of each latent.

@@ -1,38 +1,40 @@
 """The public names of the room, which load on first use."""
 
-from .calibration import plot_loo_pit
-from .convergence import plot_convergence
-from .densities import plot_prior_densities
-from .evidence import plot_evidence
-from .function_grid import plot_function_grid
-from .functions import plot_functions
-from .loss import plot_loss
-from .mismatch import plot_mismatch
-from .network import plot_network
-from .power_posteriors import plot_power_posteriors
-from .predictive import plot_predictive_check
-from .samples import plot_samples
-from .thermodynamic import plot_thermodynamic_curve
-from .traversals import plot_traversals
-from .uniformity import plot_ecdf_difference, plot_ranks
-from .weights import plot_importance_weights
+from ._check import check
+from ._convergence import convergence
+from ._densities import prior_densities
+from ._evidence import evidence
+from ._function_grid import function_grid
+from ._functions import functions
+from ._loss import loss
+from ._mismatch import mismatch
+from ._network import network
+from ._power_posteriors import power_posteriors
+from ._samples import predictive_check, samples
+from ._thermodynamic import has_curve, thermodynamic_curve
+from ._traversals import can_traverse, traversals
+from ._uniformity import ecdf_difference, loo_pit, ranks
+from ._weights import importance_weights
 
 __all__ = [
-    "plot_convergence",
-    "plot_ecdf_difference",
-    "plot_evidence",
-    "plot_function_grid",
-    "plot_functions",
-    "plot_importance_weights",
-    "plot_loo_pit",
-    "plot_loss",
-    "plot_mismatch",
-    "plot_network",
-    "plot_power_posteriors",
-    "plot_predictive_check",
-    "plot_prior_densities",
-    "plot_ranks",
-    "plot_samples",
-    "plot_thermodynamic_curve",
-    "plot_traversals",
+    "can_traverse",
+    "check",
+    "convergence",
+    "ecdf_difference",
+    "evidence",
+    "function_grid",
+    "functions",
+    "has_curve",
+    "importance_weights",
+    "loo_pit",
+    "loss",
+    "mismatch",
+    "network",
+    "power_posteriors",
+    "predictive_check",
+    "prior_densities",
+    "ranks",
+    "samples",
+    "thermodynamic_curve",
+    "traversals",
 ]

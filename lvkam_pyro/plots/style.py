@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from io import BytesIO
 from math import ceil, floor, inf, log10
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
@@ -13,16 +14,19 @@ from matplotlib import pyplot
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart by every eye."""
+"""The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), distinct to every eye."""
 
 DATA, MODEL, QUIET = "#4D4D4D", PALETTE[0], "#A6A6A6"
-"""What was observed, what the model says, and what stands behind for comparison."""
+"""The colours of observations, of the model, and of what stands behind for comparison."""
+
+FORMULA = PALETTE[1]
+"""The colour of formulas beside splines, in every picture of functions."""
 
 STYLE: Mapping[Any, Any] = MappingProxyType(
     {
@@ -98,8 +102,9 @@ def panels(
 def _new_panels(
     count: int, num_columns: int, size: tuple[float, float], *, share: bool
 ) -> NDArray[np.object_]:
-    columns = min(count, num_columns)
-    rows = ceil(count / columns)
+    rows = ceil(count / num_columns)
+    # Rows as full as each other: five panels stand as three and two.
+    columns = ceil(count / rows)
     figure, grid = pyplot.subplots(
         rows,
         columns,
@@ -139,11 +144,33 @@ def legend_above(axes: NDArray[np.object_], *, own_figure: bool) -> None:
         axes[0].legend(entries.values(), entries.keys())
 
 
+def legend_in_headroom(axes: Axes) -> None:
+    """A legend at the upper right, above the curves, for which the scale is stretched."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.3 * (high - low))
+    axes.legend(loc="upper right", ncols=2)
+
+
+def error_band(
+    axes: Axes, x: ArrayLike, mean: ArrayLike, error: ArrayLike, *, color: str, alpha: float
+) -> None:
+    """A band of two standard errors each way."""
+    mean, error = np.asarray(mean), np.asarray(error)
+    axes.fill_between(
+        np.asarray(x), mean - 2 * error, mean + 2 * error, color=color, alpha=alpha, linewidth=0
+    )
+
+
+def dark_to_light(count: int) -> NDArray[np.float64]:
+    """Colours in an order that every eye sees, `(count, 4)`."""
+    return np.asarray(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
+
+
 def quote(value: float, error: float = 0.0) -> str:
-    """A number as a picture says it: to the error's second digit, with a minus and no hyphen.
+    """The text of a value in a picture: to its error's second digit, with a minus, no hyphen.
 
     Args:
-        value: The number.
+        value: The value.
         error: Its standard error; 0: none, and two decimals.
 
     Example:
@@ -158,6 +185,29 @@ def quote(value: float, error: float = 0.0) -> str:
 def close(axes: Axes | NDArray[np.object_]) -> None:
     """Closes the figure that the axes belong to, so that pyplot no longer holds it."""
     pyplot.close(figure_of(axes))
+
+
+def render(
+    axes: Axes | NDArray[np.object_], *, file_format: str = "png", dpi: float = 150
+) -> bytes:
+    """The file of the figure that the axes belong to, in the style of this library; closes it.
+
+    Args:
+        axes: The axes that a plot returned.
+        file_format: A format that matplotlib knows: `png`, `pdf`, `svg`.
+        dpi: Pixels an inch.
+
+    Example:
+        >>> render(panels(2))[1:4]
+        b'PNG'
+    """
+    file = BytesIO()
+    try:
+        with mpl.rc_context(dict(STYLE)):
+            figure_of(axes).savefig(file, format=file_format, dpi=dpi)
+    finally:
+        close(axes)
+    return file.getvalue()
 
 
 def figure_of(axes: Axes | NDArray[np.object_]) -> Figure:

@@ -14,12 +14,12 @@ Check = TypeVar("Check", bound=CheckResult)
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What `diagnose` found: a page for the terminal, for a notebook, and for a browser.
+    """The result of `diagnose`: a page for the terminal, for a notebook, and for a browser.
 
     Attributes:
         checks: The checks, those first on which the others rest.
         num_data: N.
-        posterior: What drew the posterior of the data.
+        posterior: The sampler of the data's posterior.
         seed: Of all draws.
 
     Example:
@@ -37,7 +37,7 @@ class Diagnosis:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong and what to do, most urgent first."""
+        """The findings of all checks, most urgent first."""
         found = [finding for check in self.checks for finding in check.findings]
         return tuple(sorted(found, key=lambda finding: -finding.severity))
 
@@ -48,12 +48,12 @@ class Diagnosis:
 
     @property
     def title(self) -> str:
-        """What was diagnosed."""
+        """The name of the diagnosis."""
         return f"Diagnosis of {self.num_data} data"
 
     @property
     def subtitle(self) -> str:
-        """How."""
+        """The posterior and the seed that it was made with."""
         return f"posterior by {self.posterior}, seed {self.seed}"
 
     def overview(self) -> Table:

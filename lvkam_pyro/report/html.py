@@ -3,15 +3,12 @@
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
-from io import BytesIO
 from typing import Protocol
 
-import matplotlib as mpl
-
-from lvkam_pyro import __version__
+from lvkam_pyro import __version__, plots
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import Finding
-from lvkam_pyro.plots.style import STYLE, close, figure_of
+from lvkam_pyro.plots.style import render
 
 _DPI = 130
 
@@ -61,15 +58,15 @@ body {{ margin: 2rem auto; padding: 0 1rem; max-width: 60rem; background: #fff; 
 
 
 class Report(Protocol):
-    """What a `Diagnosis` says that a page needs."""
+    """The parts of a `Diagnosis` that make a page."""
 
     @property
     def title(self) -> str:
-        """What was diagnosed."""
+        """The name of the diagnosis."""
 
     @property
     def subtitle(self) -> str:
-        """How."""
+        """The posterior and the seed that it was made with."""
 
     @property
     def checks(self) -> Sequence[CheckResult]:
@@ -77,7 +74,7 @@ class Report(Protocol):
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What is wrong, most urgent first."""
+        """The findings of all checks, most urgent first."""
 
     def overview(self) -> Table:
         """A row a check."""
@@ -97,7 +94,7 @@ def page(report: Report) -> str:
 
 
 def fragment(report: Report) -> str:
-    """What a notebook shows: a part of a document, with a style of its own."""
+    """A part of a document with its own style, which a notebook shows."""
     parts = [
         f'<div class="lvkam"><style>{_STYLE}</style>',
         f"<h1>{escape(report.title)}</h1>",
@@ -146,9 +143,6 @@ def _row(cells: Iterable[str], tag: str) -> str:
 
 
 def _picture(check: CheckResult) -> str:
-    axes, file = check.draw(), BytesIO()
-    with mpl.rc_context(dict(STYLE)):
-        figure_of(axes).savefig(file, format="png", dpi=_DPI)
-    close(axes)
-    source = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    picture = b64encode(render(plots.check(check), dpi=_DPI)).decode()
+    source = f"data:image/png;base64,{picture}"
     return f'<figure><img alt="{escape(check.title)}" src="{source}"></figure>'

@@ -32,8 +32,8 @@ from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.report.diagnosis import Diagnosis
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Guide
 from lvkam_pyro.tracing.structure import Model
 from lvkam_pyro.training.loop import Fit
@@ -72,7 +72,7 @@ def diagnose(
         model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`; or what
             `fit` returned, whose guide is used unless another is given.
         x: The observations, `(N, ...)`, N at least 3.
-        guide: What proposes the particles; None: the model's prior, unless there is a ladder.
+        guide: The proposal of the particles; None: the model's prior, unless there is a ladder.
         ladder: A ladder to run, or `Ladder(...).sample(model, x)` of the same data.
         evidence: A comparison of the estimates of this model on these data; None: importance
             sampling with the guide, and thermodynamic integration and steppingstone on the ladder.
@@ -164,7 +164,7 @@ def _calibrate(
 
 
 def _judge_model(model: Model, x: Tensor, draws: PosteriorDraws, seed: int) -> list[CheckResult]:
-    """What the posterior draws say of the model."""
+    """The checks of the model by posterior draws."""
     checks: dict[str, Callable[[], CheckResult]] = {
         PriorPredictiveCheck.title: lambda: prior_predictive_check(model, x, seed=seed),
         PosteriorPredictiveCheck.title: lambda: posterior_predictive_check(

@@ -143,7 +143,9 @@ class Binder:
         """Whether these were bound at the last call."""
         return self._known is not None and self._known[0] is model and self._known[1] is guide
 
-    def __call__(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: ANN401
+    def __call__(
+        self, model: Program, guide: Program | None, *args: Any, **kwargs: Any
+    ) -> BoundProgram:  # noqa: ANN401
         """The bound program, seen with the guide if there is one."""
         if isinstance(model, BoundProgram):
             return bind(model, *args, **kwargs)

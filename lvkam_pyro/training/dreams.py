@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.tracing.densities import sum_log_probs
-from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.structure import ModelStructure, is_weighted, record_once
-from lvkam_pyro.tracing.recorder import Unconditioned
 
 Program = Callable[..., Any]
 

@@ -6,11 +6,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from lvkam_pyro.diagnostics import runs as module
 from torch import Tensor
 
 from lvkam_pyro.arviz.plates import SiteAxes
 from lvkam_pyro.arviz.runs import Recorder, record, run_many
-from lvkam_pyro.diagnostics import runs as module
 from tests.checks import samplers
 
 X = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, -0.3]])

@@ -3,14 +3,10 @@
 import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields, replace
-from functools import cache
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot
-from matplotlib.figure import Figure
 from torch import Tensor
 
 import lvkam_pyro as lv
@@ -19,48 +15,8 @@ from lvkam_pyro.checks.finding import Finding, Severity, bonferroni, quote_p, st
 from lvkam_pyro.checks.skipped import SkippedCheck
 from tests.checks import programs
 from tests.checks.programs import linear_gaussian
+from tests.checks.results import CHECKS, X, climb, compare
 
-X = torch.randn(12, programs.NUM_OUTPUTS, generator=torch.Generator().manual_seed(0))
-LADDER = lv.ladder.Ladder(num_temperatures=5, num_chains=6, num_warmup=20, num_samples=20)
-
-
-@cache
-def climb() -> lv.ladder.LadderSamples:
-    return LADDER.sample(linear_gaussian, X)
-
-
-def compare() -> lv.comparison.EvidenceComparison:
-    estimators = [lv.evidence.Importance(256), lv.evidence.ELBO()]
-    return lv.compare_evidence(
-        linear_gaussian, X, estimators, guide=programs.exact_guide, progress=False
-    )
-
-
-CHECKS: dict[str, Callable[[], CheckResult]] = {
-    "weights": lambda: lv.checks.check_weights(
-        lv.draw_particles(linear_gaussian, programs.wide_guide, X, 300)
-    ),
-    "bad weights": lambda: lv.checks.check_weights(9 * torch.randn(300, 5)),
-    "chains": lambda: lv.checks.check_convergence(climb()),
-    "SBC": lambda: lv.checks.sbc(linear_gaussian, X, programs.exact_guide, num_simulations=30),
-    "bad SBC": lambda: lv.checks.sbc(linear_gaussian, X, lv.PriorGuide(linear_gaussian)),
-    "prior predictive": lambda: lv.checks.prior_predictive_check(linear_gaussian, X, num_draws=50),
-    "bad predictive": lambda: lv.checks.prior_predictive_check(linear_gaussian, 9 * X),
-    "posterior predictive": lambda: lv.checks.posterior_predictive_check(
-        linear_gaussian, X, programs.exact_guide, num_draws=50
-    ),
-    "LOO-PIT": lambda: lv.checks.loo_pit(linear_gaussian, X, programs.exact_guide, num_draws=50),
-    "bad LOO-PIT": lambda: lv.checks.loo_pit(
-        linear_gaussian, 9 * X, programs.exact_guide, num_draws=50
-    ),
-    "mismatch": lambda: lv.checks.prior_posterior_mismatch(
-        linear_gaussian, X, programs.exact_guide, num_draws=50
-    ),
-    "bad mismatch": lambda: lv.checks.prior_posterior_mismatch(
-        linear_gaussian, X + 5, programs.exact_guide, num_draws=50
-    ),
-    "evidence": lambda: lv.checks.EvidenceCheck(compare()),
-}
 every_check = pytest.mark.parametrize("make", CHECKS.values(), ids=CHECKS)
 
 
@@ -102,17 +58,6 @@ def test_check_says_what_it_asks_finds_and_cannot_know(make: Callable[[], CheckR
     parts = [check.title, check.verdict, check.question, *check.caveats, *map(str, check.findings)]
     assert all(" ".join(part.split()) in flat for part in parts)
     assert max(map(len, str(check).splitlines())) <= 102
-
-
-@every_check
-def test_check_draws_labelled_axes_or_those_given(make: Callable[[], CheckResult]) -> None:
-    check = make()
-    axes = check.draw()
-    assert all(one.has_data() and one.get_xlabel() for one in axes)
-    pyplot.close("all")
-    given = np.array(Figure().subplots(1, len(axes)), dtype=object).reshape(-1)
-    assert list(check.draw(given)) == list(given)
-    assert not pyplot.get_fignums()
 
 
 def test_verdict_is_the_worst_finding() -> None:

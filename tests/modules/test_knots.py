@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta, Normal, kl_divergence
 
+import lvkam_pyro as lv
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.rbf import RBFBasis
 from lvkam_pyro.modules.mixture_prior import MixturePrior
@@ -108,7 +109,7 @@ def test_moved_prior_is_restored_copied_summarised_and_moved_again() -> None:
     for same in (other, copy.deepcopy(prior)):
         torch.testing.assert_close(same().log_prob(z), prior().log_prob(z))
     assert len(prior.summary().rows) == 2
-    assert len(prior.plot()) == 2
+    assert len(lv.plots.prior_densities(prior)) == 2
     assert prior.update_knots(SAMPLES).kl.max() < 1e-6
 
 

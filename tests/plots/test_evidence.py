@@ -1,6 +1,5 @@
 """The forest of intervals: what is drawn where."""
 
-from collections.abc import Iterator
 from math import nan
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
-from lvkam_pyro.plots.evidence import plot_evidence
+from lvkam_pyro import plots
 from lvkam_pyro.plots.style import PALETTE
 from tests.evidence.results import result
 
@@ -21,22 +20,16 @@ ROWS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    pyplot.close("all")
-
-
 def test_intervals_are_those_of_the_means() -> None:
-    drawn = [collection.get_segments()[0][:, 0] for collection in plot_evidence(ROWS).collections]
+    drawn = [collection.get_segments()[0][:, 0] for collection in plots.evidence(ROWS).collections]
     expected = [row.evidence.mean_interval() for row in ROWS if not row.is_bound]
     np.testing.assert_allclose(drawn, expected)
-    wide = [c.get_segments()[0][:, 0] for c in plot_evidence(ROWS, level=0.99).collections]
+    wide = [c.get_segments()[0][:, 0] for c in plots.evidence(ROWS, level=0.99).collections]
     assert all(np.ptp(one) > np.ptp(other) for one, other in zip(wide, drawn, strict=True))
 
 
 def test_points_say_estimator_and_verdict() -> None:
-    points = plot_evidence(ROWS).lines
+    points = plots.evidence(ROWS).lines
     shapes = [point.get_marker() for point in points]
     assert shapes == ["o", "o", "<", "o", ">"]
     colors = [to_hex(str(point.get_color())).upper() for point in points]
@@ -45,7 +38,7 @@ def test_points_say_estimator_and_verdict() -> None:
 
 
 def test_bound_outside_stays_at_the_edge() -> None:
-    axes = plot_evidence(ROWS)
+    axes = plots.evidence(ROWS)
     left, right = axes.get_xlim()
     assert axes.lines[2].get_xdata()[0] == left
     assert -6.0 < left < -5.4
@@ -53,7 +46,7 @@ def test_bound_outside_stays_at_the_edge() -> None:
 
 
 def test_models_stand_apart_and_rows_are_named() -> None:
-    axes = plot_evidence(ROWS)
+    axes = plots.evidence(ROWS)
     assert np.diff(axes.get_yticks()) == pytest.approx([1.0, 1.0, 1.6, 1.0])
     assert [text.get_text() for text in axes.get_yticklabels()][:2] == ["a, A", "a, B"]
     numbers = [text.get_text() for text in axes.child_axes[0].get_yticklabels()]
@@ -62,22 +55,22 @@ def test_models_stand_apart_and_rows_are_named() -> None:
 
 
 def test_what_is_not_finite_leaves_the_scale_alone() -> None:
-    axes = plot_evidence([ROWS[0], result("a", "C", [nan, 0.0])])
+    axes = plots.evidence([ROWS[0], result("a", "C", [nan, 0.0])])
     assert np.isfinite(axes.get_xlim()).all()
 
 
 def test_bounds_alone_are_drawn() -> None:
-    left, right = plot_evidence([ROWS[2]]).get_xlim()
+    left, right = plots.evidence([ROWS[2]]).get_xlim()
     assert left < -90 < right
 
 
 def test_own_axes_are_used() -> None:
     _, axes = pyplot.subplots()
-    assert plot_evidence(ROWS, axes=axes) is axes
+    assert plots.evidence(ROWS, axes=axes) is axes
 
 
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one result"):
-        plot_evidence([])
+        plots.evidence([])
     with pytest.raises(ValueError, match="between 0 and 1"):
-        plot_evidence(ROWS, level=95)
+        plots.evidence(ROWS, level=95)

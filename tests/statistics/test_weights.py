@@ -11,8 +11,8 @@ from lvkam_pyro.statistics.weights import (
     normalized_weights,
     pareto_k,
 )
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.session import seeded_rng
 
 

@@ -8,9 +8,8 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from lvkam_pyro.commands.pictures import draw_data
-from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.structure import ModelStructure
-from lvkam_pyro.tracing.recorder import Unconditioned
 from lvkam_pyro.training.dreams import Dreams
 from tests.assertions import assert_p_value
 from tests.tracing import models

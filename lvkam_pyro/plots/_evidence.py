@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import Protocol
 
 from matplotlib.axes import Axes
 
+from lvkam_pyro.comparison.comparison_row import EvidenceRow
 from lvkam_pyro.plots.style import PALETTE, QUIET, panels, quote, styled
 
 _ROW_HEIGHT, _MARGIN = 0.27, 1.0
@@ -13,53 +13,13 @@ _WIDTH = 6.4
 _GAP = 0.6
 """Between models, in rows."""
 
-
-class IntervalEvidence(Protocol):
-    """What an `Evidence` says that a forest needs."""
-
-    @property
-    def estimator(self) -> str:
-        """Name of the estimator."""
-
-    @property
-    def num_data(self) -> int:
-        """Number of data."""
-
-    @property
-    def mean(self) -> float:
-        """The mean over the data, in nats per datum."""
-
-    @property
-    def mean_standard_error(self) -> float:
-        """Its standard error."""
-
-    def mean_interval(self, level: float = ...) -> tuple[float, float]:
-        """Its confidence interval."""
-
-
-class ForestRow(Protocol):
-    """What an `EvidenceRow` says that a forest needs."""
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-
-    @property
-    def evidence(self) -> IntervalEvidence:
-        """The result."""
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether it is a lower bound."""
-
-    @property
-    def is_reliable(self) -> bool:
-        """Whether nothing is known to be wrong with it."""
+_MIN_MARGIN = 5e-5
+"""In nats per datum: of a finer scale the ticks could not be read."""
 
 
 @styled
-def plot_evidence(
-    comparison: Iterable[ForestRow], *, level: float = 0.95, axes: object = None
+def evidence(
+    comparison: Iterable[EvidenceRow], *, level: float = 0.95, axes: object = None
 ) -> Axes:
     r"""The mean log evidence of each model by each estimator, with confidence intervals.
 
@@ -84,14 +44,14 @@ def plot_evidence(
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
         >>> estimators = [lv.evidence.Lookahead(64), lv.evidence.Importance(512)]
         >>> comparison = lv.compare_evidence(problem.model, problem.x, estimators, progress=False)
-        >>> plot_evidence(comparison).get_xlabel()
+        >>> lv.plots.evidence(comparison).get_xlabel()
         'log evidence (nats per datum, mean of 4 data)'
     """
     rows = list(comparison)
     if not rows:
         raise ValueError("Expected at least one result to plot, but got none.")
     height = _ROW_HEIGHT * len(rows) + _MARGIN
-    (one,) = panels(1, axes, num_columns=1, size=(_WIDTH, height))
+    (one,) = panels(1, axes, size=(_WIDTH, height))
     heights, limits = _heights(rows), _limits(rows, level)
     names = list(dict.fromkeys(row.evidence.estimator for row in rows))
     for row, y in zip(rows, heights, strict=True):
@@ -103,7 +63,7 @@ def plot_evidence(
     return one
 
 
-def _heights(rows: Sequence[ForestRow]) -> list[float]:
+def _heights(rows: Sequence[EvidenceRow]) -> list[float]:
     """Row by row downwards, with a gap before each new model."""
     heights, y = [], 0.0
     for index, row in enumerate(rows):
@@ -113,40 +73,41 @@ def _heights(rows: Sequence[ForestRow]) -> list[float]:
     return heights
 
 
-def _limits(rows: Sequence[ForestRow], level: float) -> tuple[float, float]:
+def _limits(rows: Sequence[EvidenceRow], level: float) -> tuple[float, float]:
     """The scale: all estimates' intervals, or the bounds where there is nothing else."""
     estimates = [row for row in rows if not row.is_bound] or rows
     ends = [end for row in estimates for end in row.evidence.mean_interval(level)]
     finite = [end for end in ends if isfinite(end)] or [0.0]
     low, high = min(finite), max(finite)
-    margin = 0.06 * (high - low) or 1.0
+    margin = max(0.06 * (high - low) or 1.0, _MIN_MARGIN)
     return low - margin, high + margin
 
 
-def _draw(axes: Axes, row: ForestRow, y: float, *, color: str, level: float, left: float) -> None:
-    evidence = row.evidence
+def _draw(axes: Axes, row: EvidenceRow, y: float, *, color: str, level: float, left: float) -> None:
+    mean = row.evidence.mean
     if row.is_bound:
-        inside = evidence.mean > left
-        shape, x = (">", evidence.mean) if inside else ("<", left)
+        shape, x = (">", mean) if mean > left else ("<", left)
         axes.plot(x, y, shape, color=color, markersize=6, clip_on=False)
         return
-    axes.hlines(y, *evidence.mean_interval(level), color=color, linewidth=1.8)
+    axes.hlines(y, *row.evidence.mean_interval(level), color=color, linewidth=1.8)
     face = color if row.is_reliable else "white"
-    axes.plot(evidence.mean, y, "o", color=color, markerfacecolor=face, markersize=6)
+    axes.plot(mean, y, "o", color=color, markerfacecolor=face, markersize=6)
 
 
-def _label(axes: Axes, rows: Sequence[ForestRow], heights: Sequence[float]) -> None:
-    """Estimators on the left under their models, numbers on the right."""
+def _label(axes: Axes, rows: Sequence[EvidenceRow], heights: Sequence[float]) -> None:
+    """Names of models and estimators on the left, estimates on the right."""
     axes.set_yticks(heights, [f"{row.model}, {row.evidence.estimator}" for row in rows])
     axes.grid(axis="x", color=QUIET, alpha=0.3, linewidth=0.6)
     axes.tick_params(axis="y", length=0, pad=8)
+    axes.locator_params(axis="x", nbins=5)
+    axes.ticklabel_format(axis="x", useOffset=False)
     axes.spines["left"].set_visible(False)
-    numbers = axes.secondary_yaxis("right")
-    numbers.set_yticks(heights, [_number(row) for row in rows])
-    numbers.tick_params(axis="y", length=0)
-    numbers.spines["right"].set_visible(False)
+    estimates = axes.secondary_yaxis("right")
+    estimates.set_yticks(heights, [_quote(row) for row in rows])
+    estimates.tick_params(axis="y", length=0)
+    estimates.spines["right"].set_visible(False)
 
 
-def _number(row: ForestRow) -> str:
-    number = quote(row.evidence.mean, row.evidence.mean_standard_error)
-    return f"> {number}" if row.is_bound else number
+def _quote(row: EvidenceRow) -> str:
+    estimate = quote(row.evidence.mean, row.evidence.mean_standard_error)
+    return f"> {estimate}" if row.is_bound else estimate

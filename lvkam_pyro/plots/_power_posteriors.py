@@ -1,17 +1,17 @@
 """Each latent's density on its way from prior to posterior, temperature by temperature."""
 
 from collections.abc import Mapping
-from typing import Protocol
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
-from lvkam_pyro.plots.samples import Values, as_array
-from lvkam_pyro.plots.style import label_edges, panels, styled
+from lvkam_pyro.checks.scalars import flatten_latents, latent_names
+from lvkam_pyro.ladder.ladder import LadderSamples
+from lvkam_pyro.plots._arrays import Values, as_array
+from lvkam_pyro.plots.style import dark_to_light, label_edges, panels, styled
 
 _NUM_RIDGES = 8
 _NUM_POINTS = 200
@@ -20,21 +20,9 @@ _OVERLAP = 1.8
 """Height of a ridge, in distances between ridges."""
 
 
-class HasPath(Protocol):
-    """What the `LadderSamples` of a ladder with `keep_path` say that a picture needs."""
-
-    @property
-    def temperatures(self) -> Tensor:
-        """`(T,)`."""
-
-    @property
-    def path(self) -> Mapping[str, Tensor]:
-        """Site name to draws at all temperatures, `(D, C, T, N, *)`."""
-
-
 @styled
-def plot_power_posteriors(
-    samples: HasPath, *, datum: int = 0, axes: object = None
+def power_posteriors(
+    samples: LadderSamples, *, datum: int = 0, axes: object = None
 ) -> NDArray[np.object_]:
     r"""The densities :math:`p_t(z_q | x_n)` of one datum: a panel a latent, a ridge a temperature.
 
@@ -43,7 +31,7 @@ def plot_power_posteriors(
     nothing of keeps its shape all the way up.
 
     Args:
-        samples: What `Ladder(keep_path=True)` drew.
+        samples: The draws of a `Ladder(keep_path=True)`.
         datum: Index of the datum.
         axes: One axes a latent; None: a new figure. At most 12 latents are drawn.
 
@@ -58,9 +46,9 @@ def plot_power_posteriors(
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
         >>> ladder = lv.ladder.Ladder(num_warmup=20, num_samples=20, keep_path=True)
-        >>> axes = plot_power_posteriors(ladder.sample(problem.model, problem.x))
+        >>> axes = lv.plots.power_posteriors(ladder.sample(problem.model, problem.x))
         >>> axes[0].get_title(), axes[0].get_ylabel()
-        ('z 0', 'temperature t')
+        ('z[0]', 'temperature t')
     """
     if not samples.path:
         raise ValueError(
@@ -82,18 +70,15 @@ def plot_power_posteriors(
 
 def _columns(path: Mapping[str, Tensor], datum: int) -> dict[str, Values]:
     """The draws `(T, D C)` of each of the first latents, by name."""
-    found = {}
-    for site, value in path.items():
-        draws = value[:, :, :, datum].flatten(0, 1).unsqueeze(-1).flatten(2)
-        for index in range(draws.shape[-1]):
-            found[f"{site} {index}"] = as_array(draws[..., index]).T
-    return dict(list(found.items())[:_MAX_LATENTS])
+    latents = {site: value[:, :, :, datum].flatten(0, 1) for site, value in path.items()}
+    draws = as_array(flatten_latents(latents)).T
+    return dict(list(zip(latent_names(latents), draws, strict=True))[:_MAX_LATENTS])
 
 
 def _draw_ridges(axes: Axes, draws: Values) -> None:
     low, high = draws.min(), draws.max()
     z = np.linspace(low, high, _NUM_POINTS)
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(draws)))
+    colours = dark_to_light(len(draws))
     for level in reversed(range(len(draws))):
         # Mirrored at both ends, so that a density does not fall where its support ends.
         mirrored = [draws[level], 2 * low - draws[level], 2 * high - draws[level]]

@@ -1,6 +1,7 @@
 """The functions that a KAN layer has learned."""
 
-from typing import Any, Protocol
+from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,35 +10,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.kan.network import KAN, layers_of
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
-from lvkam_pyro.plots.densities import HasDensities
-from lvkam_pyro.plots.samples import Values, as_array, mosaic
-from lvkam_pyro.plots.style import (
-    MODEL,
-    QUIET,
-    label_edges,
-    panels,
-    styled,
+from lvkam_pyro.modules.prior import EnergyPrior
+from lvkam_pyro.plots._arrays import (
+    Values,
+    as_array,
+    check_image_shape,
+    function_values,
+    mosaic,
+    over_domain,
 )
+from lvkam_pyro.plots.style import MODEL, QUIET, label_edges, panels, styled
 
-NUM_POINTS = 200
-NUM_STEPS = 7
-NUM_PRIOR_DRAWS = 4096
-
-
-class CombinesLatents(HasDensities, Protocol):
-    """A prior that says what the generator sees of its latents, such as `MixturePrior`."""
-
-    def combine(self, z: Tensor) -> Tensor:
-        """The generator's inputs, of shape `(..., Q)`, made of the latents."""
+_NUM_STEPS = 7
+_NUM_PRIOR_DRAWS = 4096
+_MIN_HEIGHT = 1.4
 
 
 @styled
-def plot_functions(
-    functions: KAN | KANLayer,
+def functions(
+    kan: KAN | KANLayer,
     *,
-    prior: CombinesLatents | None = None,
+    prior: EnergyPrior | None = None,
     num_highlighted: int = 3,
     image_shape: tuple[int, int] | None = None,
     axes: object = None,
@@ -54,7 +49,7 @@ def plot_functions(
     stand out by their range in it.
 
     Args:
-        functions: A layer, or a generator, whose first layer is shown: there the inputs are the
+        kan: A layer, or a generator, whose first layer is shown: there the inputs are the
             latents.
         prior: The prior of the layer's inputs; None: the whole domain.
         num_highlighted: Number of functions that stand out in a panel.
@@ -65,27 +60,28 @@ def plot_functions(
         The axes, of shape `(Q,)`.
 
     Raises:
-        TypeError: If `functions` is neither a layer nor a generator.
+        TypeError: If `kan` is neither a layer nor a generator.
         ValueError: If `image_shape` does not have as many pixels as the layer outputs, or the axes
             are too few.
 
     Example:
-        >>> axes = plot_functions(KANLayer(2, 5))
+        >>> import lvkam_pyro as lv
+        >>> axes = lv.plots.functions(lv.KANLayer(2, 5))
         >>> axes[1].get_title(), axes[1].get_xlabel()
         ('latent 1', 'z')
     """
-    layer = _first_layer(functions)
+    layer = _first_layer(kan)
     central = None if prior is None else _central_quantiles(prior)
     if image_shape is not None:
         return _plot_strips(layer, image_shape, central, axes)
-    z = torch.linspace(*layer.domain, NUM_POINTS).to(layer.coefficients)
-    values = _evaluate(layer, z[:, None].expand(-1, layer.in_features))
+    z = over_domain(layer)
+    values = _evaluate(layer, z)
     ranges = np.ptp(values if central is None else _evaluate(layer, central), axis=0)
     all_axes = panels(layer.in_features, axes, share=True, size=(2.5, 1.8))
     for latent, one in enumerate(all_axes):
         highlighted = np.argsort(-ranges[latent])[:num_highlighted]
         labels = {output: _label(layer, latent, output) for output in highlighted.tolist()}
-        _draw_lines(one, as_array(z), values[:, latent], labels)
+        _draw_lines(one, as_array(z[:, 0]), values[:, latent], labels)
         if central is not None:
             one.axvspan(*central[[0, -1], latent].tolist(), color=MODEL, alpha=0.08, linewidth=0)
         one.set_title(f"latent {latent}")
@@ -93,38 +89,36 @@ def plot_functions(
     return all_axes
 
 
-def _first_layer(functions: KAN | KANLayer) -> KANLayer:
-    layer = functions.layers[0] if isinstance(functions, KAN) else functions
-    if not isinstance(layer, KANLayer):
+def _first_layer(kan: KAN | KANLayer) -> KANLayer:
+    if not isinstance(kan, KAN | KANLayer):
         raise TypeError(
-            "Expected a KANLayer or a KAN, such as a KANGenerator, got "
-            f"{type(functions).__name__}. Other modules have no univariate functions to plot."
+            f"Expected a KANLayer or a KAN, such as a KANGenerator, got {type(kan).__name__}. "
+            "Other modules have no univariate functions to plot."
         )
-    return layer
+    return layers_of(kan)[0]
 
 
-def _central_quantiles(prior: CombinesLatents) -> Tensor:
+def _central_quantiles(prior: EnergyPrior) -> Tensor:
     """Points `(M, Q)` from the 5 % to the 95 % quantile of each of the generator's inputs."""
     # A generator of our own: the caller's random state stays where it is.
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         densities = prior.densities()
-        shape = (NUM_PRIOR_DRAWS, *densities.batch_shape)
+        shape = (_NUM_PRIOR_DRAWS, *densities.batch_shape)
         u = torch.rand(shape, generator=rng, dtype=torch.float64)
         inputs = prior.combine(densities.icdf(u.to(densities.breakpoints.device)))
-    return inputs.quantile(torch.linspace(0.05, 0.95, NUM_STEPS).to(inputs), dim=0)
+    return inputs.quantile(torch.linspace(0.05, 0.95, _NUM_STEPS).to(inputs), dim=0)
 
 
 def _evaluate(layer: KANLayer, z: Tensor) -> Values:
     """All functions at points `(M, I)`, less their mean over these: `(M, I, O)`."""
-    with torch.no_grad():
-        values = layer.unsummed(z)
+    values = function_values(layer, z)
     # A constant may move from one function to another without changing the layer.
-    return as_array(values - values.mean(0))
+    return values - values.mean(0)
 
 
 def _label(layer: KANLayer, latent: int, output: int) -> str:
-    """What the legend calls a function: its output, and its formula's form."""
+    """The name of a function in the legend: its output, and its formula's form."""
     if isinstance(layer, SymbolicLayer) and (latent, output) in layer.formulas:
         return f"{output}: {layer.formulas[latent, output].form}"
     return str(output)
@@ -141,30 +135,28 @@ def _draw_lines(axes: Axes, z: Values, values: Values, labels: dict[int, str]) -
 def _plot_strips(
     layer: KANLayer, image_shape: tuple[int, int], central: Tensor | None, axes: object
 ) -> NDArray[np.object_]:
-    if image_shape[0] * image_shape[1] != layer.out_features:
-        raise ValueError(
-            f"Expected images of the layer's {layer.out_features} outputs, got image_shape = "
-            f"{image_shape}. Pass the height and width whose product is that number."
-        )
-    low, high = layer.domain
-    whole = torch.linspace(low, high, NUM_STEPS).to(layer.coefficients)[:, None]
-    values = _evaluate(layer, whole.expand(-1, layer.in_features) if central is None else central)
+    check_image_shape(image_shape, layer.out_features)
+    whole = over_domain(layer, _NUM_STEPS)
+    values = _evaluate(layer, whole if central is None else central)
     # A few corner pixels would take all contrast from the rest.
     bound = np.quantile(np.abs(values), 0.995)
-    height = 2.4 * image_shape[0] / image_shape[1] / NUM_STEPS + 0.12
+    rows = ceil(layer.in_features / 2)
+    height = 2.4 * image_shape[0] / image_shape[1] / _NUM_STEPS + 0.12
+    # The bar beside the strips has a name, which wants its room.
+    height = max(height, _MIN_HEIGHT / rows)
     all_axes = panels(layer.in_features, axes, num_columns=2, size=(3.4, height))
     for latent, one in enumerate(all_axes):
-        sheet = mosaic(values[:, latent].reshape(-1, *image_shape), NUM_STEPS)
+        sheet = mosaic(values[:, latent].reshape(-1, *image_shape), _NUM_STEPS)
         picture = one.imshow(sheet, cmap="PuOr", vmin=-bound, vmax=bound, aspect="equal")
         one.set(yticks=[], xticks=[])
         one.set_ylabel(f"latent {latent}", fontsize=8, rotation=0, ha="right", va="center")
         one.spines[:].set_visible(False)
     if central is None:
-        _mark_ends(all_axes, (f"{low:g}", f"{high:g}"), "z", image_shape)
+        _mark_ends(all_axes, (f"{layer.domain[0]:g}", f"{layer.domain[1]:g}"), "z", image_shape)
     else:
         _mark_ends(all_axes, ("5 %", "95 %"), "quantile of the prior", image_shape)
     all_axes[0].figure.colorbar(
-        picture, ax=list(all_axes), label="added to output", shrink=0.5, extend="both"
+        picture, ax=list(all_axes), label="added to output", shrink=0.7, extend="both"
     )
     return all_axes
 
@@ -177,7 +169,7 @@ def _mark_ends(
 ) -> None:
     """Says under the lowest strips what runs along them, and from where to where."""
     width = image_shape[1]
-    centres = [(width - 1) / 2, (NUM_STEPS - 1) * (width + 1) + (width - 1) / 2]
+    centres = [(width - 1) / 2, (_NUM_STEPS - 1) * (width + 1) + (width - 1) / 2]
     columns = all_axes[0].get_subplotspec().get_gridspec().ncols
     for one in all_axes[-columns:]:
         one.set(xticks=centres, xticklabels=ends)

@@ -15,7 +15,7 @@ CURVES = {
 
 
 @styled
-def plot_loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = None) -> Axes:
+def loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = None) -> Axes:
     """The loss per datum against the epoch, of the training data and of the held-out data.
 
     Where the first tenth of the epochs falls by far more than the rest, it leaves the picture at
@@ -33,8 +33,9 @@ def plot_loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = Non
         ValueError: If there is no row, or a row has no epoch or loss.
 
     Example:
+        >>> import lvkam_pyro as lv
         >>> metrics = [{"epoch": epoch, "loss_per_datum": 1 / epoch} for epoch in range(1, 9)]
-        >>> axes = plot_loss(metrics)
+        >>> axes = lv.plots.loss(metrics)
         >>> axes.get_ylabel()
         'loss (nats per datum)'
     """

@@ -20,9 +20,8 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
 from lvkam_pyro.kan.pruning import edge_importance
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
-from lvkam_pyro.plots.function_grid import FORMULA
-from lvkam_pyro.plots.samples import Values, as_array
-from lvkam_pyro.plots.style import DATA, MODEL, panels, styled
+from lvkam_pyro.plots._arrays import Values, as_array, function_values
+from lvkam_pyro.plots.style import DATA, FORMULA, MODEL, panels, styled
 
 MAX_CURVES = 64
 """The most functions of a layer that are drawn as curves; of more, only the edges are drawn."""
@@ -39,8 +38,8 @@ _GAP = 1.1
 
 
 @styled
-def plot_network(
-    network: KAN | KANLayer,
+def network(
+    kan: KAN | KANLayer,
     *,
     samples: Tensor | None = None,
     input_names: Sequence[str] | None = None,
@@ -49,14 +48,14 @@ def plot_network(
 ) -> Axes:
     """The diagram of a network, inputs at the bottom: every edge has its function drawn on it.
 
-    The darker and wider an edge, the more its function matters, see ``edge_importance``; each curve
+    The darker and wider an edge, the more its function matters, see `edge_importance`; each curve
     fills its box, whatever its range. Functions that are masked are left out, and formulas have a
     colour and their form's name. Of a layer of more than 64 functions the edges alone are drawn,
     and of these the 200 that matter most: a note says how many that leaves out.
 
     Args:
-        network: A network or a layer.
-        samples: Inputs of the network, of shape ``(..., I)``: curves are drawn over their range,
+        kan: A network or a layer.
+        samples: Inputs of the network, of shape `(..., I)`: curves are drawn over their range,
             and weighed by them. None: points spread evenly over the domain of the first layer.
         input_names: The names of the inputs, by default `z0, z1, ...`.
         output_names: The names of the outputs, by default `x0, x1, ...`.
@@ -66,18 +65,19 @@ def plot_network(
         The axes.
 
     Raises:
-        TypeError: If `network` is neither a network nor a layer.
+        TypeError: If `kan` is neither a network nor a layer.
         ValueError: If the samples do not fit, or names are not as many as what they name.
 
     Example:
-        >>> axes = plot_network(KAN([2, 3, 1]), input_names=["length", "width"])
+        >>> import lvkam_pyro as lv
+        >>> axes = lv.plots.network(lv.KAN([2, 3, 1]), input_names=["length", "width"])
         >>> [text.get_text() for text in axes.texts]
         ['length', 'width', 'x0']
     """
-    if not isinstance(network, KAN | KANLayer):
-        raise TypeError(f"Expected a KAN or a KANLayer, got {type(network).__name__}.")
-    rows = _spread(network) if samples is None else check_samples(network, samples)
-    parts = zip(walk(network, rows), edge_importance(network, rows), strict=True)
+    if not isinstance(kan, KAN | KANLayer):
+        raise TypeError(f"Expected a KAN or a KANLayer, got {type(kan).__name__}.")
+    rows = _spread(kan) if samples is None else check_samples(kan, samples)
+    parts = zip(walk(kan, rows), edge_importance(kan, rows), strict=True)
     drawings = [_Drawing.of(layer, inputs, scores) for (layer, inputs), scores in parts]
     below = _names(drawings[0].shape[0], input_names, "inputs", "z")
     above = _names(drawings[-1].shape[1], output_names, "outputs", "x")
@@ -98,15 +98,15 @@ def plot_network(
 
 @dataclass(frozen=True)
 class _Drawing:
-    """What is drawn of a layer, in units of a box with its margin.
+    """The drawing of a layer, in units of a box with its margin.
 
     Args:
-        shape: The numbers of inputs and outputs.
+        shape: How many inputs and outputs it has.
         edges: Input and output of every function to draw, the most important first: `(E, 2)`.
         strength: The importance of each, 1 for the largest: `(E,)`.
         curves: Each function over the range of its input, from -1 to 1, `(E, M)`; None: no curves.
         labels: The name of each formula's form, empty for splines.
-        num_hidden: The number of functions that are left out.
+        num_hidden: How many functions are left out.
     """
 
     shape: tuple[int, int]
@@ -139,12 +139,12 @@ class _Drawing:
 
     @property
     def rows(self) -> int:
-        """Rows of boxes, so many that their columns are few enough to read."""
+        """Rows of boxes, as many as keep the columns few enough to read."""
         return ceil(self.shape[0] * self.shape[1] / _MAX_COLUMNS)
 
     @property
     def columns(self) -> int:
-        """Boxes side by side; without boxes, what the nodes want."""
+        """Boxes side by side; without boxes, as many as nodes."""
         if self.curves is None:
             return min(max(self.shape), 30)
         return max(self.shape[0] * ceil(self.shape[1] / self.rows), self.shape[1])
@@ -156,19 +156,19 @@ class _Drawing:
 
     def draw(self, axes: Axes, width: float, bottom: float) -> None:
         """Draws the layer between its inputs at the height `bottom` and its outputs."""
-        inputs, outputs = (_places(count, width) for count in self.shape)
+        inputs, outputs = (_spaced(count, width) for count in self.shape)
         top = bottom + self.height
         # The most important last, on top of the others.
-        for number in reversed(range(len(self.edges))):
-            i, o = self.edges[number]
+        for index in reversed(range(len(self.edges))):
+            i, o = self.edges[index]
             ends = [(inputs[i], bottom), (outputs[o], top)]
             if self.curves is not None:
                 centre = self._centre(i, o, width, bottom)
                 ends[1:1] = [(centre[0], centre[1] - _BOX / 2), (centre[0], centre[1] + _BOX / 2)]
-                self._draw_box(axes, number, centre)
-            _draw_edge(axes, ends, self.strength[number], self._colour(number))
-        for places, y in ((inputs, bottom), (outputs, top)):
-            axes.plot(places, np.full(len(places), y), "o", color=DATA, markersize=4, zorder=4)
+                self._draw_box(axes, index, centre)
+            _draw_edge(axes, ends, self.strength[index], self._colour(index))
+        for nodes, y in ((inputs, bottom), (outputs, top)):
+            axes.plot(nodes, np.full(len(nodes), y), "o", color=DATA, markersize=4, zorder=4)
         if self.num_hidden:
             note = f"{self.num_hidden} of {self.num_hidden + len(self.edges)} functions not shown"
             axes.text(width / 2, top - 0.3, note, ha="center", va="top", **_NOTE)
@@ -179,24 +179,24 @@ class _Drawing:
         x = (i * columns + column + 0.5) * width / (self.shape[0] * columns)
         return x, bottom + _GAP + row + 0.5
 
-    def _colour(self, number: int) -> str:
-        return FORMULA if self.labels[number] else MODEL
+    def _colour(self, index: int) -> str:
+        return FORMULA if self.labels[index] else MODEL
 
-    def _draw_box(self, axes: Axes, number: int, centre: tuple[float, float]) -> None:
+    def _draw_box(self, axes: Axes, index: int, centre: tuple[float, float]) -> None:
         assert self.curves is not None
-        (x, y), half, colour = centre, _BOX / 2, self._colour(number)
-        alpha = _opacity(self.strength[number])
+        (x, y), half, colour = centre, _BOX / 2, self._colour(index)
+        alpha = _opacity(self.strength[index])
         frame: dict[str, Any] = {
             "facecolor": "white",
             "edgecolor": (*to_rgb(DATA), alpha),
             "linewidth": 0.5,
         }
         axes.add_patch(Rectangle((x - half, y - half), _BOX, _BOX, zorder=2, **frame))
-        curve = y + 0.8 * half * self.curves[number]
+        curve = y + 0.8 * half * self.curves[index]
         along = np.linspace(x - 0.85 * half, x + 0.85 * half, len(curve))
         axes.plot(along, curve, color=colour, alpha=max(alpha, 0.4), linewidth=1.2, zorder=3)
-        if self.labels[number]:
-            axes.text(x, y + half, self.labels[number], color=colour, va="bottom", **_LABEL)
+        if self.labels[index]:
+            axes.text(x, y + half, self.labels[index], color=colour, va="bottom", **_LABEL)
 
 
 _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5}
@@ -204,8 +204,8 @@ _LABEL: dict[str, Any] = {"fontsize": 6, "ha": "center", "bbox": _PAPER, "zorder
 _NOTE: dict[str, Any] = {"fontsize": 8, "color": DATA, "bbox": _PAPER, "zorder": 5}
 
 
-def _places(count: int, width: float) -> Values:
-    """Where `count` nodes stand, evenly."""
+def _spaced(count: int, width: float) -> Values:
+    """The positions of `count` nodes, evenly spaced."""
     return (np.arange(count) + 0.5) * width / count
 
 
@@ -226,12 +226,11 @@ def _draw_edge(
         axes.plot(*zip(first, second, strict=True), zorder=1, **style)
 
 
-@torch.no_grad()
 def _curves(layer: KANLayer, inputs: Tensor) -> Values:
     """All functions over the range of their inputs, each scaled to [-1, 1]: `(I, O, M)`."""
     low, high = inputs.amin(0), inputs.amax(0)
     steps = torch.linspace(0, 1, NUM_POINTS).to(low)[:, None]
-    values = as_array(layer.unsummed(low + (high - low) * steps)).transpose(1, 2, 0)
+    values = function_values(layer, low + (high - low) * steps).transpose(1, 2, 0)
     ends = values.min(-1, keepdims=True), values.max(-1, keepdims=True)
     half = (ends[1] - ends[0]) / 2
     middle = (ends[1] + ends[0]) / 2
@@ -240,9 +239,9 @@ def _curves(layer: KANLayer, inputs: Tensor) -> Values:
     return np.where(is_constant, 0.0, (values - middle) / np.where(is_constant, 1.0, half))
 
 
-def _spread(network: KAN | KANLayer) -> Tensor:
+def _spread(kan: KAN | KANLayer) -> Tensor:
     """Points evenly over the domain of the first layer, the same in every call."""
-    first = layers_of(network)[0]
+    first = layers_of(kan)[0]
     low, high = first.domain
     engine = SobolEngine(first.in_features, scramble=True, seed=0)
     return low + (high - low) * engine.draw(NUM_SAMPLES).to(first.coefficients)
@@ -264,7 +263,7 @@ def _draw_names(axes: Axes, names: Sequence[str], width: float, y: float, side: 
     # In units of a box a letter takes about 0.13: names that would touch stand upright.
     is_upright = 0.13 * max(map(len, names)) > 0.9 * width / len(names)
     style: dict[str, Any] = {"fontsize": 8, "ha": "center", "va": side}
-    for x, name in zip(_places(len(names), width), names, strict=True):
+    for x, name in zip(_spaced(len(names), width), names, strict=True):
         axes.text(x, y, name, rotation=90 * is_upright, **style)
 
 

@@ -1,6 +1,6 @@
 """Each latent's learned density against the reference measure it started from."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.plots.samples import Values, as_array
+from lvkam_pyro.modules.prior import EnergyPrior
+from lvkam_pyro.plots._arrays import Values, as_array
 from lvkam_pyro.plots.style import (
     MODEL,
     PALETTE,
@@ -20,22 +21,15 @@ from lvkam_pyro.plots.style import (
     styled,
 )
 
-NUM_POINTS = 400
-NUM_BINS = 30
-TAIL = 1e-3
-MAX_CONTRAST = 5.0
-
-
-class HasDensities(Protocol):
-    """A prior with one-dimensional densities, such as `MixturePrior` or `ProductPrior`."""
-
-    def densities(self) -> UnivariateDensity:
-        """The densities, of batch shape `(Q,)` or `(Q, P)`, with their `reference`."""
+_NUM_POINTS = 400
+_NUM_BINS = 30
+_TAIL = 1e-3
+_MAX_CONTRAST = 5.0
 
 
 @styled
-def plot_prior_densities(
-    prior: HasDensities,
+def prior_densities(
+    prior: EnergyPrior,
     *,
     posterior: Tensor | ArrayLike | None = None,
     axes: object = None,
@@ -47,8 +41,7 @@ def plot_prior_densities(
     have one scale, unless the highest density is five times as high as the lowest.
 
     Args:
-        prior: A `MixturePrior`, a `ProductPrior` (whose `P` inner densities share a panel), or
-            anything whose `densities()` are such a batch.
+        prior: A `MixturePrior`, or a `ProductPrior`, whose `P` inner densities share a panel.
         posterior: Draws of the latents from the posterior of many data, of shape `(..., Q)` or
             `(..., Q, P)`.
         axes: One axes a latent; None: a new figure.
@@ -60,8 +53,8 @@ def plot_prior_densities(
         ValueError: If the draws are not of the prior's latents, or the axes are too few.
 
     Example:
-        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
-        >>> axes = plot_prior_densities(MixturePrior(num_latents=3))
+        >>> import lvkam_pyro as lv
+        >>> axes = lv.plots.prior_densities(lv.MixturePrior(num_latents=3))
         >>> axes[0].get_title(), axes[0].get_ylabel()
         ('latent 0', 'density')
     """
@@ -91,28 +84,33 @@ def plot_prior_densities(
 def _have_one_scale(curves: Values) -> bool:
     """Whether the densities are readable on one scale, on which they are compared at sight."""
     tops = curves.max((1, 2))
-    return bool(tops.max() < MAX_CONTRAST * tops.min())
+    return bool(tops.max() < _MAX_CONTRAST * tops.min())
 
 
 def _grid(densities: UnivariateDensity) -> Tensor:
     """Points over the support; on an unbounded one, over all but a thousandth of the reference."""
     reference = densities.reference
-    ends = torch.tensor([TAIL, 1 - TAIL], dtype=reference.mean.dtype)
+    ends = torch.tensor([_TAIL, 1 - _TAIL], dtype=reference.mean.dtype)
     low, high = (float(end) for end in reference.icdf(ends.to(reference.mean.device)))
     breakpoints = densities.breakpoints
     low, high = min(low, float(breakpoints.min())), max(high, float(breakpoints.max()))
     # Midpoints: at the very end of an interval torch's densities are zero.
-    steps = (torch.arange(NUM_POINTS) + 0.5) / NUM_POINTS
+    steps = (torch.arange(_NUM_POINTS) + 0.5) / _NUM_POINTS
     return (low + (high - low) * steps).to(breakpoints)
 
 
 def _evaluate(densities: UnivariateDensity, z: Tensor) -> Values:
     """The densities on the grid, of shape `(Q, P, points)`."""
-    batch_shape = densities.batch_shape
-    values = densities.log_prob(z.view(-1, *[1] * len(batch_shape))).exp()
-    return as_array(
-        values.expand(-1, *batch_shape).movedim(0, -1).reshape(batch_shape[0], -1, len(z))
-    )
+    values = over_batch(densities.log_prob, z, densities.batch_shape).exp()
+    return as_array(values.movedim(0, -1).reshape(values.shape[1], -1, len(z)))
+
+
+def over_batch(
+    function: Callable[[Tensor], Tensor], points: Tensor, batch_shape: torch.Size
+) -> Tensor:
+    """A function of a batch of densities at the same points `(M,)` for all, `(M, *batch)`."""
+    values = function(points.view(-1, *[1] * len(batch_shape)))
+    return values.expand(-1, *batch_shape)
 
 
 def _check_draws(posterior: Tensor | ArrayLike | None, batch_shape: torch.Size) -> Values | None:
@@ -133,7 +131,7 @@ def _draw_histograms(axes: Axes, draws: Values) -> None:
     labels = ["posterior of the data"] + [""] * (draws.shape[1] - 1)
     colours = [MODEL, *_colours(draws.shape[1])]
     for column, colour, label in zip(draws.T, colours, labels, strict=True):
-        axes.hist(column, NUM_BINS, density=True, color=colour, alpha=0.25, label=label or None)
+        axes.hist(column, _NUM_BINS, density=True, color=colour, alpha=0.25, label=label or None)
 
 
 def _colours(count: int) -> list[str]:

@@ -1,57 +1,22 @@
 """The thermodynamic curve: the mean log-likelihood along the ladder of power posteriors."""
 
-from collections.abc import Mapping
-from typing import Protocol
-
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lvkam_pyro.plots.samples import Values, as_array
-from lvkam_pyro.plots.style import MODEL, PALETTE, panels, quote, styled
+from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.plots._arrays import Values, as_array
+from lvkam_pyro.plots.style import MODEL, PALETTE, error_band, panels, quote, styled
 
 EXPONENT = 5.0
 TICKS = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 1.0)
 CURVE = ("temperatures", "mean_log_likelihood", "mean_log_likelihood_error")
-"""What an estimator on a ladder reports of its curve."""
-
-
-class LadderEvidence(Protocol):
-    """What an `Evidence` says that a picture of its curve needs."""
-
-    @property
-    def estimator(self) -> str:
-        """Name of the estimator."""
-
-    @property
-    def log_evidence(self) -> Tensor:
-        """The estimates, of shape `(N,)`."""
-
-    @property
-    def standard_error(self) -> Tensor:
-        """Their standard errors, of shape `(N,)`."""
-
-    @property
-    def diagnostics(self) -> Mapping[str, Tensor]:
-        """The curve, among others, by the names in `CURVE`."""
-
-    @property
-    def num_data(self) -> int:
-        """Number of data `N`."""
-
-    @property
-    def mean(self) -> float:
-        """The mean estimate, in nats per datum."""
-
-    @property
-    def mean_standard_error(self) -> float:
-        """Its standard error."""
+"""The diagnostics that hold the curve of an estimator on a ladder."""
 
 
 @styled
-def plot_thermodynamic_curve(
-    evidence: LadderEvidence, *, datum: int | None = None, axes: object = None
+def thermodynamic_curve(
+    evidence: Evidence, *, datum: int | None = None, axes: object = None
 ) -> NDArray[np.object_]:
     r"""The curve :math:`E_t = \mathrm{E}_{p_t}[\log p(x \mid z)]` and the area under it.
 
@@ -75,21 +40,16 @@ def plot_thermodynamic_curve(
         IndexError: If there is no such datum.
 
     Example:
-        >>> import pyro, torch, pyro.distributions as dist
-        >>> from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-        >>> from lvkam_pyro.ladder.ladder import Ladder
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> ladder = Ladder(num_temperatures=8, num_warmup=20, num_samples=20)
-        >>> evidence = ThermodynamicIntegration(ladder).estimate(model, torch.zeros(3))
-        >>> axes = plot_thermodynamic_curve(evidence)
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> ladder = lv.ladder.Ladder(num_temperatures=8, num_warmup=20, num_samples=20)
+        >>> estimator = lv.evidence.ThermodynamicIntegration(ladder)
+        >>> axes = lv.plots.thermodynamic_curve(estimator.estimate(problem.model, problem.x))
         >>> axes[0].get_xlabel()
         'temperature t'
     """
     temperatures, mean, error = _curve(evidence, datum)
-    left, right = pair = panels(2, axes, num_columns=2, size=(3.6, 2.8))
+    left, right = pair = panels(2, axes, size=(3.6, 2.8))
     whose = f"{evidence.num_data} data" if datum is None else f"datum {datum}"
     _draw(left, temperatures, mean, error)
     left.set(title=f"expected log-likelihood ({whose})", ylabel="$E_t$ (nats per datum)")
@@ -101,12 +61,19 @@ def plot_thermodynamic_curve(
     return pair
 
 
-def has_curve(evidence: LadderEvidence) -> bool:
-    """Whether `plot_thermodynamic_curve` can draw it: whether its estimator climbs a ladder."""
+def has_curve(evidence: Evidence) -> bool:
+    """Whether `thermodynamic_curve` can draw it: whether its estimator climbs a ladder.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> lv.plots.has_curve(lv.evidence.Importance(64).estimate(problem.model, problem.x))
+        False
+    """
     return set(CURVE) <= evidence.diagnostics.keys()
 
 
-def _curve(evidence: LadderEvidence, datum: int | None) -> tuple[Values, Values, Values]:
+def _curve(evidence: Evidence, datum: int | None) -> tuple[Values, Values, Values]:
     """Temperatures, means and their standard errors, `(T,)` each."""
     if not has_curve(evidence):
         raise ValueError(
@@ -116,13 +83,12 @@ def _curve(evidence: LadderEvidence, datum: int | None) -> tuple[Values, Values,
     temperatures, means, errors = (as_array(evidence.diagnostics[name]) for name in CURVE)
     if datum is not None:
         return temperatures, means[:, datum], errors[:, datum]
-    # Each datum has chains of its own, so that their errors are independent.
+    # No two data share chains, so that their errors are independent.
     return temperatures, means.mean(1), np.sqrt(np.square(errors).sum(1)) / means.shape[1]
 
 
 def _draw(axes: Axes, temperatures: Values, mean: Values, error: Values) -> None:
-    band = mean - 2 * error, mean + 2 * error
-    axes.fill_between(temperatures, *band, color=PALETTE[1], alpha=0.35, linewidth=0)
+    error_band(axes, temperatures, mean, error, color=PALETTE[1], alpha=0.35)
     axes.plot(temperatures, mean, "o-", color=MODEL, markersize=3, linewidth=1.2)
     set_temperature_scale(axes)
 
@@ -142,7 +108,7 @@ def _unstretch(u: Values) -> Values:
     return np.clip(u, 0, None) ** EXPONENT
 
 
-def _quote(evidence: LadderEvidence, datum: int | None) -> str:
+def _quote(evidence: Evidence, datum: int | None) -> str:
     value, error = evidence.mean, evidence.mean_standard_error
     if datum is not None:
         value = float(evidence.log_evidence[datum])

@@ -1,46 +1,28 @@
 """The chains of a ladder, temperature by temperature."""
 
-from typing import Protocol
-
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lvkam_pyro.plots.samples import Values, as_array
+from lvkam_pyro.checks.convergence_check import MIN_ESS, MIN_SWAP_RATE, ConvergenceCheck
+from lvkam_pyro.evidence.verdict import MAX_RHAT
+from lvkam_pyro.ladder.ladder import LadderSamples
+from lvkam_pyro.plots._arrays import Values, as_array
+from lvkam_pyro.plots._thermodynamic import set_temperature_scale
 from lvkam_pyro.plots.style import MODEL, PALETTE, legend_above, panels, styled
-from lvkam_pyro.plots.thermodynamic import set_temperature_scale
-
-
-class HasConvergence(Protocol):
-    """What a `ConvergenceCheck`, or the `LadderSamples` themselves, say that a picture needs."""
-
-    @property
-    def temperatures(self) -> Tensor:
-        """`(T,)`."""
-
-    @property
-    def rhat(self) -> Tensor:
-        """`(T, N)`."""
-
-    @property
-    def ess(self) -> Tensor:
-        """`(T, N)`."""
-
-    @property
-    def swap_rate(self) -> Tensor:
-        """`(T - 1, N)`."""
 
 
 @styled
-def plot_convergence(check: HasConvergence, *, axes: object = None) -> NDArray[np.object_]:
+def convergence(
+    result: ConvergenceCheck | LadderSamples, *, axes: object = None
+) -> NDArray[np.object_]:
     """R-hat, effective draws and rates of exchange over the temperatures.
 
     Lines are medians over the data, shades reach from the least to the largest. A rate of exchange
     stands at the lower of its two temperatures.
 
     Args:
-        check: What `check_convergence` found, or the draws of a ladder.
+        result: The result of `check_convergence`, or the draws of a ladder themselves.
         axes: Three axes; None: a new figure.
 
     Returns:
@@ -53,19 +35,19 @@ def plot_convergence(check: HasConvergence, *, axes: object = None) -> NDArray[n
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
         >>> ladder = lv.ladder.Ladder(num_temperatures=6, num_warmup=20, num_samples=20)
-        >>> axes = plot_convergence(ladder.sample(problem.model, problem.x))
+        >>> axes = lv.plots.convergence(ladder.sample(problem.model, problem.x))
         >>> [one.get_ylabel() for one in axes]
         ['R-hat', 'effective draws', 'rate of exchange']
     """
-    all_axes = panels(3, axes, num_columns=3, size=(2.6, 2.8))
-    temperatures = as_array(check.temperatures)
+    all_axes = panels(3, axes, size=(2.6, 2.8))
+    temperatures = as_array(result.temperatures)
     curves = (
-        ("R-hat", as_array(check.rhat), 1.05),
-        ("effective draws", as_array(check.ess), 100.0),
-        ("rate of exchange", as_array(check.swap_rate), 0.1),
+        ("R-hat", result.rhat, MAX_RHAT),
+        ("effective draws", result.ess, MIN_ESS),
+        ("rate of exchange", result.swap_rate, MIN_SWAP_RATE),
     )
     for one, (name, values, limit) in zip(all_axes, curves, strict=True):
-        _draw(one, temperatures[: len(values)], values, limit)
+        _draw(one, temperatures[: len(values)], as_array(values), limit)
         set_temperature_scale(one)
         one.set_ylabel(name)
     all_axes[1].set_yscale("log")

@@ -1,4 +1,4 @@
-"""The functions of a small layer, each in a panel of its own, with its formula where it has one."""
+"""The functions of a small layer, a panel each, with its formula where it has one."""
 
 import numpy as np
 import sympy
@@ -11,18 +11,15 @@ from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.symbolic.formula import round_constants
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
-from lvkam_pyro.plots.samples import Values, as_array
-from lvkam_pyro.plots.style import DATA, MODEL, PALETTE, QUIET, panels, styled
+from lvkam_pyro.plots._arrays import Values, as_array, function_values, over_domain
+from lvkam_pyro.plots.style import DATA, FORMULA, MODEL, QUIET, panels, styled
 
-MAX_PANELS = 64
-MAX_MARKS = 100
-NUM_POINTS = 200
-FORMULA = PALETTE[1]
-"""The colour of formulas beside splines, in every picture of functions."""
+_MAX_PANELS = 64
+_MAX_MARKS = 100
 
 
 @styled
-def plot_function_grid(
+def function_grid(
     layer: KANLayer, *, samples: Tensor | None = None, axes: object = None
 ) -> NDArray[np.object_]:
     r"""Every function :math:`f_{oi}` of a layer in a panel: a row an input, a column an output.
@@ -32,7 +29,7 @@ def plot_function_grid(
 
     Args:
         layer: A layer of at most 64 functions.
-        samples: Inputs of the layer, of shape ``(..., I)``; each panel marks the first 100.
+        samples: Inputs of the layer, of shape `(..., I)`; each panel marks the first 100.
         axes: One axes a function, row by row; None: a new figure.
 
     Returns:
@@ -43,22 +40,22 @@ def plot_function_grid(
         ValueError: If there are more functions than 64, or too few axes, or the samples do not fit.
 
     Example:
-        >>> axes = plot_function_grid(KANLayer(2, 3))
+        >>> import lvkam_pyro as lv
+        >>> axes = lv.plots.function_grid(lv.KANLayer(2, 3))
         >>> axes.shape, axes[1, 2].get_xlabel(), axes[1, 2].get_ylabel()
         ((2, 3), 'z1', 'to x2')
     """
     _check(layer)
-    marks = None if samples is None else as_array(check_samples(layer, samples)[:MAX_MARKS])
+    marks = None if samples is None else as_array(check_samples(layer, samples)[:_MAX_MARKS])
     shape = layer.in_features, layer.out_features
     grid = panels(shape[0] * shape[1], axes, num_columns=shape[1], size=(2.2, 1.7)).reshape(shape)
-    z = torch.linspace(*layer.domain, NUM_POINTS).to(layer.coefficients)
-    with torch.no_grad():
-        functions = as_array(layer.unsummed(z[:, None].expand(-1, shape[0])))
+    z = over_domain(layer)
+    functions = function_values(layer, z)
     for (i, o), one in np.ndenumerate(grid):
         if isinstance(layer, SymbolicLayer) and (i, o) in layer.formulas:
             _draw_formula(one, layer, z, functions, (i, o))
         else:
-            one.plot(as_array(z), functions[:, i, o], color=MODEL)
+            one.plot(as_array(z[:, 0]), functions[:, i, o], color=MODEL)
         if marks is not None:
             ticks = {"transform": one.get_xaxis_transform(), "color": DATA, "alpha": 0.4}
             one.plot(marks[:, i], np.zeros(len(marks)), "|", markersize=6, **ticks)
@@ -70,10 +67,10 @@ def _check(layer: object) -> None:
     if not isinstance(layer, KANLayer):
         raise TypeError(f"Expected a KANLayer, got {type(layer).__name__}.")
     count = layer.in_features * layer.out_features
-    if count > MAX_PANELS:
+    if count > _MAX_PANELS:
         raise ValueError(
-            f"Expected at most {MAX_PANELS} functions, a panel each, got {layer.in_features} x "
-            f"{layer.out_features}. Use plot_functions, which draws a panel an input."
+            f"Expected at most {_MAX_PANELS} functions, a panel each, got {layer.in_features} x "
+            f"{layer.out_features}. Use plots.functions, which draws a panel an input."
         )
 
 
@@ -82,9 +79,10 @@ def _draw_formula(
 ) -> None:
     i, o = edge
     with torch.no_grad():
-        features = layer.features(z[:, None].expand(-1, layer.in_features))[:, i]
+        features = layer.features(z.expand(-1, layer.in_features))[:, i]
         replaced = features @ layer.coefficients[i, :, o]
-    axes.plot(as_array(z), as_array(replaced), color=QUIET, linewidth=3, alpha=0.6)
-    axes.plot(as_array(z), functions[:, i, o], color=FORMULA)
+    points = as_array(z[:, 0])
+    axes.plot(points, as_array(replaced), color=QUIET, linewidth=3, alpha=0.6)
+    axes.plot(points, functions[:, i, o], color=FORMULA)
     expression = round_constants(layer.formulas[edge].of(sympy.Symbol(f"z{i}")), digits=2)
     axes.set_title(f"${sympy.latex(expression)}$", fontsize=8)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib import pyplot
 
-from lvkam_pyro.commands.picture_files import save
+from lvkam_pyro.commands.pictures import save
 from lvkam_pyro.plots.style import panels
 
 

@@ -1,0 +1,83 @@
+"""The aggregate posterior beside the prior, latent by latent."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from lvkam_pyro.checks.mismatch import PriorPosteriorMismatch
+from lvkam_pyro.plots._arrays import as_array
+from lvkam_pyro.plots.style import (
+    MODEL,
+    PALETTE,
+    QUIET,
+    error_band,
+    legend_in_headroom,
+    panels,
+    styled,
+)
+
+_MAX_NAMED = 4
+_MAX_BARS = 24
+
+
+@styled
+def mismatch(result: PriorPosteriorMismatch, *, axes: object = None) -> NDArray[np.object_]:
+    """Distribution functions of the aggregate posterior less the prior's, and contractions.
+
+    On the left the latents that are farthest from their prior are named, with bands of two standard
+    errors over the data; on the right, how much the data say of each latent (0: nothing), with
+    two standard errors.
+
+    Args:
+        result: The result of `prior_posterior_mismatch`.
+        axes: Two axes; None: a new figure.
+
+    Returns:
+        The two axes.
+
+    Raises:
+        ValueError: If there are fewer than two axes.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_10")
+        >>> result = lv.checks.prior_posterior_mismatch(problem.model, problem.x)
+        >>> lv.plots.mismatch(result)[1].get_xlabel()
+        'contraction (1 − posterior / prior variance)'
+    """
+    left, right = pair = panels(2, axes, size=(3.7, 2.9))
+    _draw_functions(left, result)
+    _draw_contractions(right, result)
+    return pair
+
+
+def _draw_functions(axes: Axes, result: PriorPosteriorMismatch) -> None:
+    levels = as_array(result.levels)
+    differences, errors = as_array(result.ecdf) - levels, as_array(result.ecdf_error)
+    order = np.argsort(-as_array(result.distance))
+    for index in order[_MAX_NAMED:]:
+        axes.plot(levels, differences[index], color=QUIET, linewidth=0.7)
+    for colour, index in zip(PALETTE, order[:_MAX_NAMED], strict=False):
+        error_band(axes, levels, differences[index], errors[index], color=colour, alpha=0.15)
+        axes.plot(
+            levels, differences[index], color=colour, linewidth=1.4, label=result.names[index]
+        )
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(xlim=(0, 1), xlabel="distribution function of the prior")
+    axes.set(ylabel="aggregate posterior \N{MINUS SIGN} prior", title="distribution functions")
+    legend_in_headroom(axes)
+
+
+def _draw_contractions(axes: Axes, result: PriorPosteriorMismatch) -> None:
+    values, errors = as_array(result.contraction), as_array(result.contraction_error)
+    order = np.argsort(-values)
+    shown = np.concatenate([order[: _MAX_BARS // 2], order[_MAX_BARS // 2 :][-_MAX_BARS // 2 :]])
+    heights = np.arange(len(shown))
+    axes.errorbar(
+        values[shown], heights, xerr=2 * errors[shown], fmt="o", color=MODEL, markersize=4
+    )
+    axes.set_yticks(heights, [result.names[index] for index in shown])
+    axes.set(xlabel="contraction (1 \N{MINUS SIGN} posterior / prior variance)")
+    axes.set(ylim=(len(shown) - 0.4, -0.6), title="how much the data say")
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set_xlim(min(0.0, float((values - 2 * errors)[shown].min())) - 0.05, 1.05)
