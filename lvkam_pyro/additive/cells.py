@@ -52,13 +52,13 @@ def prior_cells(
 
     Example:
         >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
+        >>> import lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Uniform(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> x = torch.zeros(5)
-        >>> prior_cells(LatentCoordinates.of(model, x, ModelStructure.of(model, x)), 2).edges
+        >>> prior_cells(LatentCoordinates.of(lv.bind(model, x)), 2).edges
         [tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)]
     """
     ranges = zip(coordinates.low, coordinates.high, strict=True)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from lvkam_pyro.tracing.recorder import Site
-from lvkam_pyro.tracing.structure import LatentSite, Model, ModelStructure, record_once
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.recorder import LatentRecorder, Site
+from lvkam_pyro.tracing.structure import LatentSite, Unit
 
 _TAIL_MASS = 1e-12
 _TAIL_DEVIATIONS = 12.0
@@ -30,13 +31,13 @@ class LatentCoordinates:
 
     Example:
         >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         a = pyro.sample("a", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         b = pyro.sample("b", dist.Uniform(0.0, 3.0))
         ...         pyro.sample("x", dist.Normal(a.sum(-1) + b, 1.0), obs=x)
-        >>> x = torch.zeros(5)
-        >>> coordinates = LatentCoordinates.of(model, x, ModelStructure.of(model, x))
+        >>> coordinates = LatentCoordinates.of(bind(model, torch.zeros(5)))
         >>> coordinates.num_coordinates, coordinates.high[2]
         (3, tensor(3., dtype=torch.float64))
     """
@@ -48,27 +49,28 @@ class LatentCoordinates:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, model: Model, x: Tensor, structure: ModelStructure) -> Self:
-        """Read the priors off one run of the model on the first datum.
+    def of(cls, program: BoundProgram) -> Self:
+        """Read the priors off one run of the program on the first datum.
 
         Args:
-            model: The Pyro model.
-            x: The observations, of shape `(N, ...)`.
-            structure: The model's structure.
+            program: The bound program.
 
         Returns:
             The coordinates.
 
         Raises:
             ValueError: If a latent site's coordinates are not independent and univariate, or it
-                lies in a further plate, under a mask or a scale.
+                lies in a further plate or under a mask, or no datum can be taken by itself.
         """
-        if structure.num_plates != 1:
+        structure = program.structure
+        if structure.num_plates != 1 or program.unit is Unit.DATA_SET:
             raise ValueError(
                 f"Expected the data plate '{structure.data_plate}' alone, got a model with further "
                 "plates beside it. Declare what is inside them as one event by .to_event(...)."
             )
-        recorded = record_once(model, x[:1]).latents
+        recorded = program.first.record_alone(
+            LatentRecorder(last=structure.latents[-1].name)
+        ).latents
         priors = tuple(_univariate(recorded[site.name], site) for site in structure.latents)
         ranges = [_range(prior) for prior in priors]
         return cls(
@@ -76,7 +78,7 @@ class LatentCoordinates:
             priors=priors,
             low=torch.cat([low for low, _ in ranges]),
             high=torch.cat([high for _, high in ranges]),
-            dtype=recorded[structure.latents[0].name]["value"].dtype,
+            dtype=structure.latents[0].dtype,
         )
 
     @property
@@ -120,9 +122,9 @@ def _univariate(recorded: Site, site: LatentSite) -> Distribution:
     law: Any = recorded["fn"]
     while isinstance(law, Independent):
         law = law.base_dist
-    if site.weighted or site.inner_shape:
+    if site.masked or site.inner_shape:
         raise ValueError(
-            f"The latent site '{site.name}' has a mask, a scale or a plate inside the data plate "
+            f"The latent site '{site.name}' has a mask or a plate inside the data plate "
             "around it, so its coordinates are not those of one known prior. Declare it as one "
             "event by .to_event(...), directly inside the data plate."
         )

@@ -6,75 +6,60 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.additive.coordinates import LatentCoordinates
-from lvkam_pyro.tracing.densities import data_scale, sum_log_probs
-from lvkam_pyro.tracing.recorder import SiteRecorder
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
 
 _NUM_CHECKS = 16
 _TOLERANCE = 1e-4
 
 
 class LatentIntegrand:
-    r"""Log p(x_n, z) at any positions z of a model whose latents are independent a priori.
+    r"""Log p(x_n, z) at any positions z of a program whose latents are independent a priori.
 
     Args:
-        model: The Pyro model.
-        x: The observations, of shape `(N, ...)`.
-        structure: The model's structure.
+        program: The bound program.
         coordinates: The latents' coordinates.
-
-    Attributes:
-        data_scale: The data plate's full size divided by its size.
 
     Example:
         >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> x = torch.zeros(3)
-        >>> integrand = LatentIntegrand.of(model, x, ModelStructure.of(model, x))
+        >>> integrand = LatentIntegrand.of(bind(model, torch.zeros(3)))
         >>> integrand(torch.zeros(2, 1, 1))[0]
         tensor([-1.8379, -1.8379, -1.8379], dtype=torch.float64)
     """
 
-    def __init__(
-        self, model: Model, x: Tensor, structure: ModelStructure, coordinates: LatentCoordinates
-    ) -> None:
-        self.model = model
-        self.x = x
-        self.structure = structure
+    def __init__(self, program: BoundProgram, coordinates: LatentCoordinates) -> None:
+        self.program = program
         self.coordinates = coordinates
-        self.data_scale = 1.0
 
     @classmethod
-    def of(cls, model: Model, x: Tensor, structure: ModelStructure) -> Self:
-        """Read the coordinates off the model and check them at draws from the prior.
+    def of(cls, program: BoundProgram) -> Self:
+        """Read the coordinates off the program and check them at draws from the prior.
 
         Args:
-            model: The Pyro model.
-            x: The observations, of shape `(N, ...)`.
-            structure: The model's structure.
+            program: The bound program.
 
         Raises:
             ValueError: If the coordinates are not independent a priori, or their prior depends on
                 the datum.
         """
-        integrand = cls(model, x, structure, LatentCoordinates.of(model, x, structure))
-        with torch.no_grad(), seeded_rng(0, x):
+        integrand = cls(program, LatentCoordinates.of(program))
+        with program.session(seed=0):
             _check_prior(integrand)
         return integrand
 
     @property
-    def num_data(self) -> int:
-        """The number of data N."""
-        return len(self.x)
+    def num_units(self) -> int:
+        """The number of data."""
+        return self.program.num_units
 
     @property
     def num_values(self) -> int:
-        """Values that one position of one datum holds in a run of the model."""
-        return self.x[0].numel() + self.coordinates.num_coordinates
+        """The number of values that one position of one datum holds in a run of the program."""
+        return self.program.values_per_unit
 
     def __call__(self, positions: Tensor, data: Tensor | None = None) -> Tensor:
         """The log joint density.
@@ -91,23 +76,10 @@ class LatentIntegrand:
 
     def log_densities(self, positions: Tensor, data: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The log prior and the log likelihood, `(S, N')` each; see `__call__`."""
-        x = self.x if data is None or len(data) == len(self.x) else self.x[data]
-        values = self.coordinates.split(positions)
-        run = SiteRecorder(
-            {
-                site.name: self.structure.to_pyro(values[site.name], site)
-                for site in self.structure.latents
-            }
-        )
-        with run:
-            self.model(x)
-        shape = (len(positions), len(x))
-        if len(x) == len(self.x):
-            self.data_scale = data_scale(next(iter(run.sites.values())), self.structure)
-        return (
-            sum_log_probs(run.latents, self.structure, shape).double(),
-            sum_log_probs(run.observations, self.structure, shape).double(),
-        )
+        is_part = data is not None and len(data) < self.num_units
+        program = self.program.rows(data) if data is not None and is_part else self.program
+        log_prior, log_likelihood = program.at(self.coordinates.split(positions))
+        return log_prior.double(), log_likelihood.double()
 
 
 def _check_prior(integrand: LatentIntegrand) -> None:

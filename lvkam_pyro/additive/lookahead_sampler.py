@@ -53,13 +53,13 @@ class LookaheadSampler:
     Example:
         >>> import pyro, pyro.distributions as dist
         >>> from lvkam_pyro.additive.model import AdditiveModel
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
+        >>> import lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
         >>> x = torch.zeros(3)
-        >>> tables = AdditiveTables.of(AdditiveModel.of(model, x, ModelStructure.of(model, x)))
+        >>> tables = AdditiveTables.of(AdditiveModel.of(lv.bind(model, x)))
         >>> draws = LookaheadSampler(tables).sample(*tables.project(x), 8, num_islands=2)
         >>> draws.log_weights[0, 0]  # log N(0; 0, 3)
         tensor([-1.4682, -1.4682, -1.4682], dtype=torch.float64)

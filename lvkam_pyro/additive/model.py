@@ -10,15 +10,14 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from lvkam_pyro.additive.coordinates import LatentCoordinates
 from lvkam_pyro.likelihoods.factored import FactoredNormal
-from lvkam_pyro.tracing.densities import data_scale, sum_log_probs
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure, record_once
 
 _NUM_CHECKS = 16
 _LOC_TOLERANCE = 1e-3
 _DENSITY_TOLERANCE = 1e-4
 _ROUNDING = 1e-5
+_OUTLIER_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -33,46 +32,40 @@ class AdditiveModel:
     of functions of one coordinate each and whose noise is the same everywhere.
 
     Attributes:
-        model: The Pyro model.
-        structure: Its structure.
+        program: The program on one datum, on which it is run.
         coordinates: The latents' coordinates and their priors.
         site: The observed site's name.
-        datum: One datum, on which the model is run, `(1, ...)`.
         centre: The position around which the functions are measured, `(1, Q)`.
         loc: The mean there, `(O,)` in float64.
         noise: The noise's Cholesky factor L, `(O, O)`, or its diagonal, `(O,)`; in float64.
 
     Example:
         >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         loc = torch.stack([z[..., 0], z[..., 0] + z[..., 1] ** 2], -1)
         ...         pyro.sample("x", dist.Normal(loc, 0.1).to_event(1), obs=x)
-        >>> x = torch.zeros(5, 2)
-        >>> additive = AdditiveModel.of(model, x, ModelStructure.of(model, x))
+        >>> additive = AdditiveModel.of(bind(model, torch.zeros(5, 2)))
         >>> additive.functions(torch.full((1, 2), 3.0)).round(decimals=4)
         tensor([[[3., 3.],
                  [0., 9.]]], dtype=torch.float64)
     """
 
-    model: Model
-    structure: ModelStructure
+    program: BoundProgram
     coordinates: LatentCoordinates
     site: str
-    datum: Tensor
     centre: Tensor
     loc: Tensor
     noise: Tensor
 
     @classmethod
-    def of(cls, model: Model, x: Tensor, structure: ModelStructure) -> Self:
+    def of(cls, program: BoundProgram) -> Self:
         """Find the form and check it at draws from the prior.
 
         Args:
-            model: The Pyro model.
-            x: The observations, of shape `(N, ...)`.
-            structure: The model's structure.
+            program: The bound program.
 
         Returns:
             The model with its additive form.
@@ -80,27 +73,25 @@ class AdditiveModel:
         Raises:
             ValueError: If the model has another form; the message says which part of it.
         """
-        additive = cls.unchecked(model, x, structure)
-        with torch.no_grad(), seeded_rng(0, x):
-            _check(additive, x)
+        additive = cls.unchecked(program)
+        with program.session(seed=0):
+            _check(additive, program)
         return additive
 
     @classmethod
-    def unchecked(cls, model: Model, x: Tensor, structure: ModelStructure) -> Self:
-        """The form of a model that is known to have it, at its present parameters."""
-        coordinates = LatentCoordinates.of(model, x, structure)
+    def unchecked(cls, program: BoundProgram) -> Self:
+        """The form of a program that is known to have it, at its present parameters."""
+        coordinates = LatentCoordinates.of(program)
         centre = ((coordinates.low + coordinates.high) / 2)[None]
-        site = _observed(_run(model, x[:1], structure, coordinates, centre))
-        law = _normal(site)
+        site = _observed(_run(program.first, coordinates, centre))
+        noise = _normal(site)
         return cls(
-            model=model,
-            structure=structure,
+            program=program.first,
             coordinates=coordinates,
             site=site["name"],
-            datum=x[:1],
             centre=centre,
-            loc=_rows(law.mean)[0],
-            noise=_noise(law),
+            loc=_rows(noise.mean)[0],
+            noise=_noise(noise),
         )
 
     def functions(self, points: Tensor) -> Tensor:
@@ -120,21 +111,18 @@ class AdditiveModel:
 
     def mean(self, positions: Tensor) -> Tensor:
         """The mean of the observation at positions `(M, Q)`: `(M, O)` in float64."""
-        run = _run(self.model, self.datum, self.structure, self.coordinates, positions)
+        run = _run(self.program, self.coordinates, positions)
         return _rows(run.sites[self.site]["fn"].mean).expand(len(positions), -1)
 
-    def log_likelihood(self, x: Tensor, means: Tensor) -> Tensor:
+    def log_likelihood(self, program: BoundProgram, means: Tensor) -> Tensor:
         """The normal density of the data around means `(M, O)`: `(M, N)` in float64."""
-        deviation = self.whiten(self.observed(x) - means[:, None])
+        deviation = self.whiten(self.observed(program) - means[:, None])
         return -deviation.square().sum(-1) / 2 - self.log_normaliser
 
-    def observed(self, x: Tensor) -> Tensor:
-        """What the model observes of the data: `(N, O)` in float64."""
-        return _rows(record_once(self.model, x).sites[self.site]["value"])
-
-    def data_scale(self, x: Tensor) -> float:
-        """The data plate's full size divided by its size, for a batch `x`."""
-        return data_scale(record_once(self.model, x).sites[self.site], self.structure)
+    def observed(self, program: BoundProgram) -> Tensor:
+        """The values of the observed site: `(N, O)` in float64."""
+        with torch.no_grad():
+            return _rows(program.record_alone().sites[self.site]["value"])
 
     def whiten(self, values: Tensor) -> Tensor:
         """Outputs `(..., O)` in units of the noise: :math:`L^{-1}` times them."""
@@ -156,51 +144,44 @@ class AdditiveModel:
 
 
 class AdditiveReader:
-    """Reads a model's additive form again and again, as its parameters move.
-
-    Args:
-        model: The Pyro model.
+    """A reader of a model's additive form, again and again as its parameters move.
 
     Raises:
-        ValueError: When called, if the model is not additive; it is checked at the first call.
+        ValueError: When called, if the program is not additive; it is checked at the first call.
 
     Example:
         >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
-        >>> AdditiveReader(model)(torch.zeros(5)).coordinates.num_coordinates
+        >>> AdditiveReader()(bind(model, torch.zeros(5))).coordinates.num_coordinates
         1
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._structure: ModelStructure | None = None
+    def __init__(self) -> None:
+        self._is_checked = False
 
-    def __call__(self, x: Tensor) -> AdditiveModel:
-        """The form at the present parameters, for data `x` of shape `(N, ...)`."""
-        if self._structure is not None:
-            return AdditiveModel.unchecked(self.model, x, self._structure)
-        self._structure = ModelStructure.of(self.model, x)
-        return AdditiveModel.of(self.model, x, self._structure)
+    def __call__(self, program: BoundProgram) -> AdditiveModel:
+        """The form at the present parameters."""
+        if self._is_checked:
+            return AdditiveModel.unchecked(program)
+        additive = AdditiveModel.of(program)
+        self._is_checked = True
+        return additive
 
 
-def _run(
-    model: Model,
-    x: Tensor,
-    structure: ModelStructure,
-    coordinates: LatentCoordinates,
-    positions: Tensor,
-) -> SiteRecorder:
-    """One run of the model on positions `(M, Q)` that all data share."""
+def _run(program: BoundProgram, coordinates: LatentCoordinates, positions: Tensor) -> SiteRecorder:
+    """One run of a program on positions `(M, Q)` that all data share."""
+    if not program.stacks:
+        raise ValueError(
+            "The model does not take stacked particles, so its functions cannot be tabulated. Use "
+            "Importance or MultistateBAR."
+        )
     values = coordinates.split(positions[:, None])
-    run = SiteRecorder(
-        {site.name: structure.to_pyro(values[site.name], site) for site in structure.latents}
-    )
-    with torch.no_grad(), run:
-        model(x)
-    return run
+    with torch.no_grad():
+        return program.record(program.structure.all_to_pyro(values))
 
 
 def _observed(run: SiteRecorder) -> Site:
@@ -249,27 +230,22 @@ def _rows(values: Tensor) -> Tensor:
     return values.detach().double().reshape(len(values), -1)
 
 
-def _check(additive: AdditiveModel, x: Tensor) -> None:
-    """Compare the form with the model itself, at draws from the prior and all data."""
-    coordinates, structure = additive.coordinates, additive.structure
+def _check(additive: AdditiveModel, program: BoundProgram) -> None:
+    """Compare the form with the program itself, at draws from the prior and all data."""
+    coordinates = additive.coordinates
     draws = [prior.sample(torch.Size([_NUM_CHECKS])) for prior in coordinates.priors]
     named = {site.name: draw for site, draw in zip(coordinates.sites, draws, strict=True)}
     points = coordinates.join(named)[:, 0]
     means = additive.loc + additive.functions(points).sum(1)
     _check_means(additive, means, additive.mean(points))
-    run = _run(additive.model, x, structure, coordinates, points)
-    shape = (_NUM_CHECKS, len(x))
+    run = _run(program, coordinates, points)
     log_prior = coordinates.log_prob(points).sum(-1, keepdim=True)
+    log_likelihood = additive.log_likelihood(program, means)
     for name, sites, expected, offset in (
-        ("prior", run.latents, log_prior, 0.0),
-        (
-            "likelihood",
-            run.observations,
-            additive.log_likelihood(x, means),
-            float(additive.log_normaliser),
-        ),
+        ("prior", run.latents, log_prior.expand_as(log_likelihood), 0.0),
+        ("likelihood", run.observations, log_likelihood, float(additive.log_normaliser)),
     ):
-        error = _relative_error(sites, structure, expected.expand(shape), offset)
+        error = _relative_error(program, sites, expected, offset)
         if not error < _DENSITY_TOLERANCE:
             raise ValueError(
                 f"The model's log {name} differs from that of its additive form by {error:.2g} of "
@@ -279,18 +255,20 @@ def _check(additive: AdditiveModel, x: Tensor) -> None:
 
 
 def _relative_error(
-    sites: dict[str, Site], structure: ModelStructure, expected: Tensor, offset: float
+    program: BoundProgram, sites: dict[str, Site], expected: Tensor, offset: float
 ) -> float:
     """How far the log density of recorded sites is from what it should be, beside its terms.
 
-    Those are the offset and the rest: their rounding stays where they cancel in the sum.
+    Those are the offset and the rest: their rounding stays where they cancel in the sum. So does
+    that of an outlier's, in the data beside it.
     """
     try:
-        actual = sum_log_probs(sites, structure, (len(expected), expected.shape[1]))
+        actual = program.sum(sites, len(expected))
     except ValueError:
         # A draw lies outside of a support that other latents decide.
         return math.inf
     size = 1 + abs(offset) + (expected + offset).abs()
+    size = size + _OUTLIER_SHARE * expected.abs().amax()
     return float(((actual - expected).abs() / size).amax())
 
 

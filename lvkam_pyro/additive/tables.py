@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.nodes import cell_ends, composite_nodes, edges_of_equal_length
+from lvkam_pyro.tracing.program import BoundProgram
 
 MIN_NODES = 96
 MAX_NODES = 1024
@@ -43,13 +44,13 @@ class AdditiveTables:
 
     Example:
         >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
+        >>> import lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z @ torch.ones(2, 3), 0.5).to_event(1), obs=x)
         >>> x = torch.zeros(5, 3)
-        >>> additive = AdditiveModel.of(model, x, ModelStructure.of(model, x))
+        >>> additive = AdditiveModel.of(lv.bind(model, x))
         >>> AdditiveTables.of(additive, num_nodes=64).values.shape
         torch.Size([2, 64, 1])
     """
@@ -118,17 +119,17 @@ class AdditiveTables:
         """The prior mean m of the outputs, `(O,)`."""
         return self.additive.loc + self.means.sum(0)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, program: BoundProgram) -> tuple[Tensor, Tensor]:
         r"""The data in the coordinates of the tables.
 
         Args:
-            x: The observations, `(N, ...)`.
+            program: The program, bound to them.
 
         Returns:
             Residuals :math:`\rho`, `(N, R)`, and constants c, `(N,)`, with which
             :math:`\log p(x_n | g) = c_n - |\rho_n - \sum_q \Phi_{q g_q}|^2 / 2`.
         """
-        white = self.additive.whiten(self.additive.observed(x) - self.mean)
+        white = self.additive.whiten(self.additive.observed(program) - self.mean)
         residual = white @ self.span
         orthogonal = (white.square().sum(-1) - residual.square().sum(-1)).clamp(min=0)
         log_volume = self.additive.log_volume + white.shape[-1] / 2 * math.log(2 * math.pi)

@@ -15,11 +15,8 @@ from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
-from lvkam_pyro.tracing.arguments import check_data, hash_data
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide, draw_particles
-from lvkam_pyro.tracing.session import preserved_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
 
 MAX_QUASI_COORDINATES = 8
 """Latents above which quasi-random points are hardly better than random ones."""
@@ -70,46 +67,39 @@ class Auto(Estimator):
             raise ValueError("Expected at least one estimator, but got none. Pass None: default.")
         self.estimators = None if estimators is None else tuple(estimators)
 
-    def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
+    def estimate_bound(
+        self, program: BoundProgram, guide: Program | None, seed: int
     ) -> CascadeEvidence:
-        """Estimate log p(x_n); see `Estimator.estimate`."""
-        check_data(x)
-        structure = ModelStructure.of(model, x)
-        if guide is not None:
-            # A guide that does not fit the model is a mistake, not a method that does not apply.
-            with torch.no_grad(), own_parameters(model, guide), preserved_rng(x):
-                draw_particles(model, guide, x, 1, structure=structure)
+        """Estimate the log evidence; see `Estimator.estimate`."""
         steps: list[Step] = []
         skipped: list[str] = []
-        left = torch.ones(len(x), dtype=torch.bool)
+        left = torch.ones(program.num_units, dtype=torch.bool)
         failure = ValueError("")
-        for estimator, proposal in self._methods(structure, guide):
-            # A model whose plate does not follow its data has them estimated together.
-            data = left.nonzero()[:, 0] if structure.follows_data else torch.arange(len(x))
+        for estimator, proposal in self._methods(program, guide):
+            data = _data_of(program, left)
+            some = program.rows(data) if len(data) < program.num_units else program
             try:
-                evidence = estimator.estimate(model, x[data.to(x.device)], proposal, seed=seed)
+                evidence = estimator.estimate_bound(some, proposal, seed)
             except ValueError as error:
                 skipped.append(f"{estimator.name}: {error}")
                 failure = error
                 continue
-            unreliable = _without_value(estimator, evidence, data, len(x))
+            unreliable = _without_value(estimator, evidence, data, program.num_units)
             steps.append(Step(evidence, data, unreliable))
             left &= unreliable
             if not bool(left.any()):
                 break
         if not steps:
             raise failure
-        return combine_steps(steps, skipped, data_hash=hash_data(x), estimator=self.name)
+        return combine_steps(steps, skipped, data_hash=program.data_hash, estimator=self.name)
 
     def _methods(
-        self, structure: ModelStructure, guide: Guide | None
-    ) -> list[tuple[Estimator, Guide | None]]:
+        self, program: BoundProgram, guide: Program | None
+    ) -> list[tuple[Estimator, Program | None]]:
         """The estimators in order, each with the proposal that it is given."""
         if self.estimators is not None:
             return [(estimator, guide) for estimator in self.estimators]
-        num_coordinates = sum(site.num_coordinates for site in structure.latents)
-        is_small = num_coordinates <= MAX_QUASI_COORDINATES
+        is_small = program.structure.num_coordinates <= MAX_QUASI_COORDINATES
         return [
             (Quadrature(), None),
             *([] if guide is None else [(Importance(), guide)]),
@@ -120,15 +110,21 @@ class Auto(Estimator):
             (MultistateBAR(), None),
         ]
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total of the first method that applies, with its gradient."""
         failure = ValueError("")
-        for estimator, proposal in self._methods(ModelStructure.of(model, x), guide):
+        for estimator, proposal in self._methods(program, guide):
             try:
-                return estimator.log_evidence(model, proposal, x)
+                return estimator.log_evidence(program, proposal)
             except ValueError as error:
                 failure = error
         raise failure
+
+
+def _data_of(program: BoundProgram, left: Tensor) -> Tensor:
+    """The data to run on: those that are left, or all where they cannot be taken apart."""
+    is_apart = program.access is not None and program.subsample_size is None
+    return left.nonzero()[:, 0] if is_apart else torch.arange(program.num_units)
 
 
 def _without_value(estimator: Estimator, evidence: Evidence, data: Tensor, num_data: int) -> Tensor:

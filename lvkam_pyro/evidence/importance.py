@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import Estimator, guide_or_prior
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.islands import Draw, data_blocks, island_log_weights, island_size
+from lvkam_pyro.evidence.islands import Draw, island_log_weights, island_size
 from lvkam_pyro.evidence.verdict import (
     MAX_PARETO_K,
     MIN_EFFECTIVE_SAMPLE_SIZE,
@@ -17,13 +16,11 @@ from lvkam_pyro.evidence.verdict import (
 from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.weights import effective_sample_size, largest_weight, pareto_k
-from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
-from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.particles import Particles
+from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
+from lvkam_pyro.tracing.program import BoundProgram
 
 _NUM_PARTICLES = 4096
 _NUM_SHARED = 32768
@@ -35,11 +32,11 @@ class Importance(Estimator):
     .. math:: \log \hat p(x_n) = \log \frac{1}{S} \sum_s \frac{p(x_n, z_s)}{q(z_s | x_n)}
 
     exp of it is unbiased. The particles form R islands, the replicates of the standard error.
-    Diagnostics: `ess`, `pareto_k`, `largest_weight`, `(N,)` each. The verdict is unreliable
+    Diagnostics: `ess`, `pareto_k`, `largest_weight`, `(U,)` each. The verdict is unreliable
     where k > 0.7 (or cannot be fitted) or ESS < 10.
 
     `estimate` runs in blocks of particles and data, so that its memory stays bounded; its result
-    has the same law for any blocks. The loss draws all particles at once, for its gradient.
+    has the same distribution for any blocks. The loss draws all particles at once, for its gradient.
 
     Args:
         num_particles: S, at least (rounded up to full islands). Default: 4096, or 32768 under the
@@ -73,55 +70,37 @@ class Importance(Estimator):
         super().__init__(num_particles=check_count("num_particles", num_particles))
         self.num_replicates = check_count("num_replicates", num_replicates, minimum=2)
 
-    def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
-    ) -> Evidence:
-        """Estimate log p(x_n); see `Estimator.estimate`."""
-        check_data(x)
-        guide = guide_or_prior(guide, model)
-        structure = ModelStructure.of(model, x)
-        shared = structure.shares_particles and isinstance(guide, PriorGuide)
-        count = self.num_shared if shared else self.num_particles
-        size = self.island_size(count)
-        parts, scales, before = [], [], _evaluations_behind(guide)
-        with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
-            for block in data_blocks(x, structure, size * self.num_replicates):
-                log_weights, scale = island_log_weights(
-                    model,
-                    guide,
-                    block,
-                    structure=structure,
-                    size=size,
-                    num_replicates=self.num_replicates,
-                    draw=self.drawing(model, guide, block, structure),
-                )
-                parts.append(self.summarize(log_weights))
-                scales.append(scale * len(block) / len(x))
-        summary = {name: torch.cat([part[name] for part in parts], -1) for name in parts[0]}
-        evidence = self.conclude(summary, x, scale=scales[0], size=size)
+    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
+        """Estimate the log evidence; see `Estimator.estimate`."""
+        guide = PriorGuide(program.model) if guide is None else guide
+        is_shared = program.shares_particles and isinstance(guide, PriorGuide)
+        size = self.island_size(self.num_shared if is_shared else self.num_particles)
+        before = _evaluations_behind(guide)
+        with program.session(guide, seed=seed):
+            blocks = program.blocks(size * self.num_replicates)
+            parts = [self.summarize(self._log_weights(block, guide, size)) for block in blocks]
+        summary = {name: program.join([part[name] for part in parts]) for name in parts[0]}
+        evidence = self.conclude(summary, program, size=size)
         behind = (_evaluations_behind(guide) - before) // len(parts)
         total = evidence.num_likelihood_evaluations + behind
         return replace(evidence, num_likelihood_evaluations=total)
+
+    def _log_weights(self, block: BoundProgram, guide: Program, size: int) -> Tensor:
+        guide = guide.on(block) if isinstance(guide, LibraryGuide) else guide
+        draw = self.drawing(block, guide)
+        counts = {"size": size, "num_replicates": self.num_replicates}
+        return island_log_weights(block, guide, draw, **counts)
 
     def island_size(self, num_particles: int) -> int:
         """The number of particles of an island, when so many in all are asked for."""
         return island_size(num_particles, self.num_replicates)
 
-    def drawing(self, model: Model, guide: Guide, x: Tensor, structure: ModelStructure) -> Draw:
-        """What draws the islands' particles, all of them in order, for one block of data."""
-        if not isinstance(guide, PopulationGuide):
-            return draw_particles
-        prepared = guide.prepared(x, structure)
-
-        def draw(
-            model: Model, guide: Guide, x: Tensor, count: int, *, structure: ModelStructure
-        ) -> Particles:
-            return draw_particles(model, prepared, x, count, structure=structure)
-
-        return draw
+    def drawing(self, program: BoundProgram, guide: Program) -> Draw:
+        """A function that draws the islands' particles, all of them in order, for a block."""
+        return lambda count: program.draw(guide, count)
 
     def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
-        """What is kept of the log weights `(R, S / R, N)` of a block of data."""
+        """The part of the log weights `(R, S / R, U)` of a block that is kept."""
         flat = log_weights.flatten(0, 1)
         return {
             "replicates": self.replicate(to_double(log_weights)),
@@ -131,12 +110,10 @@ class Importance(Estimator):
         }
 
     def replicate(self, log_weights: Tensor) -> Tensor:
-        """Each island's estimate, `(R, N)`."""
+        """Each island's estimate, `(R, U)`."""
         return log_mean_exp(log_weights, 1)
 
-    def conclude(
-        self, summary: dict[str, Tensor], x: Tensor, *, scale: float, size: int
-    ) -> Evidence:
+    def conclude(self, summary: dict[str, Tensor], program: BoundProgram, *, size: int) -> Evidence:
         """The evidence from the islands' estimates and the weights' diagnostics."""
         replicates = summary.pop("replicates")
         return Evidence.of(
@@ -146,16 +123,16 @@ class Importance(Estimator):
             verdict=self.judge(summary),
             num_likelihood_evaluations=size * self.num_replicates,
             estimator=self.name,
-            data_hash=hash_data(x),
-            data_scale=scale,
+            data_hash=program.data_hash,
+            data_scale=program.data_scale,
         )
 
     def combine(self, replicates: Tensor) -> Tensor:
-        """The estimate of all islands, `(N,)`."""
+        """The estimate of all islands, `(U,)`."""
         return log_mean_exp(replicates)
 
     def leave_one_out(self, replicates: Tensor) -> Tensor:
-        """The estimates without each island, `(R, N)`."""
+        """The estimates without each island, `(R, U)`."""
         return leave_one_out_log_mean_exp(replicates)
 
     def judge(self, summary: dict[str, Tensor]) -> Verdict:
@@ -166,14 +143,15 @@ class Importance(Estimator):
         ]
         return Verdict.of(gates, remedy=self.remedy)
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        particles = draw_particles(model, guide_or_prior(guide, model), x, self.num_particles)
+        guide = PriorGuide(program.model) if guide is None else guide
+        particles = program.draw(guide, self.num_particles)
         check_reparameterized(particles)
         return self.bound(particles).sum(), particles.data_scale
 
     def bound(self, particles: Particles) -> Tensor:
-        """The differentiable estimate of each datum, `(N,)`."""
+        """The differentiable estimate of each datum, `(U,)`."""
         return particles.log_evidence
 
 
@@ -200,6 +178,6 @@ def check_reparameterized(particles: Particles) -> None:
         )
 
 
-def _evaluations_behind(guide: Guide) -> int:
+def _evaluations_behind(guide: Program) -> int:
     """Likelihood evaluations that a guide has made by itself, per datum."""
     return guide.num_evaluations if isinstance(guide, PopulationGuide) else 0

@@ -17,12 +17,9 @@ from lvkam_pyro.guides.lookahead import LookaheadGuide
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import largest_weight
-from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide, draw_particles
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
 
 _REMEDY = "Use more particles or more nodes, or GridGibbs."
 
@@ -78,29 +75,24 @@ class Lookahead(Estimator):
         self.num_replicates = check_count("num_replicates", num_replicates, minimum=2)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
 
-    def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
-    ) -> Evidence:
-        """Estimate log p(x_n); see `Estimator.estimate`. A guide is left aside."""
-        check_data(x)
-        structure = ModelStructure.of(model, x)
-        with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
-            tables = AdditiveTables.of(
-                AdditiveModel.of(model, x, structure), num_nodes=self.num_nodes
-            )
-            sampler, (residual, constant) = LookaheadSampler(tables), tables.project(x)
-            num_blocks = math.ceil(len(x) * self.num_particles * tables.num_nodes / _MAX_LOGITS)
+    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
+        """Estimate the log evidence; see `Estimator.estimate`. A guide is left aside."""
+        with program.session(seed=seed):
+            tables = AdditiveTables.of(AdditiveModel.of(program), num_nodes=self.num_nodes)
+            sampler, (residual, constant) = LookaheadSampler(tables), tables.project(program)
+            num_logits = program.num_units * self.num_particles * tables.num_nodes
+            num_blocks = math.ceil(num_logits / _MAX_LOGITS)
             blocks = zip(
                 residual.tensor_split(num_blocks), constant.tensor_split(num_blocks), strict=True
             )
             parts = [self._summarize(sampler, tables, *block) for block in blocks if len(block[0])]
         summary = {name: to_double(torch.cat([p[name] for p in parts], -1)) for name in parts[0]}
-        return self._conclude(summary, x, tables.additive.data_scale(x))
+        return self._conclude(summary, program)
 
     def _summarize(
         self, sampler: LookaheadSampler, tables: AdditiveTables, residual: Tensor, constant: Tensor
     ) -> dict[str, Tensor]:
-        """What is kept of the draws of a block of data."""
+        """The part of the draws of a block of data that is kept."""
         size = island_size(self.num_particles, self.num_replicates)
         draws = sampler.sample(residual, constant, size, num_islands=self.num_replicates)
         log_weights, nodes = draws.log_weights.flatten(0, 1), draws.nodes.flatten(0, 1)
@@ -113,7 +105,7 @@ class Lookahead(Estimator):
             "discretization_error": discretization_error(tables, residual, posterior),
         }
 
-    def _conclude(self, summary: dict[str, Tensor], x: Tensor, data_scale: float) -> Evidence:
+    def _conclude(self, summary: dict[str, Tensor], program: BoundProgram) -> Evidence:
         replicates = summary.pop("replicates")
         error = summary.pop("discretization_error")
         summary["island_spread"] = replicates.std(0)
@@ -132,13 +124,13 @@ class Lookahead(Estimator):
             verdict=Verdict.of(gates, remedy=_REMEDY),
             num_likelihood_evaluations=size * self.num_replicates,
             estimator=self.name,
-            data_hash=hash_data(x),
+            data_hash=program.data_hash,
             discretization_error=error,
-            data_scale=data_scale,
+            data_scale=program.data_scale,
         )
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at look-ahead draws (Fisher's)."""
-        proposal = LookaheadGuide(model, num_particles=self.num_particles, num_nodes=self.num_nodes)
-        particles = draw_particles(model, proposal, x, self.num_particles)
+        counts = {"num_particles": self.num_particles, "num_nodes": self.num_nodes}
+        particles = program.draw(LookaheadGuide(program.model, **counts), self.num_particles)
         return particles.log_evidence.sum(), particles.data_scale

@@ -5,8 +5,8 @@ from torch import Tensor
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.guides.mixture import MixtureGuide
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
 
 
 class MixtureImportance(Importance):
@@ -57,15 +57,13 @@ class MixtureImportance(Importance):
         self.num_pilots = num_pilots
         self.num_moves = num_moves
 
-    def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
-    ) -> Evidence:
-        """Estimate log p(x_n); see `Estimator.estimate`."""
-        return super().estimate(model, x, self._guide(model), seed)
+    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
+        """Estimate the log evidence; see `Estimator.estimate`. A guide is left aside."""
+        return super().estimate_bound(program, self._guide(program), seed)
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        return super().log_evidence(model, self._guide(model), x)
+        return super().log_evidence(program, self._guide(program))
 
-    def _guide(self, model: Model) -> MixtureGuide:
-        return MixtureGuide(model, num_pilots=self.num_pilots, num_moves=self.num_moves)
+    def _guide(self, program: BoundProgram) -> MixtureGuide:
+        return MixtureGuide(program.model, num_pilots=self.num_pilots, num_moves=self.num_moves)

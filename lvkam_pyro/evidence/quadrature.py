@@ -1,6 +1,7 @@
 """Evidence of models with few latents by adaptive Gauss-Legendre quadrature."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,11 +16,9 @@ from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import Gate, Verdict
 from lvkam_pyro.statistics.resampling import resample_systematic
-from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
 
 MAX_COORDINATES = 3
 """Latent coordinates of a datum above which a tensor rule is no method."""
@@ -79,29 +78,22 @@ class Quadrature(Estimator):
         self.tolerance = tolerance
         self.max_evaluations = check_count("max_evaluations", max_evaluations)
 
-    def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
-    ) -> Evidence:
-        """Integrate to log p(x_n); see `Estimator.estimate`.
+    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
+        """Integrate to the log evidence; see `Estimator.estimate`.
 
         A guide and a seed are left aside.
         """
-        check_data(x)
-        structure = ModelStructure.of(model, x)
-        with torch.no_grad(), own_parameters(model):
-            coordinates = _few_coordinates(model, x, structure)
-            cells = _first_cells(coordinates)
-            integrals, scale = [], 1.0
-            for block in _data_blocks(x, cells):
-                integrand = LatentIntegrand.of(model, block, structure)
-                integrals.append(self._cubature(integrand).integrate(cells.edges))
-                scale = integrand.data_scale * len(block) / len(x)
-        return self._conclude(integrals, cells, x, scale)
+        with program.session():
+            cells = _first_cells(_few_coordinates(program))
+            num_boxes = math.prod(len(edges) - 1 for edges in cells.edges)
+            integrands = map(LatentIntegrand.of, _blocks(program, _MAX_BOXES // num_boxes))
+            integrals = [self._cubature(each).integrate(cells.edges) for each in integrands]
+        return self._conclude(integrals, cells, program)
 
     def _cubature(self, integrand: LatentIntegrand) -> Cubature:
         return Cubature(
             integrand,
-            num_data=integrand.num_data,
+            num_data=integrand.num_units,
             num_values=integrand.num_values,
             tolerance=self.tolerance,
             max_evaluations=self.max_evaluations,
@@ -109,7 +101,7 @@ class Quadrature(Estimator):
         )
 
     def _conclude(
-        self, integrals: list[Integral], cells: PriorCells, x: Tensor, scale: float
+        self, integrals: list[Integral], cells: PriorCells, program: BoundProgram
     ) -> Evidence:
         log_evidence = to_double(torch.cat([integral.log_total for integral in integrals]))
         error = to_double(torch.cat([integral.error for integral in integrals]))
@@ -128,28 +120,25 @@ class Quadrature(Estimator):
             verdict=Verdict.of(gates, remedy=_REMEDY),
             num_likelihood_evaluations=math.ceil(float(evaluations.double().mean())),
             estimator=self.name,
-            data_hash=hash_data(x),
+            data_hash=program.data_hash,
             discretization_error=error,
-            data_scale=scale,
+            data_scale=program.data_scale,
         )
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at draws among the nodes."""
-        structure = ModelStructure.of(model, x)
         with torch.no_grad():
-            coordinates = _few_coordinates(model, x, structure)
+            coordinates = _few_coordinates(program)
             cells = _first_cells(coordinates)
-            integrand = LatentIntegrand.of(model, x, structure)
-            cubature = self._cubature(integrand)
+            cubature = self._cubature(LatentIntegrand.of(program))
             integral = cubature.integrate(cells.edges)
             draws = coordinates.split(_draw_nodes(cubature, integral.boxes))
         total = float(integral.log_total.sum())
-        surrogate = with_fisher_gradient(total, model, x, structure, draws)
-        return surrogate, integrand.data_scale
+        return with_fisher_gradient(total, program, draws), program.data_scale
 
 
-def _few_coordinates(model: Model, x: Tensor, structure: ModelStructure) -> LatentCoordinates:
-    coordinates = LatentCoordinates.of(model, x, structure)
+def _few_coordinates(program: BoundProgram) -> LatentCoordinates:
+    coordinates = LatentCoordinates.of(program)
     if not 1 <= coordinates.num_coordinates <= MAX_COORDINATES:
         raise ValueError(
             f"Expected 1 to {MAX_COORDINATES} latent coordinates of a datum, but the model has "
@@ -159,16 +148,16 @@ def _few_coordinates(model: Model, x: Tensor, structure: ModelStructure) -> Late
     return coordinates
 
 
+def _blocks(program: BoundProgram, num_units: int) -> Iterator[BoundProgram]:
+    """The program on so many of its data after the other."""
+    yield from map(program.rows, torch.arange(program.num_units).split(max(1, num_units)))
+
+
 def _first_cells(coordinates: LatentCoordinates) -> PriorCells:
     # In three dimensions the long cells of the tails would cost more than all others.
     num_coordinates = coordinates.num_coordinates
     with_tails = num_coordinates < MAX_COORDINATES
     return prior_cells(coordinates, _NUM_CELLS[num_coordinates], with_tails=with_tails)
-
-
-def _data_blocks(x: Tensor, cells: PriorCells) -> tuple[Tensor, ...]:
-    num_boxes = math.prod(len(edges) - 1 for edges in cells.edges)
-    return x.split(max(1, _MAX_BOXES // num_boxes))
 
 
 def _end_mass(integral: Integral, cells: PriorCells) -> Tensor:

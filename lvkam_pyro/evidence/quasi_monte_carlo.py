@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from lvkam_pyro.evidence.estimator import guide_or_prior
 from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.evidence.importance import Importance, check_reparameterized
 from lvkam_pyro.evidence.islands import Draw
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
 from lvkam_pyro.statistics.weights import effective_sample_size
-from lvkam_pyro.tracing.inverse_transform import InverseTransform, count_uniforms, latent_dtypes
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.inverse_transform import InverseTransform, count_uniforms
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.particles import Guide, Particles, draw_particles
+from lvkam_pyro.tracing.particles import Particles
+from lvkam_pyro.tracing.prior_guide import PriorGuide
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed
-from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 MIN_SCRAMBLES = 8
 """Replicates below which a standard error says little."""
@@ -76,26 +77,28 @@ class QuasiMonteCarlo(Importance):
         """The points of a scramble: a power of two, of which Sobol's are balanced."""
         return int(2 ** math.ceil(math.log2(max(1, num_particles / self.num_replicates))))
 
-    def drawing(self, model: Model, guide: Guide, x: Tensor, structure: ModelStructure) -> Draw:
+    def drawing(self, program: BoundProgram, guide: Program) -> Draw:
         """Draws that take one scramble's points after the other's."""
-        num_uniforms = count_uniforms(guide, x, structure)
+        if not program.stacks:
+            raise ValueError(
+                "The model does not take stacked particles, so it cannot be run on quasi-random "
+                "points. Use Importance, which runs particles one by one."
+            )
+        num_uniforms = count_uniforms(program, guide)
         size = self.island_size(self.num_particles)
         scrambles = [_sobol(num_uniforms, size) for _ in range(self.num_replicates)]
-        points, dtypes = torch.cat(scrambles).to(x.device), latent_dtypes(model, x)
-        used = 0
+        points, used = torch.cat(scrambles).to(program.like.device), 0
 
-        def draw(
-            model: Model, guide: Guide, x: Tensor, count: int, *, structure: ModelStructure
-        ) -> Particles:
+        def draw(count: int) -> Particles:
             nonlocal used
             taken, used = points[used : used + count], used + count
-            with InverseTransform(taken, structure, dtypes):
-                return draw_particles(model, guide, x, count, structure=structure)
+            with InverseTransform(taken, program.structure):
+                return program.draw(guide, count)
 
         return draw
 
     def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
-        """What is kept of the log weights `(R, S / R, N)` of a block of data."""
+        """The part of the log weights `(R, S / R, U)` of a block that is kept."""
         least = effective_sample_size(log_weights.transpose(0, 1).flatten(1))
         by_scramble = least.unflatten(0, (len(log_weights), -1))
         return super().summarize(log_weights) | {"scramble_ess": to_double(by_scramble.amin(0))}
@@ -109,12 +112,10 @@ class QuasiMonteCarlo(Importance):
         ]
         return Verdict.of(gates, remedy=_REMEDY)
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        structure, guide = ModelStructure.of(model, x), guide_or_prior(guide, model)
-        draw = self.drawing(model, guide, x, structure)
-        count = self.island_size(self.num_particles) * self.num_replicates
-        particles = draw(model, guide, x, count, structure=structure)
+        draw = self.drawing(program, PriorGuide(program.model) if guide is None else guide)
+        particles = draw(self.island_size(self.num_particles) * self.num_replicates)
         check_reparameterized(particles)
         return self.bound(particles).sum(), particles.data_scale
 

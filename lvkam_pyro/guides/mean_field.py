@@ -59,7 +59,7 @@ class MeanField:
             ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
             ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
             >>> x = torch.zeros(2)
-            >>> additive = AdditiveModel.of(model, x, ModelStructure.of(model, x))
+            >>> additive = AdditiveModel.of(lv.bind(model, x))
             >>> MeanField.of(AdditiveTables.of(additive), x).elbo  # One latent: the evidence.
             tensor([-1.2655, -1.2655], dtype=torch.float64)
         """

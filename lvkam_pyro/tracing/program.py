@@ -1,5 +1,6 @@
 """The bound program: the one object that knows a user's program, and the one way to run it."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -128,6 +129,21 @@ class BoundProgram:
         scale = self.data_scale * self.num_units / len(index)
         return replace(self, arguments=arguments, num_units=len(index), data_scale=scale)
 
+    @property
+    def first(self) -> "BoundProgram":
+        """The program on the first of its data.
+
+        Raises:
+            ValueError: If no datum can be taken by itself.
+        """
+        if self.subsample_size is not None:
+            raise ValueError(
+                f"The plate '{self.structure.data_plate}' always holds {self.subsample_size} data, "
+                "so none can be taken by itself. Give the plate the size of the data that are "
+                "passed, or use another estimator."
+            )
+        return self.rows(torch.zeros(1, dtype=torch.long))
+
     def blocks(self, values_per_unit: int) -> Iterator["BoundProgram"]:
         """The program on all of its data, in blocks whose arrays fit the memory.
 
@@ -147,10 +163,15 @@ class BoundProgram:
             num_blocks = -(-self.num_units // count)
             yield from map(self.rows, torch.arange(self.num_units).tensor_split(num_blocks))
 
+    @property
+    def values_per_unit(self) -> int:
+        """The number of values that one particle of one unit holds in a run: data and latents."""
+        values = sum(tensor.numel() for tensor in self.arguments.tensors)
+        return math.ceil(values / self.num_units) + self.structure.num_coordinates
+
     def particles_per_run(self) -> int:
         """The number of particles of one run whose arrays fit the memory."""
-        values = sum(tensor.numel() for tensor in self.arguments.tensors)
-        return max(1, _MAX_VALUES // (values + self.structure.num_coordinates * self.num_units))
+        return max(1, _MAX_VALUES // (self.values_per_unit * self.num_units))
 
     def join(self, parts: Sequence[Tensor], dim: int = -1) -> Tensor:
         """What was computed of the blocks, along the axis of the units."""
@@ -276,7 +297,7 @@ class BoundProgram:
             return Particles.stack([self._draw_alone(guide) for _ in range(num_particles)])
         guide = guide.on(self) if isinstance(guide, LibraryGuide) else guide
         shared = self.shares_particles and isinstance(guide, PriorGuide)
-        first = self.rows(torch.zeros(1, dtype=torch.long)) if shared else self
+        first = self.first if shared else self
         proposal = first.record_guide(guide, num_particles)
         check_sites(proposal, self.structure, num_particles)
         values = {name: site["value"] for name, site in proposal.latents.items()}
