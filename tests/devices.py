@@ -125,7 +125,6 @@ def _use(prior: lv.MixturePrior, law: dist.Distribution) -> None:
     prior.summary()
     prior.to_symbolic()
     prior.update_knots(z)
-    lv.training.NewtonMStep()(prior, z[None])
 
 
 def change_grids(device: str) -> None:
@@ -195,7 +194,6 @@ CASES: dict[str, Job] = {
     "Fourier": lambda device: train(device, X, basis=lv.kan.FourierBasis(4)),
     "moving grids": move_grids,
     "changed grids": change_grids,
-    "density estimation": lambda device: lv.modules.fit_density(X[:, 0].to(device)),
     "to_arviz": lambda device: lv.to_arviz(train(device, X), X[:2].to(device), guide=None),
 }
 

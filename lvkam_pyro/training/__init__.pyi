@@ -8,7 +8,6 @@ from .objective import EmpiricalBayes
 from .recipe import Recipe
 from .smoothness import Smoothness
 from .sparsity import Sparsity
-from .starts.newton import MStep, NewtonMStep
 from .starts.pca import PCAStart
 from .starts.start import start_additive, start_vague
 
@@ -17,8 +16,6 @@ __all__ = [
     "EmpiricalBayes",
     "GridUpdates",
     "ImportanceWeightedBound",
-    "MStep",
-    "NewtonMStep",
     "PCAStart",
     "Recipe",
     "Smoothness",
