@@ -174,7 +174,6 @@ CASES: dict[str, Job] = {
     ),
     "rejection guide": propose(lambda used, x: lv.guides.RejectionGuide(used)),
     "look-ahead guide": propose(lambda used, x: lv.guides.LookaheadGuide(used)),
-    "mean-field guide": propose(lambda used, x: lv.guides.GridMeanFieldGuide(used)),
     "uniform": density_of(dist.Uniform(0.0, 1.0)),
     "normal": density_of(dist.Normal(0.5, 1.0)),
     "lognormal": density_of(dist.LogNormal(0.0, 1.0), high=4.0),
