@@ -6,10 +6,8 @@ from .importance_weighted import ImportanceWeightedBound
 from .loop import fit
 from .objective import EmpiricalBayes
 from .recipe import Recipe
-from .smoothness import Smoothness
-from .sparsity import Sparsity
-from .starts.pca import PCAStart
-from .starts.start import start_additive, start_vague
+from .regularizers import Smoothness, Sparsity
+from .starts.pca import PCAStart, start_additive, start_vague
 
 __all__ = [
     "EarlyStopping",

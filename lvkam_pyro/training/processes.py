@@ -1,4 +1,4 @@
-"""Several processes of torch.distributed that train one model on shares of every batch."""
+"""The processes of a training: one, or several of torch.distributed that share every batch."""
 
 import re
 import signal
@@ -6,15 +6,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.seeding import preserved_rng
-from lvkam_pyro.training.processes.launch import OneProcess, Processes, Restorable
-from lvkam_pyro.training.processes.shared_draws import Draw, Share, SharedDraws, find_draws
 from lvkam_pyro.training.runs.checkpoint import deserialize_checkpoint, serialize_checkpoint
 
 _Result = TypeVar("_Result")
@@ -26,80 +23,98 @@ class LostProcessError(RuntimeError):
     """Another process of a training has ended, or does not answer."""
 
 
-def running_processes() -> Processes:
-    """Those of torch's default process group, where one of several processes is initialised.
+class Restorable(Protocol):
+    """A state that can be sent: tensors, scalars and strings."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The content that restores it."""
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> object:
+        """Restores it."""
+
+
+def running_processes() -> "Processes":
+    """Those of torch's default process group; this one alone where none is initialised.
 
     Example:
-        >>> running_processes().is_first
-        True
+        >>> running_processes().num_processes
+        1
     """
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        return Replicas(dist.get_rank(), dist.get_world_size())
-    return OneProcess()
+    if dist.is_available() and dist.is_initialized():
+        return Processes(dist.get_rank(), dist.get_world_size())
+    return Processes()
 
 
-class Replicas:
-    r"""The processes of torch's default group, each with a copy of the model.
+class Processes:
+    r"""Data-parallel training: each process has all data and a copy of the model.
 
-    Every process has all of the data and the same random state. Of each batch of B data it
-    computes the rows of its `Share`; its gradient, that of
-    :math:`\sum_{n \in share} \ell_n / B`, is added to those of the others (gloo or NCCL, one
-    message), and all make the same update. The draws of a share are cut out of those of the whole
-    batch, see `SharedDraws`: so the sum is what one process computes, but for the order of terms.
+    Of each batch of B data a process computes its share with random numbers of its own; the
+    gradients of :math:`\sum_{n \in share} \ell_n / B` are added up over the processes (gloo or
+    NCCL, one message), and all make the same update (Li et al. 2020, "PyTorch Distributed",
+    https://arxiv.org/abs/2006.15704). All call the same methods in the same order; of one process
+    they are no work.
 
     Args:
         rank: Of this process.
         num_processes: How many there are.
 
     Example:
-        >>> processes = Replicas(rank=1, num_processes=2)
-        >>> processes.is_first, processes.share(5).rows
-        (False, slice(2, 5, None))
+        >>> processes = Processes(rank=1, num_processes=2)
+        >>> processes.is_first, processes.share(torch.tensor([3, 0, 4]))
+        (False, (tensor([4]), 0.3333333333333333))
+        >>> Processes().add_up(2.5), Processes().from_first(lambda: 3)
+        (2.5, 3)
     """
 
-    def __init__(self, rank: int, num_processes: int) -> None:
+    def __init__(self, rank: int = 0, num_processes: int = 1) -> None:
         self.rank = rank
         self.num_processes = num_processes
-        self._draws: dict[tuple[nn.Module, bool], list[Draw]] = {}
-        self._interrupted = False
+        self._signals: list[int] = []
+        self._handlers: dict[int, Any] = {}
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes files and says things."""
+        """Whether this process is the one that writes files and shows progress."""
         return self.rank == 0
 
-    def share(self, num_data: int) -> Share:
-        """The rows of a batch that this process computes."""
-        return Share.of(num_data, self.rank, self.num_processes)
+    def share(self, batch: Tensor) -> tuple[Tensor, float]:
+        """The rows of a batch that this process computes, and their part of the batch's mean.
 
-    def drawing(self, module: nn.Module, rows: Tensor, share: Share) -> SharedDraws:
-        """Inside, `module(rows)` draws what it would draw of the whole batch."""
-        key = module, module.training
-        if key not in self._draws:
-            self._draws[key] = _draws_of(module, rows)
-        return SharedDraws(self._draws[key], share, _gather)
+        A process for which no row is left computes the first, with weight 0.
+        """
+        rows = batch.tensor_split(self.num_processes)[self.rank]
+        return (rows, len(rows) / len(batch)) if len(rows) else (batch[:1], 0.0)
 
     @contextmanager
     def attending(self) -> Iterator[None]:
-        """Keeps a Ctrl-C until all processes know of it, at the end of the next update.
+        """Inside, Ctrl-C and SIGTERM wait for the next update, at which they end all processes.
 
         One process alone that left a training would leave the others waiting for its gradients.
         torchrun ends the others of a lost process by SIGTERM: they end as by Ctrl-C, and write.
         """
-        if threading.current_thread() is not threading.main_thread():
+        is_main = threading.current_thread() is threading.main_thread()
+        if self.num_processes == 1 or not is_main:
             yield
             return
-        before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+        self._handlers.update({each: signal.signal(each, self._remember) for each in _SIGNALS})
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if self._interrupted:
-            raise KeyboardInterrupt
+            for number in _SIGNALS:
+                signal.signal(number, self._handlers[number])
+        if self._signals:
+            self._end(self._signals[0])
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self._interrupted = True
+        self._signals.append(number)
+
+    def _end(self, number: int) -> NoReturn:
+        """Ends as the signal would have ended this process."""
+        handler = self._handlers.get(number)
+        self._signals.clear()
+        if callable(handler):
+            handler(number, None)
+        raise KeyboardInterrupt
 
     def add_gradients(self, parameters: Sequence[nn.Parameter], values: Tensor) -> Tensor:
         """Adds up the gradients, in place, and the values `(V,)` of all processes.
@@ -108,34 +123,40 @@ class Replicas:
             LostProcessError: If a process has ended.
             KeyboardInterrupt: If one of them was interrupted.
         """
+        if self.num_processes == 1:
+            return values
         for parameter in parameters:
             if parameter.grad is None:
                 # Where other data lead another way through the program there may be one.
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        interrupted = values.new_full((1,), float(self._interrupted))
-        parts = [*gradients, values, interrupted]
-        flat = torch.cat([part.reshape(-1) for part in parts])
+        signals = values.new_tensor([each in self._signals for each in _SIGNALS])
+        flat = torch.cat([part.reshape(-1) for part in (*gradients, values, signals)])
         _add_up(flat)
-        *sums, values, interrupted = flat.split([part.numel() for part in parts])
-        if interrupted.item():
-            raise KeyboardInterrupt
+        *sums, values, signals = flat.split([*(g.numel() for g in gradients), len(values), 2])
+        for number, count in zip(_SIGNALS, signals.tolist(), strict=True):
+            if count:
+                self._end(number)
         for gradient, total in zip(gradients, sums, strict=True):
             gradient.copy_(total.view_as(gradient))
         return values
 
     def add_up(self, value: float) -> float:
         """The sum over all processes."""
+        if self.num_processes == 1:
+            return value
         total = torch.tensor([value], dtype=torch.float64, device=_device())
         _add_up(total)
         return total.item()
 
     def from_first(self, function: Callable[[], _Result]) -> _Result:
-        """What the function returns, or raises, in the first process, which alone runs it.
+        """The result of a function, or its error, in the first process, which alone runs it.
 
         Raises:
             LostProcessError: If a process has ended.
         """
+        if self.num_processes == 1:
+            return function()
         result, error = _attempt(function) if self.is_first else (None, None)
         outcome: list[Any] = [result, error]
         with _naming_losses():
@@ -147,12 +168,17 @@ class Replicas:
 
     def synchronize(self, state: Restorable) -> None:
         """Makes the state that of the first process, bit for bit."""
-        content = self.from_first(lambda: serialize_checkpoint(state.state_dict()))
+        if self.num_processes == 1:
+            return
+        content = self.from_first(lambda: serialize_checkpoint({"state": state.state_dict()}))
         if not self.is_first:
-            state.load_state_dict(deserialize_checkpoint(content))
+            received: Any = deserialize_checkpoint(content)["state"]
+            state.load_state_dict(received)
 
     def check_same(self, values: Callable[[], Mapping[str, object]], remedy: str) -> None:
         """Raises ValueError, with the remedy, unless all processes have the same values."""
+        if self.num_processes == 1:
+            return
         everywhere: list[Any] = [None] * self.num_processes
         with _naming_losses():
             dist.all_gather_object(everywhere, dict(values()))
@@ -163,24 +189,6 @@ class Replicas:
                         f"The processes differ in {name}: it is {value!r} in process 0 and "
                         f"{others.get(name)!r} in process {rank}. {remedy}"
                     )
-
-
-def _draws_of(module: nn.Module, rows: Tensor) -> list[Draw]:
-    with preserved_rng(rows):
-        return find_draws(
-            lambda num_rows: module(rows[torch.arange(num_rows, device=rows.device) % len(rows)])
-        )
-
-
-def _gather(part: Tensor, axis: int, share: Share) -> Tensor:
-    """The processes' parts, each added to zeros in its place."""
-    shape = list(part.shape)
-    shape[axis] = share.num_data
-    whole = part.new_zeros(shape)
-    if share.weight > 0:
-        whole.narrow(axis, share.first, share.num_rows).copy_(part)
-    _add_up(whole)
-    return whole
 
 
 def _add_up(tensor: Tensor) -> None:
@@ -197,15 +205,15 @@ def _attempt(function: Callable[[], _Result]) -> tuple[_Result | None, Exception
 
 @contextmanager
 def _naming_losses() -> Iterator[None]:
-    """What torch.distributed says of a lost process is a RuntimeError of many kinds."""
+    """Gives one name to the RuntimeErrors of many kinds in which torch reports a lost process."""
     try:
         yield
     except RuntimeError as error:
         reason = re.sub(r"^\[\S*\] ", "", str(error)).split(". ")[0]
         raise LostProcessError(
             "Another process of this training has ended, or does not answer; its own message, if "
-            f"it left any, says why ({reason}). Whole epochs are kept: start all processes again "
-            "and resume."
+            f"it left any, says why ({reason}). Whole epochs are kept: resume in any number of "
+            "processes."
         ) from error
 
 
