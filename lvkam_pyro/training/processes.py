@@ -157,13 +157,18 @@ class Processes:
         """
         if self.num_processes == 1:
             return function()
-        result, error = _attempt(function) if self.is_first else (None, None)
-        outcome: list[Any] = [result, error]
+        outcome: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = function()
+            except Exception as error:
+                outcome[1] = error
         with _naming_losses():
             dist.broadcast_object_list(outcome)
-        if error is not None or outcome[1] is not None:
-            raise outcome[1] if error is None else error
-        received: _Result = outcome[0]
+        result, failure = outcome
+        if failure is not None:
+            raise failure
+        received: _Result = result
         return received
 
     def synchronize(self, state: Restorable) -> None:
@@ -194,13 +199,6 @@ class Processes:
 def _add_up(tensor: Tensor) -> None:
     with _naming_losses():
         dist.all_reduce(tensor)
-
-
-def _attempt(function: Callable[[], _Result]) -> tuple[_Result | None, Exception | None]:
-    try:
-        return function(), None
-    except Exception as error:
-        return None, error
 
 
 @contextmanager
