@@ -38,8 +38,8 @@ _WORDS = {
 
 
 _OUT_OF_STEP = (
-    "They should be equal: an update may change parameters by their gradients, and no buffer. Train "
-    "in one process."
+    "They should be equal: an update changes parameters by their gradients, and no buffer. Train in "
+    "one process."
 )
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, distributed, nn
 import lvkam_pyro as lv
 from lvkam_pyro.tracing.arguments import hash_data
 from lvkam_pyro.training.loop import Fit, fit
-from tests.training.toy import Encoder, FactorModel, toy_data, toy_recipe
+from tests.training.toy import FactorModel, toy_data, toy_recipe
 
 TIMEOUT = timedelta(seconds=60)
 X = toy_data(75, 3).double()
