@@ -38,8 +38,8 @@ _WORDS = {
 
 
 _OUT_OF_STEP = (
-    "They should be equal: an update changes parameters by their gradients, and no buffer. Train in "
-    "one process."
+    "They should be equal: an update changes parameters by their gradients, and no buffer. "
+    "Train in one process."
 )
 
 
@@ -162,7 +162,7 @@ def fit(
             model, data, recipe, saved=saved, seed=seed, processes=processes
         )
         bar = _bar(training, recipe, progress and processes.is_first)
-        with processes.attending(), _flushing(journal), bar:
+        with processes.deferring_signals(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
                 _epoch(training, recipe, data, held_out)
                 if journal is not None:

@@ -86,7 +86,7 @@ class Processes:
         return (rows, len(rows) / len(batch)) if len(rows) else (batch[:1], 0.0)
 
     @contextmanager
-    def attending(self) -> Iterator[None]:
+    def deferring_signals(self) -> Iterator[None]:
         """Inside, Ctrl-C and SIGTERM wait for the next update, at which they end all processes.
 
         One process alone that left a training would leave the others waiting for its gradients.

@@ -201,7 +201,7 @@ def test_signal_waits_and_then_ends_a_training_as_its_handler_does() -> None:
     with (
         pytest.raises(InterruptedError),
         signal_raises(signal.SIGTERM, InterruptedError),
-        Processes(0, 2).attending(),
+        Processes(0, 2).deferring_signals(),
     ):
         signal.raise_signal(signal.SIGTERM)
         reached.append("the next update")
