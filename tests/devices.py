@@ -125,7 +125,6 @@ def _use(prior: lv.MixturePrior, law: dist.Distribution) -> None:
     prior.summary()
     prior.to_symbolic()
     prior.update_knots(z)
-    lv.training.NewtonMStep()(prior, z[None])
 
 
 def change_grids(device: str) -> None:
@@ -175,7 +174,6 @@ CASES: dict[str, Job] = {
     ),
     "rejection guide": propose(lambda used, x: lv.guides.RejectionGuide(used)),
     "look-ahead guide": propose(lambda used, x: lv.guides.LookaheadGuide(used)),
-    "mean-field guide": propose(lambda used, x: lv.guides.GridMeanFieldGuide(used)),
     "uniform": density_of(dist.Uniform(0.0, 1.0)),
     "normal": density_of(dist.Normal(0.5, 1.0)),
     "lognormal": density_of(dist.LogNormal(0.0, 1.0), high=4.0),
@@ -195,7 +193,6 @@ CASES: dict[str, Job] = {
     "Fourier": lambda device: train(device, X, basis=lv.kan.FourierBasis(4)),
     "moving grids": move_grids,
     "changed grids": change_grids,
-    "density estimation": lambda device: lv.modules.fit_density(X[:, 0].to(device)),
     "to_arviz": lambda device: lv.to_arviz(train(device, X), X[:2].to(device), guide=None),
 }
 

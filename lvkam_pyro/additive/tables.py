@@ -1,4 +1,4 @@
-"""An additive model on quadrature nodes: what look-ahead, Gibbs and mean field work with."""
+"""An additive model on quadrature nodes: the ground of look-ahead and Gibbs."""
 
 import math
 from dataclasses import dataclass, replace

@@ -5,7 +5,6 @@ from .grid_gibbs_guide import GridGibbsGuide
 from .importance import ImportanceGuide
 from .ladder_guide import LadderGuide
 from .lookahead import LookaheadGuide
-from .mean_field import GridMeanFieldGuide
 from .memory import ChainMemory
 from .mixture import MixtureGuide
 from .nuts import NUTSGuide
@@ -15,7 +14,6 @@ __all__ = [
     "AmortizedGuide",
     "ChainMemory",
     "GridGibbsGuide",
-    "GridMeanFieldGuide",
     "ImportanceGuide",
     "LadderGuide",
     "LookaheadGuide",

@@ -1,6 +1,5 @@
 """The public names of the room, which load on first use."""
 
-from .density_estimation import DensityFit, fit_density
 from .formulas import SymbolicEnergy
 from .gating import MixtureOfExperts
 from .generator import KANGenerator
@@ -11,7 +10,6 @@ from .reference import LogNormalReference, NormalReference, ReferenceMeasure
 from .summary import PriorSummary
 
 __all__ = [
-    "DensityFit",
     "KANGenerator",
     "KnotUpdate",
     "LogNormalReference",
@@ -22,5 +20,4 @@ __all__ = [
     "ProductPrior",
     "ReferenceMeasure",
     "SymbolicEnergy",
-    "fit_density",
 ]

@@ -6,19 +6,14 @@ from .importance_weighted import ImportanceWeightedBound
 from .loop import fit
 from .objective import EmpiricalBayes
 from .recipe import Recipe
-from .smoothness import Smoothness
-from .sparsity import Sparsity
-from .starts.newton import MStep, NewtonMStep
-from .starts.pca import PCAStart
-from .starts.start import start_additive, start_vague
+from .regularizers import Smoothness, Sparsity
+from .starts.pca import PCAStart, start_additive, start_vague
 
 __all__ = [
     "EarlyStopping",
     "EmpiricalBayes",
     "GridUpdates",
     "ImportanceWeightedBound",
-    "MStep",
-    "NewtonMStep",
     "PCAStart",
     "Recipe",
     "Smoothness",

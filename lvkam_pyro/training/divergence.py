@@ -1,4 +1,4 @@
-"""The named end of a training that left the numbers."""
+"""The named end of a training whose loss or gradient is no longer finite."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -12,7 +12,6 @@ from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.particle_objective import ParticleObjective
-from lvkam_pyro.training.processes.shared_draws import Share
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
 
@@ -21,7 +20,7 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
     """Makes an update of every mini-batch, in a new order.
 
     Args:
-        training: What is updated; its metrics are left alone.
+        training: The state that is updated; its metrics are left alone.
         recipe: The clipping and the regulariser.
         x: Data (N, ...).
 
@@ -33,13 +32,14 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
     """
     started, learning_rate = time.perf_counter(), training.learning_rate
     rows, sizes = [], []
+    training.reseed()
     for number, index in enumerate(training.batches(x.device), start=1):
-        place = {"epoch": training.epoch + 1, "batch": number}
-        with refusals_named(**place):
+        batch = {"epoch": training.epoch + 1, "batch": number}
+        with refusals_named(**batch):
             values, norm = _gradient(training, recipe, x, index)
         if not (values[0] + norm).isfinite():
             sites = sites_not_finite(training.model, training.guide, x[index])
-            raise divergence_error(values[0], training.module, sites=sites, **place)
+            raise divergence_error(values[0], training.module, sites=sites, **batch)
         training.optimizer.step()
         training.scheduler.step()
         rows.append(torch.stack([norm, *values]))
@@ -61,7 +61,8 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
 def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
     """The loss per datum of data that are not trained on, in evaluation mode.
 
-    The draws are the same in every epoch, and torch's random state is left as it was.
+    The draws are the same in every epoch, and others in every process; torch's random state is
+    left as it was.
 
     Args:
         training: The model and the guide, as they are.
@@ -73,11 +74,10 @@ def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
     """
     training.module.eval()
     losses = []
-    with seeded_rng(0, x), torch.no_grad():
+    with seeded_rng(training.processes.rank, x), torch.no_grad():
         for batch in x.split(recipe.batch_size):
-            share = training.processes.share(len(batch))
-            loss = _loss_per_datum(training, batch[share.rows], share)
-            losses.append(len(batch) * share.weight * float(loss))
+            rows, weight = training.processes.share(batch)
+            losses.append(len(batch) * weight * float(training.loss_per_datum(rows)))
     training.module.train()
     return training.processes.add_up(math.fsum(losses)) / len(x)
 
@@ -125,20 +125,12 @@ def _gradient(
 ) -> tuple[Tensor, Tensor]:
     """Loss per datum and effective size, and the norm of the gradient, left in the parameters."""
     training.optimizer.zero_grad()
-    share = training.processes.share(len(index))
-    rows = index[share.rows]
+    rows, weight = training.processes.share(index)
     with remembering(training.guide, rows, len(x)):
-        loss = _loss_per_datum(training, x[rows], share)
+        loss = training.loss_per_datum(x[rows])
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
-    (share.weight * (loss + penalty / len(x))).backward()
-    values = share.weight * torch.stack([loss.detach(), *_effective_size(recipe)])
+    (weight * (loss + penalty / len(x))).backward()
+    values = weight * torch.stack([loss.detach(), *_effective_size(recipe)])
     values = training.processes.add_gradients(training.parameters, values)
     limit = math.inf if recipe.max_gradient_norm is None else recipe.max_gradient_norm
     return values, clip_grad_norm_(training.parameters, limit).detach()
-
-
-def _loss_per_datum(training: TrainingState, rows: Tensor, share: Share) -> Tensor:
-    """The loss of a share of a batch, for each of its data."""
-    with training.processes.drawing(training.module, rows, share):
-        loss: Tensor = training.module(rows)
-    return training.per_datum(loss, rows)

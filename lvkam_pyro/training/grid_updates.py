@@ -24,7 +24,7 @@ from lvkam_pyro.tracing.recorder import SiteRecorder
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 Network = KAN | KANLayer
-"""What `update_grid` moves."""
+"""The networks that `update_grid` moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class GridUpdates:
             optimizer: The optimiser in use.
 
         Returns:
-            What it did to every network that the model called, and last to the prior.
+            The update of every network that the model called, and last of the prior.
         """
         structure = ModelStructure.of(model, batches[0])
         draws = [self._posterior(model, guide, x, structure) for x in batches]

@@ -61,7 +61,7 @@ class ImportanceWeightedBound(ParticleObjective):
         self._remember(particles)
         log_weights = particles.log_weights
         paths.weights = log_weights.detach().softmax(0)
-        # What the guide's density adds to the gradient other than along the draws is taken off.
+        # Taken off: the gradient of the guide's density other than along the draws.
         score = paths.log_density_of_detached(x)
         terms = paths.weights * (log_weights + score)
         bound = log_weights.detach().logsumexp(0) - math.log(self.num_particles)

@@ -11,7 +11,7 @@ _SAMPLE_NUMBERS = 2**26
 
 
 def row_chunks(x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """The data in parts of some 4 million numbers, which are views.
+    """The data in parts of some 4 million entries, which are views.
 
     Args:
         x: Data (N, ...), such as a tensor that shares the memory of a mapped file.
@@ -35,7 +35,7 @@ def evenly_spaced(x: Tensor) -> Tensor:
         x: Data (N, ...).
 
     Returns:
-        Every k-th row, with the smallest k that leaves at most 16,384 rows and 64 million numbers.
+        Every k-th row, with the smallest k that leaves at most 16,384 rows and 64 million entries.
 
     Example:
         >>> import torch

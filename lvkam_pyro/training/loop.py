@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
 from lvkam_pyro.training.preparation import isolated, prepare_training
-from lvkam_pyro.training.processes.distributed import running_processes
+from lvkam_pyro.training.processes import running_processes
 from lvkam_pyro.training.recipe import Model, Recipe
 from lvkam_pyro.training.runs.journal import Journal, training_identity
 from lvkam_pyro.training.state import TrainingState
@@ -38,14 +38,14 @@ _WORDS = {
 
 
 _OUT_OF_STEP = (
-    "They should be equal: model and guide have to compute and draw the same in every process. "
+    "They should be equal: an update changes parameters by their gradients, and no buffer. "
     "Train in one process."
 )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What `fit` returns.
+    """The result of `fit`.
 
     Attributes:
         model: The trained model, the same object that was passed.
@@ -162,7 +162,7 @@ def fit(
             model, data, recipe, saved=saved, seed=seed, processes=processes
         )
         bar = _bar(training, recipe, progress and processes.is_first)
-        with processes.attending(), _flushing(journal), bar:
+        with processes.deferring_signals(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
                 _epoch(training, recipe, data, held_out)
                 if journal is not None:
@@ -237,7 +237,7 @@ def _check(model: Model, x: ArrayLike | Tensor, recipe: Recipe) -> Tensor:
 
 
 def _check_held_out(data: Tensor, **held_out: ArrayLike | Tensor | None) -> dict[str, Tensor]:
-    """What there is of held-out data, by the name that their loss has."""
+    """The held-out data that there are, by the name that their loss has."""
     checked = {
         name: as_data(x, name=_ARGUMENTS[name]) for name, x in held_out.items() if x is not None
     }
@@ -267,7 +267,7 @@ def _flushing(journal: Journal | None) -> Iterator[None]:
 def describe_epoch(row: Mapping[str, float]) -> str:
     """An epoch in a few words, for the progress bar: nats per datum, particles, step size.
 
-    What is called evidence is minus the objective's loss: its estimate, or of an ELBO the bound.
+    The evidence here is minus the objective's loss: its estimate, or of an ELBO the bound.
 
     Args:
         row: The epoch's metrics.

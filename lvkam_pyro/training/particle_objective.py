@@ -1,4 +1,4 @@
-"""What the objectives that are made of weighted particles share."""
+"""The base of the objectives that are made of weighted particles."""
 
 from abc import abstractmethod
 from collections.abc import Callable

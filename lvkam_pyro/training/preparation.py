@@ -1,6 +1,6 @@
 """Before the first update: the start, the guide, and every parameter in its place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import find_data_plate, record_once
 from lvkam_pyro.training.large_data import evenly_spaced
-from lvkam_pyro.training.processes.launch import Processes
+from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Model, Recipe
 from lvkam_pyro.training.state import TrainingState
 
@@ -62,8 +62,9 @@ def prepare_training(
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
     sample = evenly_spaced(x)
+    processes = Processes() if processes is None else processes
     if saved is None and recipe.start is not None:
-        recipe.start(model, sample)
+        _start(model, sample, recipe.start, processes)
     guide = recipe.build_guide(model, sample)
     batch = x[: recipe.batch_size]
     if saved is None or isinstance(guide, nn.Module):
@@ -77,6 +78,22 @@ def prepare_training(
     _check_shares(training)
     training.processes.synchronize(training)
     return training
+
+
+def _start(
+    model: Model, x: Tensor, start: Callable[[Model, Tensor], object], processes: Processes
+) -> None:
+    """Starts the model, a module in the first process alone, whose parameters the others get."""
+    if not isinstance(model, nn.Module):
+        start(model, x)
+        return
+    processes.from_first(lambda: _call(start, model, x))
+    processes.synchronize(model)
+
+
+def _call(start: Callable[[Model, Tensor], object], model: Model, x: Tensor) -> None:
+    """Throws away what a start returns, which is not to be sent."""
+    start(model, x)
 
 
 def _check_shares(training: TrainingState) -> None:

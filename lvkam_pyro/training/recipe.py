@@ -32,7 +32,7 @@ class Recipe:
     Attributes:
         name: What tables and progress bars call it.
         build_guide: `build_guide(model, x)` makes the guide for the data x. Of more than 16,384
-            data, or 64 million numbers, it is given evenly spaced ones, and so are `start` and
+            data, or 64 million entries, it is given evenly spaced ones, and so are `start` and
             `grid_updates`.
         objective: A Pyro ELBO, such as `EmpiricalBayes` or `Trace_ELBO`; its loss is a sum over
             the batch.

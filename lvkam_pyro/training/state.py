@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -12,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lvkam_pyro.guides.memory import memory_of
 from lvkam_pyro.tracing.arguments import hash_data
-from lvkam_pyro.training.processes.launch import OneProcess, Processes
+from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Model, Recipe
 from lvkam_pyro.training.runs.checkpoint import CheckpointError
 
@@ -54,7 +55,8 @@ class TrainingState:
         self.guide = guide
         self.module: nn.Module = recipe.objective(model, guide).train()
         self.plate_size = plate_size
-        self.processes: Processes = OneProcess() if processes is None else processes
+        self.processes = Processes() if processes is None else processes
+        self.seed = seed
         self.num_data = num_data
         self.batch_size = recipe.batch_size
         groups = parameter_groups(self.module, model, recipe)
@@ -78,14 +80,30 @@ class TrainingState:
         """The model's learning rate at the next update."""
         return float(self.scheduler.get_last_lr()[0])
 
-    def per_datum(self, loss: Tensor, batch: Tensor) -> Tensor:
-        """A batch's loss divided by the number of data that it stands for."""
+    def loss_per_datum(self, batch: Tensor) -> Tensor:
+        """The loss of a batch `(B, ...)`, divided by the number of data that it stands for."""
+        loss: Tensor = self.module(batch)
         return loss / (self.plate_size or len(batch))
 
     def batches(self, device: torch.device) -> Sequence[Tensor]:
         """The indices of the data in mini-batches, in a new order at each call."""
         order = torch.randperm(self.num_data, generator=self.order).to(device)
         return order.split(self.batch_size)
+
+    def reseed(self) -> None:
+        """Gives an epoch of every process but the first random numbers of its own.
+
+        The first goes on as one process does; those of the others follow from the seed, the epoch
+        and the rank, so that a resumed training draws what it would have drawn.
+        """
+        if self.processes.is_first:
+            return
+        sequence = np.random.SeedSequence([self.seed % 2**64, self.epoch, self.processes.rank])
+        seed = int(sequence.generate_state(1)[0])
+        torch.default_generator.manual_seed(seed)
+        if self._on_cuda:
+            with torch.cuda.device(self._device):
+                torch.cuda.manual_seed(seed)
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Takes the metrics of an epoch, and keeps its weights if they are the best."""
@@ -100,16 +118,12 @@ class TrainingState:
         self.module.eval()
 
     def fingerprint(self) -> dict[str, str]:
-        """What has to be equal in all processes, in short."""
+        """A hash of the parameters and buffers, which have to be equal in all processes."""
         weights = [value.detach().reshape(-1) for value in self.module.state_dict().values()]
-        on_cuda = torch.cuda.get_rng_state(self._device) if self._on_cuda else torch.empty(0)
-        return {
-            "parameters": hash_data(torch.cat([each.double() for each in weights])),
-            "random numbers": hash_data(torch.get_rng_state()) + hash_data(on_cuda),
-        }
+        return {"parameters": hash_data(torch.cat([each.double() for each in weights]))}
 
     def state_dict(self) -> dict[str, object]:
-        """Tensors and plain numbers that restore this state."""
+        """Tensors and plain values that restore this state."""
         return {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -1,4 +1,4 @@
-"""What training asks of its data, checked once at its edge."""
+"""The checks of a training's data, made once at its edge."""
 
 import warnings
 
@@ -17,7 +17,7 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
 
     Args:
         x: Data of shape (N, ...), of at least two dimensions, floating point.
-        name: What the errors call it.
+        name: Its name in the errors.
 
     Returns:
         The tensor itself, cut from its graph if it was drawn from a model with gradients on; a
@@ -25,7 +25,7 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
         other array.
 
     Raises:
-        TypeError: If it is not an array of floating-point numbers.
+        TypeError: If it is not an array of floating-point values.
         ValueError: If it has fewer than two dimensions, is empty, or holds NaN or infinity.
 
     Example:
@@ -134,10 +134,10 @@ def _check_no_constant_columns(x: Tensor) -> None:
         )
 
 
-def _scale_requires_grad(law: object) -> bool:
-    while hasattr(law, "base_dist"):
-        law = law.base_dist
-    scales = [getattr(law, name, None) for name in ("scale", "scale_tril")]
+def _scale_requires_grad(distribution: object) -> bool:
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    scales = [getattr(distribution, name, None) for name in ("scale", "scale_tril")]
     return any(isinstance(scale, Tensor) and scale.requires_grad for scale in scales)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lvkam_pyro.training import checkpoint, journal
 from lvkam_pyro.training.loop import load_fit
+from lvkam_pyro.training.runs import checkpoint, journal
 from lvkam_pyro.training.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lvkam_pyro.training.runs.run_folder import RunFolder
 from tests.training.toy import (

@@ -24,10 +24,10 @@ def serialize_checkpoint(state: Mapping[str, object]) -> bytes:
     The bytes are a snapshot: later changes of the tensors in `state` do not reach them.
 
     Args:
-        state: Nested dictionaries and lists of tensors, numbers and strings; never a pickled class.
+        state: Nested dictionaries and lists of tensors, scalars and strings; never a pickled class.
 
     Returns:
-        What `torch.load(..., weights_only=True)` reads.
+        A file's content, for `torch.load(..., weights_only=True)`.
 
     Example:
         >>> len(serialize_checkpoint({"epoch": 3, "weight": torch.zeros(2)})) > 0

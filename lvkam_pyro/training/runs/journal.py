@@ -1,4 +1,4 @@
-"""The journal: what a training writes into its run folder, and when."""
+"""The journal: when a training writes its state into the run folder."""
 
 import platform
 import time
@@ -27,7 +27,7 @@ class Journal:
 
     Args:
         folder: The run folder.
-        identity: What has to be the same for a training to go on: see `training_identity`.
+        identity: The values that have to be the same for a training to go on: see `training_identity`.
 
     Example:
         >>> import tempfile
@@ -130,7 +130,7 @@ def metrics_of(state: Mapping[str, object], folder: RunFolder) -> list[dict[str,
     """The metrics in a checkpoint's state, a row an epoch.
 
     Args:
-        state: What `load_checkpoint` returns.
+        state: The result of `load_checkpoint`.
         folder: Where it is from, for the message.
 
     Raises:

@@ -62,9 +62,9 @@ def ridge_log_odds(
 
     Example:
         >>> x = torch.tensor([[1.0], [1.0], [1.0], [0.0]])
-        >>> def law(m):
+        >>> def log_prob(m):
         ...     return (x * m - torch.nn.functional.softplus(m)).sum(-1)
-        >>> m = ridge_log_odds(torch.ones(4, 1), law, 1, ridge=0.5, curvature=0.25)
+        >>> m = ridge_log_odds(torch.ones(4, 1), log_prob, 1, ridge=0.5, curvature=0.25)
         >>> bool((3 - 4 * m.sigmoid() - 0.5 * m).abs() < 1e-5)  # The gradient.
         True
     """

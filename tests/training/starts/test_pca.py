@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Normal
 
 import lvkam_pyro as lv
-from lvkam_pyro.training.starts.start import start_vague
+from lvkam_pyro.programs import load_program
+from lvkam_pyro.training.starts.pca import start_additive, start_vague
+from tests.training.toy import FactorModel, toy_data, weights
 
 DATA = torch.randn(500, 3, generator=torch.Generator().manual_seed(1)) @ torch.randn(
     3, 8, generator=torch.Generator().manual_seed(2)
@@ -183,3 +185,20 @@ def test_vague_start_of_discrete_data_is_that_of_the_components() -> None:
     lv.training.PCAStart()(second, x)
     z = torch.rand(5, 2)
     torch.testing.assert_close(first.generator(z), second.generator(z))
+
+
+def test_additive_model_starts_at_the_principal_components() -> None:
+    program = load_program("model", "digits")
+    x, _ = program.module.load_data()
+    model = program.build({})
+    before = model.likelihood.scale.detach().mean()
+    start_additive(model, x)
+    assert model.likelihood.scale.mean() < before + 0.1
+    assert model.likelihood.scale.std() > 0.01
+
+
+def test_other_models_start_where_they_are() -> None:
+    model = FactorModel()
+    before = weights(model)
+    start_additive(model, toy_data())
+    assert all(map(torch.equal, before, weights(model)))

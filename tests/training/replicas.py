@@ -1,7 +1,7 @@
 """Trainings in several processes that this one forks: modules are imported once for all of them.
 
-Run by test_distributed.py in a process of its own. It writes down what came out of each training,
-in several processes and in one: weights and metrics, or the error that ended it.
+Run by test_processes.py in a process of its own. It writes down what came out of each training, in
+several processes and in one: weights and metrics, or the error that ended it.
 """
 
 import os
@@ -16,7 +16,8 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule, PyroParam
+from pyro.infer import Trace_ELBO
+from pyro.nn import PyroModule
 from torch import Tensor, distributed, nn
 
 import lvkam_pyro as lv
@@ -26,44 +27,42 @@ from tests.training.toy import FactorModel, toy_data, toy_recipe
 
 TIMEOUT = timedelta(seconds=60)
 X = toy_data(75, 3).double()
+NUM_SEEDS = 16
 
 
-class Counts(PyroModule):
-    """Counts, whose dreams take a number of random numbers that depends on the rates."""
+class Located(PyroModule):
+    """x = m + z + noise, both of them standard normal: log p(x) is that of Normal(m, sqrt(2))."""
 
-    def __init__(self) -> None:
+    def __init__(self, plate_size: int | None = None) -> None:
         super().__init__()
-        self.linear = nn.Linear(2, 3)
+        self.loc = nn.Parameter(torch.zeros(3))
+        self.plate_size = plate_size
 
     def forward(self, x: Tensor) -> Tensor:
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-            rate = self.linear(z).exp().clamp(max=30.0)
-            return pyro.sample("x", dist.Poisson(rate).to_event(1), obs=x)
+        with pyro.plate("data", self.plate_size or len(x), len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.loc + z, 1.0).to_event(1), obs=x)
 
 
-class Scaled(FactorModel):
-    """The toy model, whose plate stands for 1000 data, with a draw that all data share."""
+class Posterior(PyroModule):
+    """The exact posterior of `Located`: whatever is drawn, the loss is the evidence."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        with pyro.plate("data", 1000, len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-            jitter = 1e-2 * torch.randn(3, dtype=x.dtype)
-            law = dist.Normal(self.linear(z) + jitter, self.scale).to_event(1)
-            return pyro.sample("x", law, obs=x)
-
-
-class ScaledEncoder(PyroModule):
-    """q(z | x) = Normal(A x, s), for a plate of 1000 data."""
-
-    def __init__(self) -> None:
+    def __init__(self, model: Located) -> None:
         super().__init__()
-        self.encode = nn.Linear(3, 2)
-        self.spread = PyroParam(torch.ones(2), dist.constraints.positive)
+        self.model = model
 
     def forward(self, x: Tensor) -> None:
-        with pyro.plate("data", 1000, len(x)):
-            pyro.sample("z", dist.Normal(self.encode(x), self.spread).to_event(1))
+        with pyro.plate("data", self.model.plate_size or len(x), len(x)):
+            mean = (x - self.model.loc) / 2
+            pyro.sample("z", dist.Normal(mean, 0.5**0.5).to_event(1))
+
+
+class Wide(PyroModule):
+    """A guess at the posterior, which leaves the gradient noisy and its mean true."""
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x - X.mean(0), 1.0).to_event(1))
 
 
 def amortized(**options: Any) -> lv.Recipe:
@@ -87,8 +86,9 @@ def lvkam() -> lv.LVKAM:
 
 
 def everything(**options: Any) -> Fit:
-    """Learned prior, encoder with dreams, clipping, a regulariser, moving grids, early stopping."""
+    """A start, a learned prior, an encoder with dreams, moving grids, early stopping."""
     recipe = amortized(
+        start=lv.training.start_additive,
         grid_updates=lv.training.GridUpdates(
             schedule=lv.kan.GridSchedule(every=2), move_prior=True
         ),
@@ -97,36 +97,56 @@ def everything(**options: Any) -> Fit:
     return fit(lvkam(), X[:60], recipe, x_validation=X[60:], x_test=X[60:], **options)
 
 
-def prior_particles(**options: Any) -> Fit:
-    """Particles that all data share, drawn outside of the data plate."""
-    recipe = amortized(build_guide=lambda model, x: lv.PriorGuide(model), num_epochs=3)
-    return fit(lvkam(), X, recipe, x_test=X, **options)
+def without_noise(**options: Any) -> Fit:
+    """A loss that no draw changes, for a plate of 1000 data, in batches of 37, 37 and 1.
+
+    Of the last batch there is no datum left for the other processes.
+    """
+    recipe = toy_recipe(
+        build_guide=lambda model, x: Posterior(model),
+        batch_size=37,
+        max_gradient_norm=0.3,
+        regularizer=lambda model: model.loc.square().sum(),
+    )
+    return fit(Located(1000).double(), X, recipe, x_test=X[:7], **options)
 
 
-def counts(**options: Any) -> Fit:
-    """Dreams of counts, whose random numbers depend on parameters of all processes."""
-    recipe = amortized(regularizer=None, num_epochs=3)
-    return fit(Counts().double(), X.abs().round(), recipe, **options)
-
-
-def scaled(**options: Any) -> Fit:
-    """Pyro's own objective, a plate of another size than the data, batches of 25, 25, 25."""
-    recipe = toy_recipe(build_guide=lambda model, x: ScaledEncoder().double(), batch_size=25)
-    return fit(Scaled().double(), X, recipe, **options)
-
-
-def single(**options: Any) -> Fit:
-    """Batches whose last has one datum: there is none left for the other processes."""
-    recipe = toy_recipe(build_guide=lambda model, x: ScaledEncoder().double(), batch_size=37)
-    return fit(Scaled().double(), X, recipe, **options)
-
-
-TRAININGS = {each.__name__: each for each in (everything, prior_particles, counts, scaled, single)}
+TRAININGS = {each.__name__: each for each in (everything, without_noise)}
 
 
 def train(name: str, **options: Any) -> Fit:
     torch.manual_seed(0)
     return TRAININGS[name](progress=False, **options)
+
+
+def noisy(seed: int) -> list[float]:
+    """The location of one training and its last loss."""
+    recipe = toy_recipe(
+        build_guide=lambda model, x: Wide(),
+        objective=Trace_ELBO(),
+        num_epochs=60,
+        batch_size=25,
+        learning_rate=0.1,
+    )
+    fitted = fit(Located().double(), X, recipe, progress=False, seed=seed)
+    return [*fitted.model.loc.tolist(), fitted.metrics[-1]["loss_per_datum"]]
+
+
+def noisy_fits(rank: int = 0) -> Tensor:
+    """One row a seed."""
+    return torch.tensor([noisy(seed) for seed in range(NUM_SEEDS)], dtype=torch.float64)
+
+
+def own_draws(rank: int) -> list[float]:
+    """A random value of every update of this process."""
+    drawn: list[float] = []
+
+    def record(model: nn.Module) -> Tensor:
+        drawn.append(float(torch.rand(())))
+        return torch.zeros(())
+
+    fit(FactorModel(), toy_data(), toy_recipe(regularizer=record), progress=False)
+    return drawn
 
 
 def result_of(fitted: Fit) -> dict[str, object]:
@@ -206,6 +226,10 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def data_of(rank: int) -> Fit:
     """Another datum in each process."""
     return fit(FactorModel(), toy_data()[rank:], toy_recipe(), progress=False)
@@ -232,10 +256,19 @@ def chains(rank: int) -> Fit:
     return fit(lvkam(), X, recipe, progress=False)
 
 
-def random_by_itself(rank: int) -> Fit:
-    """A model that draws other numbers in each process."""
-    recipe = toy_recipe(regularizer=Ends(1, lambda: torch.rand(1 + rank)))
-    return fit(FactorModel(), toy_data(), recipe, progress=False)
+def counting(rank: int) -> Fit:
+    """A model with a buffer that the data change."""
+
+    class Counting(FactorModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("total", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.total += x.sum()
+            return super().forward(x)
+
+    return fit(Counting(), toy_data(), toy_recipe(), progress=False)
 
 
 def other_result(job: Callable[[int], Fit]) -> Callable[[int], str]:
@@ -269,26 +302,26 @@ def resumed(num: int, name: str, folder: Path) -> dict[str, object]:
 
 def quick(folder: Path) -> Iterator[tuple[str, object]]:
     """What came out of the trainings that are tested always, by name."""
-    names = ["everything", "counts", "single"]
-    yield "in 1", {name: result_of(train(name)) for name in names}
-    yield "in 2", shared(2, names, folder)
-    yield "uninterrupted", result_of(stopped(None))
+    yield "in 1", {name: result_of(train(name)) for name in TRAININGS}
+    yield "in 2", shared(2, list(TRAININGS), folder)
+    yield "noisy in 1", noisy_fits()
+    yield "noisy in 2", in_processes(2, folder / "noisy", noisy_fits)
+    yield "own_draws", in_processes(2, folder / "own", own_draws)
     yield "killed", ended("killed", kill, folder)
     yield "resumed", {"killed in 1": resumed(1, "killed", folder)}
-    yield "random_by_itself", in_processes(2, folder / "r", other_result(random_by_itself))
 
 
 def thorough(folder: Path) -> Iterator[tuple[str, object]]:
     """What came out of all others, by name."""
     yield "in 1", {name: result_of(train(name)) for name in TRAININGS}
-    yield "in 2", shared(2, ["prior_particles", "scaled"], folder)
     yield "in 3", shared(3, list(TRAININGS), folder)
-    yield "uninterrupted", result_of(stopped(None))
-    yield "killed", ended("killed", kill, folder)
-    yield "interrupted", ended("interrupted", interrupt, folder)
-    names = ("killed", "interrupted")
-    yield "resumed", {f"{name} in 2": resumed(2, name, folder) for name in names}
-    for job in (data_of, diverging, start_of, chains):
+    whole = in_processes(2, folder / "whole", lambda rank: result_of(stopped(None)))
+    yield "uninterrupted", whole[0]
+    ends = {"killed": kill, "interrupted": interrupt, "terminated": terminate}
+    for name, end in ends.items():
+        yield name, ended(name, end, folder)
+    yield "resumed", {f"{name} in 2": resumed(2, name, folder) for name in ends}
+    for job in (data_of, diverging, start_of, chains, counting):
         yield job.__name__, in_processes(2, folder / job.__name__, other_result(job))
 
 

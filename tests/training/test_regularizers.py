@@ -11,7 +11,7 @@ from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.training.sparsity import Sparsity
+from lvkam_pyro.training.regularizers import Sparsity
 
 
 def make_model() -> LVKAM:
