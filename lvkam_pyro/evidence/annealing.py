@@ -1,4 +1,4 @@
-"""What estimators that carry particles along a path of temperatures share."""
+"""The base of estimators that carry particles along a path of temperatures."""
 
 from abc import abstractmethod
 
@@ -15,8 +15,8 @@ from lvkam_pyro.evidence.verdict import (
     Gate,
     Verdict,
 )
-from lvkam_pyro.ladder.smc import AnnealedDraws, AnnealingPath, anneal
-from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealedDraws, AnnealingPath, anneal
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import pareto_k
@@ -25,7 +25,6 @@ from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.particles import Guide
 from lvkam_pyro.tracing.seeding import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 MIN_REPLICATES = 8
 """Islands below which a standard error says little."""
@@ -73,7 +72,7 @@ class AnnealingEstimator(Estimator):
         return island_size(self.num_particles, self.num_replicates) * self.num_replicates
 
     @abstractmethod
-    def path(self, target: UnconstrainedModel) -> AnnealingPath:
+    def path(self, target: GradientTarget) -> AnnealingPath:
         """The temperatures and how to move at each."""
 
     @abstractmethod
@@ -89,7 +88,7 @@ class AnnealingEstimator(Estimator):
         parts, evaluations, scale = [], 0, 1.0
         with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
             for block in self._blocks(x, structure):
-                target = UnconstrainedModel(model, block, structure)
+                target = GradientTarget(model, block, structure)
                 parts.append(_summarize(*self._run(target)))
                 evaluations = max(evaluations, target.num_evaluations)
                 scale = target.data_scale * len(block) / len(x)
@@ -103,9 +102,9 @@ class AnnealingEstimator(Estimator):
         rows = max(1, _MAX_ELEMENTS // (self.num_drawn * width))
         return x.split(rows)
 
-    def _run(self, target: UnconstrainedModel) -> tuple[AnnealedDraws, AnnealingPath]:
+    def _run(self, target: GradientTarget) -> tuple[AnnealedDraws, AnnealingPath]:
         path = self.path(target)
-        position = draw_finite_prior(target, self.num_drawn)
+        position = target.draw_finite_prior(self.num_drawn)
         draws = anneal(
             target,
             path,
@@ -141,25 +140,26 @@ class AnnealingEstimator(Estimator):
     def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the last particles."""
         structure = ModelStructure.of(model, x)
-        target = UnconstrainedModel(model, x, structure)
+        target = GradientTarget(model, x, structure)
         with torch.no_grad():
             draws, _ = self._run(target)
-            log_weights = (draws.log_weights + draws.log_ratio[:, None]).flatten(0, 1)
+            population = draws.population
+            log_weights = population.pooled_log_weights
             possible = log_weights.amax(0) > -torch.inf
             index = resample_systematic(torch.where(possible, log_weights, 0.0), MAX_GRADIENT_DRAWS)
-            position = draws.state.position[0].take_along_dim(index[..., None], 0)
+            position = population.state.position[0].take_along_dim(index[..., None], 0)
             latents = target.constrain(position)
-        total = float(log_mean_exp(draws.log_ratio).sum())
+        total = float(log_mean_exp(population.log_ratio).sum())
         return with_fisher_gradient(total, model, x, structure, latents), target.data_scale
 
 
 def _summarize(draws: AnnealedDraws, path: AnnealingPath) -> dict[str, Tensor]:
-    """What is kept of the draws of a block of data."""
+    """The diagnostics of the draws of a block of data, per datum."""
     below_one = (path.temperatures < 1).sum(0)
     summary = {
-        "replicates": draws.log_ratio,
+        "replicates": draws.population.log_ratio,
         "ess": draws.ess,
-        "pareto_k": pareto_k(draws.log_weights.flatten(0, 1)),
+        "pareto_k": pareto_k(draws.population.log_weights.flatten(0, 1)),
         "acceptance": draws.acceptance,
         "num_temperatures": below_one + 1,
     }

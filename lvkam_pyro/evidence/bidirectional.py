@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.evidence import to_double
-from lvkam_pyro.ladder.smc import anneal
-from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
 from lvkam_pyro.statistics.jackknife import (
     jackknife_error,
     leave_one_out_log_mean_exp,
@@ -21,7 +21,6 @@ from lvkam_pyro.tracing.recorder import SiteRecorder
 from lvkam_pyro.tracing.seeding import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
 from lvkam_pyro.tracing.unconditioned import Unconditioned
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 
 @dataclass(frozen=True)
@@ -109,21 +108,12 @@ def sandwich(
     structure = ModelStructure.of(model, x)
     with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
         simulated, run = _simulate(model, x, structure)
-        target = UnconstrainedModel(model, simulated, structure)
-        exact = target.unconstrain(run)
+        target = GradientTarget(model, simulated, structure)
+        exact = target.unconstrain(run).expand(annealing.num_drawn, -1, -1)
         path = annealing.path(target)
-        options = {"num_islands": annealing.num_replicates, "num_moves": annealing.num_moves}
-        forward = anneal(
-            target, path, draw_finite_prior(target, annealing.num_drawn), threshold=0.0, **options
-        )
-        backward = anneal(
-            target,
-            path.reversed,
-            exact.expand(annealing.num_drawn, -1, -1),
-            threshold=0.0,
-            **options,
-        )
-    lower, upper = to_double(forward.log_ratio), to_double(backward.log_ratio)
+        prior = target.draw_finite_prior(annealing.num_drawn)
+        lower = _annealed_ratio(target, path, prior, annealing)
+        upper = _annealed_ratio(target, path.reversed, exact, annealing)
     return Sandwich(
         simulated,
         log_mean_exp(lower),
@@ -131,6 +121,21 @@ def sandwich(
         jackknife_error(leave_one_out_log_mean_exp(lower)),
         jackknife_error(leave_one_out_log_mean_exp(upper)),
     )
+
+
+def _annealed_ratio(
+    target: GradientTarget, path: AnnealingPath, position: Tensor, annealing: AnnealedImportance
+) -> Tensor:
+    """Each island's estimate of the log ratio of normalisers along a path, `(R, N)`."""
+    draws = anneal(
+        target,
+        path,
+        position,
+        num_islands=annealing.num_replicates,
+        num_moves=annealing.num_moves,
+        threshold=annealing.threshold,
+    )
+    return to_double(draws.population.log_ratio)
 
 
 def _simulate(model: Model, x: Tensor, structure: ModelStructure) -> tuple[Tensor, SiteRecorder]:

@@ -1,4 +1,4 @@
-"""What estimators on a ladder of power posteriors share: one run, its moments, its gradient."""
+"""The base of estimators on a ladder: one run, its moments, its gradient."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -177,7 +177,7 @@ def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Mome
     return [
         Gate(
             torch.full_like(samples.rhat[0], samples.biased, dtype=torch.bool),
-            "were drawn by a biased kernel, whose chains converge to another law: use MALA or HMC",
+            "were drawn by a biased kernel, whose chains converge to another distribution: use MALA or HMC",
         ),
         rhat,
         _common_failure(rhat),
@@ -221,7 +221,7 @@ def _worst_fall(moments: Moments) -> Tensor:
 
 
 def _ladder_diagnostics(samples: LadderSamples, moments: Moments) -> dict[str, Tensor]:
-    """What both estimators report: mixing per datum, and the curve."""
+    """The diagnostics of every estimator on a ladder: mixing per datum, and the curve."""
     named = {
         "rhat": samples.rhat.amax(0),
         "ess": samples.ess.amin(0),

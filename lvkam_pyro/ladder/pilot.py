@@ -8,12 +8,12 @@ from torch import Tensor
 
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.ladder.schedule import FixedSchedule, PilotSchedule, spread_evenly
-from lvkam_pyro.ladder.smc import AnnealingPath
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealingPath
 from lvkam_pyro.tracing.arguments import check_count, check_data, check_share
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.seeding import seeded_rng
 from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 _MAX_DATA = 64
 """A pilot looks at no more data than this, evenly spaced: their mean hardly moves with more."""
@@ -125,7 +125,7 @@ class ConditionalESSSchedule(PilotSchedule):
         check_count("num_temperatures", num_temperatures, minimum=2)
         check_data(x)
         structure = ModelStructure.of(model, x)
-        target = UnconstrainedModel(model, _some_data(x, structure), structure)
+        target = GradientTarget(model, _some_data(x, structure), structure)
         with own_parameters(model), seeded_rng(seed, x), torch.no_grad():
             path = AnnealingPath.adaptive(target, self.ratio, self.num_particles)
         temperatures = path.temperatures.unique()
