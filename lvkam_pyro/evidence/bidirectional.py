@@ -98,7 +98,7 @@ def sandwich(
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> annealing = AnnealedImportance(128, num_temperatures=16)
+        >>> annealing = AnnealedImportance(128, num_temperatures=40)
         >>> bounds = sandwich(model, torch.zeros(20), annealing=annealing)
         >>> abs(bounds.gap) < 0.1
         True

@@ -177,7 +177,7 @@ def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Mome
     return [
         Gate(
             torch.full_like(samples.rhat[0], samples.biased, dtype=torch.bool),
-            "were drawn by a biased kernel, whose chains converge to another distribution: use MALA or HMC",
+            "were drawn by a biased kernel, whose chains miss the posterior: use MALA or HMC",
         ),
         rhat,
         _common_failure(rhat),

@@ -1,7 +1,6 @@
 """Gibbs sampling on quadrature nodes: exact full conditionals at every temperature."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -126,9 +125,8 @@ class GridGibbsKernel(Kernel[NodeState, NodeTarget]):
         torch.Size([8, 8, 5, 2])
     """
 
-    target_acceptance: ClassVar[float] = 1.0
-
     num_nodes: int | None = None
+    target_acceptance: float = field(default=1.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.num_nodes is not None:

@@ -13,6 +13,7 @@ from lvkam_pyro.ladder.chains import MIN_DRAWS, Chains
 from lvkam_pyro.ladder.hmc import MALA
 from lvkam_pyro.ladder.kernel import Kernel
 from lvkam_pyro.ladder.schedule import PilotSchedule, PowerSchedule
+from lvkam_pyro.ladder.target import Target
 from lvkam_pyro.statistics.convergence import chain_effective_sample_size, chain_rhat
 from lvkam_pyro.tracing.arguments import check_count, check_data, hash_data
 from lvkam_pyro.tracing.parameters import own_parameters
@@ -183,9 +184,9 @@ class Ladder:
 
     def _climb(
         self,
-        target: Any,
+        target: Target,
         temperatures: Tensor,
-        tick: Callable[[], object],  # noqa: ANN401
+        tick: Callable[[], object],
     ) -> LadderSamples:
         """The samples of one block of data."""
         start = self.kernel.start(target, temperatures, self.num_chains)
@@ -235,7 +236,9 @@ def _join(parts: list[LadderSamples], x: Tensor) -> LadderSamples:
     """The samples of all data from those of its blocks, cut to the shortest."""
     num_draws = min(len(part.log_likelihood) for part in parts)
     first = parts[0]
-    whole = {name: torch.cat([getattr(part, name) for part in parts], -1) for name in _PER_DATUM}
+    whole: dict[str, Any] = {
+        name: torch.cat([getattr(part, name) for part in parts], -1) for name in _PER_DATUM
+    }
     return replace(
         first,
         **whole,
