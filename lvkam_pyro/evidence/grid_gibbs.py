@@ -38,7 +38,7 @@ class GridGibbs(MultistateBAR):
         True
     """
 
-    name = "GridGibbsKernel"
+    name = "GridGibbs"
 
     def __init__(self, ladder: Ladder | None = None) -> None:
         super().__init__(_LADDER if ladder is None else ladder)
