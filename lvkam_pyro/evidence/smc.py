@@ -64,5 +64,5 @@ class TemperedSMC(AnnealingEstimator):
         return AnnealingPath.adaptive(target, self.efficiency, self.num_particles)
 
     def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
-        """None of its own: resampling keeps the weights equal."""
+        """No condition: resampling keeps the weights equal."""
         return []
