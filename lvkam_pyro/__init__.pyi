@@ -23,8 +23,7 @@ from . import (
 from .arviz.convert import to_arviz
 from .comparison.compare import compare_evidence
 from .distributions.energy import EnergyDistribution
-from .distributions.logspline import LogSpline
-from .distributions.logspline_mixture import LogSplineMixture
+from .distributions.logspline import LogSpline, LogSplineMixture
 from .distributions.mixture import EnergyMixture
 from .guides.amortized import AmortizedGuide
 from .kan.bases.bspline import BSplineBasis

@@ -6,9 +6,9 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
-from lvkam_pyro.distributions.panels import Panels, support_bounds
-from lvkam_pyro.distributions.tails import far_quantile
-from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.reference import far_quantile, is_flat, support_bounds
+from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 _DEFAULT_CELLS = 32
 _OUTER_MASS = 1e-12

@@ -6,14 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvkam_pyro.distributions.panels import (
-    NODES_PER_PANEL,
-    Panels,
-    search_rows,
-    take_rows,
-    unit_nodes,
-)
+from lvkam_pyro.distributions.panels import NODES_PER_PANEL, Panels, unit_nodes
+from lvkam_pyro.distributions.rows import search_rows, take_rows
 from lvkam_pyro.distributions.table import Table
+from lvkam_pyro.statistics.quadrature import gauss_legendre
 
 _FREE_PANELS = 64
 _MOVES = (1, 1.5, 2, 2, 3, 3)
@@ -30,10 +26,10 @@ _TINY = 1e-300
 
 def _last_legendre_coefficients() -> Tensor:
     """From the masses of a panel's nodes to the last four coefficients of the density, `(n, 4)`."""
-    nodes, _ = np.polynomial.legendre.leggauss(NODES_PER_PANEL)
+    nodes, _ = gauss_legendre(NODES_PER_PANEL)
     degrees = np.arange(NODES_PER_PANEL)
-    values = np.polynomial.legendre.legvander(nodes, NODES_PER_PANEL - 1) * (2 * degrees + 1)
-    return torch.from_numpy(values[:, -4:].copy())
+    values = np.polynomial.legendre.legvander(2 * nodes.numpy() - 1, NODES_PER_PANEL - 1)
+    return torch.from_numpy((values * (2 * degrees + 1))[:, -4:].copy())
 
 
 _LAST_COEFFICIENTS = _last_legendre_coefficients()

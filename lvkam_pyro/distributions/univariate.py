@@ -11,11 +11,10 @@ from torch.distributions import Distribution, Uniform, constraints, register_kl
 from torch.distributions.utils import lazy_property
 
 from lvkam_pyro.distributions.following import resolve
-from lvkam_pyro.distributions.inversion import PanelInverse, quantiles
 from lvkam_pyro.distributions.nodes import QuadratureNodes, spread_nodes
-from lvkam_pyro.distributions.panels import Panels, support_bounds
-from lvkam_pyro.distributions.reference import as_measure, support_of
-from lvkam_pyro.distributions.table import Table
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.reference import as_measure, support_bounds, support_of
+from lvkam_pyro.distributions.table import PanelInverse, Table, quantiles
 from lvkam_pyro.distributions.tabulated import Tabulated
 
 # Admitted error of the distribution function, as it is estimated.

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K, Gate
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.smc import AnnealingPath
+from lvkam_pyro.statistics.weights import MAX_PARETO_K
 from lvkam_pyro.tracing.arguments import check_count
 from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 

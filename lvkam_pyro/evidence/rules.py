@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lvkam_pyro.statistics.quadrature import gauss_legendre
+
+_NUM_NODES = 8
+
 
 def bracket(temperatures: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Left and right sums: the curve rises, so the log evidence lies between them.
@@ -226,7 +230,7 @@ class HermiteRule(Rule):
 
     def _weights(self, knots: Tensor) -> Tensor:
         """The integrals of the Hermite functions over each step, `(4, T - 1)`."""
-        nodes, node_weights = _GAUSS_LEGENDRE.to(knots)
+        nodes, node_weights = (part.to(knots) for part in gauss_legendre(_NUM_NODES))
         s = knots[:-1, None] + knots.diff()[:, None] * nodes
         density = self.exponent * s ** (self.exponent - 1) * knots.diff()[:, None] * node_weights
         basis = torch.stack(
@@ -238,15 +242,3 @@ class HermiteRule(Rule):
             ]
         )
         return torch.einsum("bg,tg->bt", basis, density)
-
-
-_GAUSS_LEGENDRE = torch.tensor(
-    [
-        [0.019855071751231856, 0.10166676129318664, 0.2372337950418355, 0.4082826787521751,
-         0.5917173212478249, 0.7627662049581645, 0.8983332387068134, 0.9801449282487682],
-        [0.05061426814518813, 0.11119051722668724, 0.15685332293894363, 0.18134189168918100,
-         0.18134189168918100, 0.15685332293894363, 0.11119051722668724, 0.05061426814518813],
-    ],
-    dtype=torch.float64,
-)  # fmt: skip
-"""Nodes and weights of the eight-point Gauss-Legendre rule on [0, 1]."""

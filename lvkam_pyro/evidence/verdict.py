@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MAX_PARETO_K = 0.7
 MIN_EFFECTIVE_SAMPLE_SIZE = 10.0
 MAX_CHAIN_SPREAD = 2.0
 MAX_RHAT = 1.05

@@ -16,8 +16,7 @@ from lvkam_pyro.distributions.maximum_likelihood import (
     difference_penalty,
     maximize_likelihood,
 )
-from lvkam_pyro.distributions.panels import support_bounds
-from lvkam_pyro.distributions.reference import as_measure
+from lvkam_pyro.distributions.reference import as_measure, support_bounds
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 
 _ORDER = 3

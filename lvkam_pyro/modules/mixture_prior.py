@@ -7,8 +7,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.univariate import Sampler
 from lvkam_pyro.kan.bases.basis import Basis

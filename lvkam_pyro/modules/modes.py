@@ -6,7 +6,7 @@ import torch
 from scipy.signal import find_peaks
 from torch import Size, Tensor
 
-from lvkam_pyro.distributions.panels import support_bounds
+from lvkam_pyro.distributions.reference import support_bounds
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 PROMINENCE = 0.01

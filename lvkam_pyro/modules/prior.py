@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 
 from lvkam_pyro.distributions.energy import EnergyDistribution, build_panels
 from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.panels import Panels, support_bounds
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.reference import support_bounds
 from lvkam_pyro.distributions.univariate import Sampler, UnivariateDensity
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from lvkam_pyro.plots.samples import Values, as_array
 from lvkam_pyro.plots.style import MODEL, PALETTE, QUIET, panels, styled
+from lvkam_pyro.statistics.weights import MAX_PARETO_K
 
-GOOD_K, BAD_K = 0.5, 0.7
+GOOD_K, BAD_K = 0.5, MAX_PARETO_K
 _FEW_ESS = 10.0
 
 

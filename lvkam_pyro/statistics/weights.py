@@ -1,10 +1,13 @@
-"""What importance weights say about themselves, per datum."""
+"""Diagnostics of importance weights, per datum: effective sample size and Pareto k."""
 
 import numpy as np
 import torch
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from torch import Tensor
+
+MAX_PARETO_K = 0.7
+"""The shape of the weights' tail above which importance sampling is not dependable."""
 
 _SMALLEST_TAIL = 5
 """The least number of tail weights to which a generalised Pareto law is fitted."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
-from lvkam_pyro.distributions.alias import AliasTable
+from lvkam_pyro.distributions.rejection import AliasTable
 from tests.assertions import assert_p_value
 
 

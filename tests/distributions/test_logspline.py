@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Gamma, Normal, Uniform, kl_divergence
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from tests.distributions.densities import spline_table

@@ -10,7 +10,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, infer_discrete
 from torch import Tensor
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.nodes import QuadratureNodes
 from lvkam_pyro.distributions.univariate import UnivariateDensity

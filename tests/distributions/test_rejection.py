@@ -9,10 +9,10 @@ from scipy.stats import ks_2samp, kstest
 from torch import Tensor
 from torch.distributions import LogNormal, Normal
 
+from lvkam_pyro.distributions.bounds import CurvatureBound
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.envelope import ConstantEnvelope, CurvatureBound, LogLinearEnvelope
-from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.envelope import ConstantEnvelope, LogLinearEnvelope
+from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.rejection import RejectionSampler, evaluate_rows
 from lvkam_pyro.distributions.univariate import UnivariateDensity

@@ -3,13 +3,13 @@
 import copy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import MAX_DEGREE, BSplineBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,10 @@ def _nodes(source: Basis, target: Basis) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes and weights in the cells of both bases: (J,) or (I, J), sum 1."""
     edges = _joined_breakpoints(source.breakpoints, target.breakpoints)
     # Exact for the squares of polynomial pieces, of twice their degree.
-    rule = np.polynomial.legendre.leggauss(max(map(_degree, (source, target))) + 1)
-    points, weights = (torch.from_numpy(a).to(edges) for a in rule)
-    half = edges.diff(dim=-1).unsqueeze(-1) / 2
-    nodes = edges[..., :-1].unsqueeze(-1) + half * (1 + points)
+    num_nodes = max(map(_degree, (source, target))) + 1
+    nodes, weights = composite_gauss_legendre(edges, num_nodes)
     low, high = source.domain
-    return nodes.flatten(-2), (half * weights).flatten(-2) / (high - low)
+    return nodes, weights / (high - low)
 
 
 def _joined_breakpoints(first: Tensor, second: Tensor) -> Tensor:
