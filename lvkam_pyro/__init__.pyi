@@ -29,10 +29,11 @@ from .guides.amortized import AmortizedGuide
 from .kan.bases.bspline import BSplineBasis
 from .kan.layer import KANLayer
 from .kan.network import KAN
-from .likelihoods.discrete_likelihoods import BernoulliLikelihood, CategoricalLikelihood
-from .likelihoods.joint_likelihood import JointLikelihood
+from .likelihoods.bernoulli import BernoulliLikelihood
+from .likelihoods.categorical import CategoricalLikelihood
+from .likelihoods.joint import JointLikelihood
 from .likelihoods.normal import NormalLikelihood
-from .likelihoods.quantized_likelihood import QuantizedLikelihood
+from .likelihoods.quantized import QuantizedLikelihood
 from .lvkam import LVKAM
 from .modules.gating import MixtureOfExperts
 from .modules.generator import KANGenerator

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.likelihoods.factored import FactoredNormal
+from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.programs import load_program

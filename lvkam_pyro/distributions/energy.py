@@ -151,10 +151,3 @@ def _check_ends(ends: list[float], bounds: tuple[float, float]) -> None:
             f"Expected breakpoints that reach the finite ends of the support [{low:g}, {high:g}], "
             f"got [{first:g}, {last:g}]. Use the support's own ends as first and last breakpoint."
         )
-
-
-def fits(breakpoints: Size, batch: Size) -> bool:
-    """Whether rows of breakpoints `(*b, G + 1)` broadcast to the batch without enlarging it."""
-    rows = breakpoints[:-1]
-    pairs = zip(rows[::-1], batch[::-1], strict=False)
-    return len(rows) <= len(batch) and all(own in (1, size) for own, size in pairs)

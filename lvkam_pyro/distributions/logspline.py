@@ -6,11 +6,12 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
-from lvkam_pyro.distributions.energy import build_panels, check_finite_energy, fits
+from lvkam_pyro.distributions.energy import build_panels, check_finite_energy
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.panels import Panels
 from lvkam_pyro.distributions.reference import is_flat
 from lvkam_pyro.distributions.rows import choose, in_blocks, locate, row_index
+from lvkam_pyro.distributions.shapes import broadcasts_to
 from lvkam_pyro.distributions.tabulated import version_of
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 
@@ -198,7 +199,11 @@ def horner(terms: Sequence[Tensor], t: Tensor) -> Tensor:
 def _check_coefficients(coefficients: Tensor, breakpoints: Size) -> None:
     num_cells = breakpoints[-1] - 1
     own = coefficients.shape[:-2]
-    if coefficients.ndim < 2 or coefficients.shape[-2] != num_cells or not fits(breakpoints, own):
+    if (
+        coefficients.ndim < 2
+        or coefficients.shape[-2] != num_cells
+        or not broadcasts_to(breakpoints[:-1], own)
+    ):
         raise ValueError(
             f"Expected coefficients of shape (*batch, G, degree + 1) with G = {num_cells} cells "
             f"between {num_cells + 1} breakpoints, and breakpoints that broadcast to "

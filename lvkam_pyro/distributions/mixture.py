@@ -7,6 +7,7 @@ from torch.distributions import constraints
 
 from lvkam_pyro.distributions.panels import Panels
 from lvkam_pyro.distributions.rows import choose
+from lvkam_pyro.distributions.shapes import broadcasts_to
 from lvkam_pyro.distributions.table import PanelInverse, Table
 from lvkam_pyro.distributions.tabulated import version_of
 from lvkam_pyro.distributions.univariate import UnivariateDensity
@@ -56,7 +57,8 @@ class EnergyMixture(UnivariateDensity):
         _check_components(shape, logits.shape)
         _check_shared(components.breakpoints)
         self.components = components._spread()
-        self.logits = logits.expand(shape)
+        # As it came: a view of a parameter is no leaf, which deepcopy refuses.
+        self._logits = logits
         super().__init__(
             components.panels.component(),
             components.reference,
@@ -66,6 +68,11 @@ class EnergyMixture(UnivariateDensity):
         )
         if self._validate_args:
             _check_weights(logits)
+
+    @property
+    def logits(self) -> Tensor:
+        """Unnormalised log weights, of shape `(*batch, P)`."""
+        return self._logits.expand(*self._parameter_shape, self.components.batch_shape[-1])
 
     @property
     def log_weights(self) -> Tensor:
@@ -108,7 +115,7 @@ class EnergyMixture(UnivariateDensity):
         return ComponentDensity(self.components, index, validate_args=self._validate_args)
 
     def _version(self) -> object:
-        versions = (self.components._version(), version_of(self.logits))
+        versions = (self.components._version(), version_of(self._logits))
         return None if None in versions else versions
 
     def _refresh(self) -> None:
@@ -116,9 +123,8 @@ class EnergyMixture(UnivariateDensity):
         self.components._refresh()
 
     def _expand_parameters(self, shape: Size) -> None:
-        full = Size([*shape, self.logits.shape[-1]])
+        full = Size([*shape, self.components.batch_shape[-1]])
         self.components = self.components.expand(full)._spread()
-        self.logits = self.logits.expand(full)
 
     def _log_potential(self, z: Tensor) -> Tensor:
         log_prob = self.components._log_density(self.components._align(z.unsqueeze(-1)))
@@ -211,10 +217,7 @@ def check_index(index: Tensor, count: int) -> None:
 
 
 def _check_components(shape: Size, logits_shape: Size) -> None:
-    fits = len(logits_shape) <= len(shape) and all(
-        own in (1, size) for own, size in zip(logits_shape[::-1], shape[::-1], strict=False)
-    )
-    if not (shape and fits):
+    if not (shape and broadcasts_to(logits_shape, shape)):
         raise ValueError(
             "Expected components of batch shape (*batch, P) and logits that broadcast to it, got "
             f"components {tuple(shape)} and logits {tuple(logits_shape)}. The last batch "

@@ -82,3 +82,28 @@ def in_blocks(
     size = max(1, _BLOCK // batch.numel())
     blocks = zip(*(each.reshape(-1, *batch).split(size) for each in values), strict=True)
     return torch.cat([function(*block) for block in blocks]).view(shape)
+
+
+def apply_shared(function: Callable[[Tensor], Tensor], value: Tensor, own: Size) -> Tensor:
+    """A function of values `(..., *own)` at values to whose shape `own` broadcasts.
+
+    Dimensions along which parameters of size 1 serve many values are moved to the front and
+    back, so that parameters and their tables are never copied.
+
+    Arguments:
+        function: Elementwise, for values whose shape ends in `own`.
+        value: Values of at least as many dimensions as `own`.
+        own: The shape of the parameters.
+
+    Example:
+        >>> apply_shared(lambda z: z + torch.ones(2, 1), torch.zeros(2, 3), Size([2, 1])).shape
+        torch.Size([2, 3])
+    """
+    sizes = zip(own, value.shape[value.ndim - len(own) :], strict=True)
+    shared = [dim - len(own) for dim, (size, wanted) in enumerate(sizes) if size != wanted]
+    for dim in shared:
+        value = value.unsqueeze(0).transpose(0, dim)
+    result = function(value)
+    for dim in reversed(shared):
+        result = result.transpose(0, dim).squeeze(0)
+    return result

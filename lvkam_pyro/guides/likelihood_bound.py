@@ -8,7 +8,7 @@ from pyro.distributions import Unit
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from lvkam_pyro.likelihoods.factored import FactoredNormal
+from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.tracing.densities import sum_log_probs
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.structure import Model, ModelStructure

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.likelihoods.factored import FactoredNormal
-from lvkam_pyro.likelihoods.factored_bernoulli import FactoredBernoulli
-from lvkam_pyro.likelihoods.factored_categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.bernoulli import FactoredBernoulli
+from lvkam_pyro.likelihoods.categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.normal import FactoredNormal
 from tests.assertions import assert_within_standard_errors
 
 SHAPES = {

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import logistic
 
 import lvkam_pyro as lv
-from lvkam_pyro.likelihoods.concatenation import Concatenation
+from lvkam_pyro.likelihoods.joint import Concatenation
 
 
 def mixed() -> lv.JointLikelihood:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.likelihoods.quantized_logistic import QuantizedLogistic
+from lvkam_pyro.likelihoods.quantized import QuantizedLogistic
 from tests.assertions import assert_within_standard_errors
 
 SHAPES = {

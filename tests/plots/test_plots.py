@@ -26,7 +26,7 @@ from lvkam_pyro.kan.symbolic.forms import FORMS
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import fit_symbolic_layer
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
-from lvkam_pyro.likelihoods.discrete_likelihoods import CategoricalLikelihood
+from lvkam_pyro.likelihoods.categorical import CategoricalLikelihood
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
