@@ -50,6 +50,16 @@ class Rule(ABC):
 
     Implementing a rule: inherit from `Rule`, set `order` (halving the steps divides the error by
     2 to the power `order`, cautiously) and define `integrate`.
+
+    Example:
+        >>> class LeftSum(Rule):
+        ...     order = 1
+        ...
+        ...     def integrate(self, temperatures, mean, variance):
+        ...         return bracket(temperatures, mean)[0]
+        >>> t = torch.tensor([0.0, 0.5, 1.0])
+        >>> LeftSum().error(t, t[:, None], torch.ones(3, 1))
+        tensor([0.2500])
     """
 
     order: int

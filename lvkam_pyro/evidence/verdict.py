@@ -18,6 +18,10 @@ class Gate:
     Attributes:
         failed: Which data fail it, `(N,)`.
         reason: What is wrong, as a sentence's end: "have Pareto k above 0.7 (worst 1.2)".
+
+    Example:
+        >>> Gate.above("Pareto k", torch.tensor([0.2, 1.5]), 0.7).failed
+        tensor([False,  True])
     """
 
     failed: Tensor

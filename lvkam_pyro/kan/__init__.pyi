@@ -4,11 +4,15 @@ from .bases.basis import Basis
 from .bases.bspline import BSplineBasis
 from .bases.chebyshev import ChebyshevBasis
 from .bases.dense import DenseBasis
-from .bases.extrapolation import AnalyticExtrapolation, ConstantExtrapolation, LinearExtrapolation
+from .bases.extrapolation import (
+    AnalyticExtrapolation,
+    ConstantExtrapolation,
+    Extrapolation,
+    LinearExtrapolation,
+)
 from .bases.fourier import FourierBasis
 from .bases.nonuniform import NonUniformBSplineBasis
-from .bases.rbf import RBFBasis
-from .bases.rswaf import RSWAFBasis
+from .bases.radial import RBFBasis, RSWAFBasis
 from .bases.wavelet import MorletBasis
 from .grids.grid import GridUpdate, refine_grid, update_grid
 from .grids.grid_schedule import GridSchedule
@@ -31,6 +35,7 @@ __all__ = [
     "ChebyshevBasis",
     "ConstantExtrapolation",
     "DenseBasis",
+    "Extrapolation",
     "Formula",
     "FourierBasis",
     "GridSchedule",

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis, extend
-from lvkam_pyro.kan.grids.samples import check_samples
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.splines import extend
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layers_of, walk
 
 
 def roughness(layer: KANLayer) -> Tensor:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layers_of, walk
 from lvkam_pyro.kan.pruning import edge_importance
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.plots.function_grid import FORMULA

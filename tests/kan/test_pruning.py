@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.grids.grid import update_grid
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk

@@ -15,8 +15,8 @@ from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import AnalyticExtrapolation, LinearExtrapolation
 from lvkam_pyro.kan.bases.fourier import FourierBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
-from lvkam_pyro.kan.bases.rswaf import RSWAFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
+from lvkam_pyro.kan.bases.radial import RSWAFBasis
 from lvkam_pyro.kan.bases.wavelet import MorletBasis
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM

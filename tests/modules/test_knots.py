@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Beta, Normal, kl_divergence
 
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.modules.product_prior import ProductPrior

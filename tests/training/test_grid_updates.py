@@ -17,7 +17,7 @@ from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.grids.grid import GridUpdate
 from lvkam_pyro.kan.grids.grid_schedule import GridSchedule
 from lvkam_pyro.kan.network import KAN

@@ -73,7 +73,7 @@ class Basis(nn.Module, ABC):
             z: Points of shape ``(...)``, inside the domain up to rounding, or NaN.
 
         Returns:
-            The numbers of the functions and their values, both of shape ``(..., L)``.
+            The indices of the functions and their values, both of shape ``(..., L)``.
         """
 
     @abstractmethod
@@ -95,7 +95,7 @@ class Basis(nn.Module, ABC):
             z: Points of shape ``(...)``; ``(..., I)`` for a basis with knots for each input.
 
         Returns:
-            The numbers of the functions, increasing, and their values, both of shape
+            The indices of the functions, increasing, and their values, both of shape
             ``(..., L)``.
         """
         return self.extrapolation(self, z)
@@ -113,10 +113,10 @@ class Basis(nn.Module, ABC):
 
     def forward(self, z: Tensor) -> Tensor:
         """All functions at ``z`` of shape ``(...)``: ``(..., K)``."""
-        numbers, values = self.nonzero(z)
+        indices, values = self.nonzero(z)
         if values.shape[-1] == self.num_functions:
             return values
-        return values.new_zeros(*z.shape, self.num_functions).scatter(-1, numbers, values)
+        return values.new_zeros(*z.shape, self.num_functions).scatter(-1, indices, values)
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
         """Adds the domain, without which the functions are not known, in float64."""

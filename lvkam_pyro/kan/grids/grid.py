@@ -12,9 +12,8 @@ from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.grids.knots import adapt_breakpoints, check_ratio, subdivide
 from lvkam_pyro.kan.grids.optimizers import check_trains, exchange, forget
 from lvkam_pyro.kan.grids.projection import project
-from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layers_of, walk
 
 SplineBasis = BSplineBasis | NonUniformBSplineBasis
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
-from lvkam_pyro.kan.bases.bspline import MAX_DEGREE, BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.splines import MAX_DEGREE
 from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 
 

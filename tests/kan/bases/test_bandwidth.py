@@ -5,11 +5,8 @@ import copy
 import pytest
 import torch
 
-from lvkam_pyro.kan.bases.bandwidth import Bandwidth
 from lvkam_pyro.kan.bases.fourier import FourierBasis
-from lvkam_pyro.kan.bases.radial import RadialBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
-from lvkam_pyro.kan.bases.rswaf import RSWAFBasis
+from lvkam_pyro.kan.bases.radial import Bandwidth, RadialBasis, RBFBasis, RSWAFBasis
 from lvkam_pyro.kan.bases.wavelet import MorletBasis
 from lvkam_pyro.kan.layer import KANLayer
 

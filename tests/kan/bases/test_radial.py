@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvkam_pyro.kan.bases.radial import RadialBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
-from lvkam_pyro.kan.bases.rswaf import RSWAFBasis
+from lvkam_pyro.kan.bases.radial import RadialBasis, RBFBasis, RSWAFBasis
 from lvkam_pyro.kan.bases.wavelet import MorletBasis
 from tests.kan.formulas import assert_matches_formula
 

@@ -17,7 +17,7 @@ from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import LinearExtrapolation
 from lvkam_pyro.kan.bases.fourier import FourierBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.grids.grid import GridUpdate, refine_grid, update_grid
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of, walk
