@@ -35,10 +35,8 @@ from .likelihoods.joint import JointLikelihood
 from .likelihoods.normal import NormalLikelihood
 from .likelihoods.quantized import QuantizedLikelihood
 from .lvkam import LVKAM
-from .modules.gating import MixtureOfExperts
-from .modules.generator import KANGenerator
-from .modules.mixture_prior import MixturePrior
-from .modules.product_prior import ProductPrior
+from .modules.generators import KANGenerator, MixtureOfExperts
+from .modules.priors import MixturePrior, ProductPrior
 from .programs import load_recipe
 from .report.model_report import diagnose
 from .tracing.particles import Particles, draw_particles

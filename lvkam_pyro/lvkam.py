@@ -5,10 +5,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
-from lvkam_pyro.modules.gating import MixtureOfExperts
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.generators import KANGenerator, MixtureOfExperts
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 
 Generator = KANGenerator | MixtureOfExperts
 

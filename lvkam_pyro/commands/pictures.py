@@ -7,7 +7,7 @@ from lvkam_pyro.commands.picture_files import save
 from lvkam_pyro.commands.setup import Setup
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.plots.densities import plot_prior_densities
 from lvkam_pyro.plots.functions import plot_functions
 from lvkam_pyro.plots.loss import plot_loss

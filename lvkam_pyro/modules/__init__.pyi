@@ -2,11 +2,9 @@
 
 from .density_estimation import DensityFit, fit_density
 from .formulas import SymbolicEnergy
-from .gating import MixtureOfExperts
-from .generator import KANGenerator
+from .generators import KANGenerator, MixtureOfExperts
 from .knots import KnotUpdate
-from .mixture_prior import MixturePrior
-from .product_prior import ProductPrior
+from .priors import MixturePrior, ProductPrior
 from .reference import LogNormalReference, NormalReference, ReferenceMeasure
 from .summary import PriorSummary
 

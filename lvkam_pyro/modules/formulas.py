@@ -31,7 +31,7 @@ class SymbolicEnergy:
 
     Example:
         >>> from lvkam_pyro.kan.bases.bspline import BSplineBasis
-        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
+        >>> from lvkam_pyro.modules.priors import MixturePrior
         >>> prior = MixturePrior(1, basis=BSplineBasis(degree=1, grid_size=2))
         >>> ends = torch.tensor([0.0, 1.5, 3.0]).view(1, 3, 1)
         >>> prior.functions.coefficients.data.copy_(ends)[0, -1]

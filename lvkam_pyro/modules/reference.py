@@ -71,7 +71,7 @@ class NormalReference(_LocationScale):
         ValueError: If the mean is not finite, or the scale not finite and positive.
 
     Example:
-        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
+        >>> from lvkam_pyro.modules.priors import MixturePrior
         >>> prior = MixturePrior(2, reference=NormalReference(0.5, 0.3))
         >>> prior().log_prob(torch.rand(7, 2)).sum().backward()
         >>> [name for name, _ in prior.named_parameters()]

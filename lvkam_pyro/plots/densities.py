@@ -60,7 +60,7 @@ def plot_prior_densities(
         ValueError: If the draws are not of the prior's latents, or the axes are too few.
 
     Example:
-        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
+        >>> from lvkam_pyro.modules.priors import MixturePrior
         >>> axes = plot_prior_densities(MixturePrior(num_latents=3))
         >>> axes[0].get_title(), axes[0].get_ylabel()
         ('latent 0', 'density')

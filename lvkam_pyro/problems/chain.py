@@ -9,8 +9,8 @@ from torch import Tensor
 from lvkam_pyro.kan.network import layers_of
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.generators import KANGenerator
+from lvkam_pyro.modules.priors import MixturePrior
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 from lvkam_pyro.tracing.seeding import seeded_rng

@@ -16,9 +16,9 @@ from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.rejection import RejectionSampler, evaluate_rows
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.priors import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import ProductPrior
 from tests.assertions import TEST_FAILURE_RATE, assert_p_value, assert_within_standard_errors
 from tests.distributions.densities import spline_table
 

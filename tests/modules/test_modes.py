@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Exponential, LogNormal, Normal, Un
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.mixture import EnergyMixture
-from lvkam_pyro.modules.modes import find_modes
+from lvkam_pyro.modules.summary import find_modes
 
 NOTHING = torch.zeros_like
 

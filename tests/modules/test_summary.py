@@ -10,8 +10,7 @@ from torch.distributions import Distribution, Normal, Uniform
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.modules.reference import NormalReference
 from lvkam_pyro.modules.summary import LatentSummary, PriorSummary, summarize
 

@@ -14,8 +14,8 @@ from lvkam_pyro.distributions.maximum_likelihood import (
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.regularization import second_differences
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
-from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
+from lvkam_pyro.modules.priors import MixturePrior
 
 _BLOCK = 2**14
 """Draws whose features are held at once."""

@@ -13,7 +13,7 @@ from lvkam_pyro.likelihoods.joint import JointLikelihood
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.likelihoods.quantized import QuantizedLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.training.starts.ridge import ridge_log_odds, ridge_regression
 
