@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from lvkam_pyro.statistics.quadrature import gauss_legendre
@@ -171,31 +172,17 @@ def monotone_slopes(knots: Tensor, values: Tensor) -> Tensor:
         values: `(..., T, N)`.
 
     Returns:
-        Slopes `(..., T, N)`.
+        Slopes `(..., T, N)`, NaN in a column that is not finite.
 
     Example:
         >>> monotone_slopes(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([[0.0], [1.0], [2.0]])).T
         tensor([[1., 1., 1.]])
     """
-    gaps = knots.diff()[:, None]
-    secants = values.diff(dim=-2) / gaps
-    if len(knots) == 2:
-        return secants.expand_as(values)
-    left, right = secants[..., :-1, :], secants[..., 1:, :]
-    weight_left, weight_right = gaps[:-1] + 2 * gaps[1:], 2 * gaps[:-1] + gaps[1:]
-    harmonic = (weight_left + weight_right) / (weight_left / left + weight_right / right)
-    inner = torch.where(left * right > 0, harmonic, 0.0)
-    first = _end_slope(gaps[0], gaps[1], secants[..., 0, :], secants[..., 1, :])
-    last = _end_slope(gaps[-1], gaps[-2], secants[..., -1, :], secants[..., -2, :])
-    return torch.cat([first[..., None, :], inner, last[..., None, :]], -2)
-
-
-def _end_slope(near_gap: Tensor, far_gap: Tensor, near: Tensor, far: Tensor) -> Tensor:
-    """A three-point slope at an end, no steeper than the data allow and of their sign."""
-    slope = ((2 * near_gap + far_gap) * near - near_gap * far) / (near_gap + far_gap)
-    slope = torch.where(slope * near > 0, slope, 0.0)
-    steep = (near * far <= 0) & (slope.abs() > 3 * near.abs())
-    return torch.where(steep, 3 * near, slope)
+    finite = values.isfinite().all(-2, keepdim=True)
+    places = knots.double().cpu().numpy()
+    heights = torch.where(finite, values, 0.0).double().cpu().numpy()
+    slopes = PchipInterpolator(places, heights, axis=-2).derivative()(places)
+    return torch.where(finite, torch.from_numpy(slopes).to(values), torch.nan)
 
 
 @dataclass(frozen=True)
