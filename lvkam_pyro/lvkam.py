@@ -51,7 +51,7 @@ class LVKAM(PyroModule):
         self.likelihood = likelihood
 
     def features(self, x: Tensor) -> Tensor:
-        """What a network should see of data `(N, O)`, which the likelihood may say."""
+        """The input of a network that reads data `(N, O)`, as the likelihood has it."""
         features = getattr(self.likelihood, "features", None)
         return x if features is None else features(x)
 

@@ -62,7 +62,7 @@ class BernsteinBound(Bound):
             raise TypeError(
                 f"Expected a LogSpline, whose polynomials bound themselves, got "
                 f"{type(density).__name__}: a bound of a function that is known only by its "
-                "values would be a guess, and draws under a guess follow another law. Pass "
+                "values would be a guess, and draws under a guess follow another density. Pass "
                 "RejectionSampler(bound=CurvatureBound(...)) with a bound on its curvature."
             )
         # Two degrees higher than the polynomials: their hull is then closer to them.

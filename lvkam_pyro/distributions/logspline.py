@@ -23,7 +23,7 @@ class LogSpline(UnivariateDensity):
               f(z) = \sum_{j=0}^{d} a_{gj} t^j, \quad t = \frac{z - b_g}{b_{g+1} - b_g}
 
     for `z` in cell `g` (Kooperberg and Stone 1991, "A study of logspline density estimation").
-    One evaluation is a gather of `d + 1` numbers and a Horner rule, whatever the number of cells.
+    One evaluation is a gather of `d + 1` values and a Horner rule, whatever the number of cells.
     Outside the breakpoints `f` keeps its end values.
 
     Arguments:
@@ -94,7 +94,7 @@ class LogSpline(UnivariateDensity):
         coefficients = self.coefficients.double()
         cell = panels.cell.expand(*self._parameter_shape, -1).unsqueeze(-1)
         local = coefficients.gather(-2, cell.expand(*cell.shape[:-1], coefficients.shape[-1]))
-        energy = horner(local.unsqueeze(-2).unbind(-1), panels.place)
+        energy = horner(local.unsqueeze(-2).unbind(-1), panels.position)
         return self._with_reference(energy, panels.nodes)
 
     def _with_reference(self, energy: Tensor, z: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class LogSplineMixture(EnergyMixture):
 
     .. math:: p(z) = \sum_p \alpha_p \, e^{f_p(z)} \pi_0(z) / Z_p
 
-    The same law as :class:`EnergyMixture` of the same components. An evaluation finds the cell
+    The same density as :class:`EnergyMixture` of the same components. An evaluation finds the cell
     of a point once for all components; a draw finds component and panel together, by one search
     in the row of the `P M` weighted panel masses, and inverts that component alone.
 
@@ -157,13 +157,13 @@ class LogSplineMixture(EnergyMixture):
 
 
 def locate_cell(z: Tensor, panels: Panels, batch: Size) -> tuple[Tensor, Tensor]:
-    """Cell of each point of shape `(..., *batch)`, an end cell outside, and its place in it."""
+    """Cell of each point of shape `(..., *batch)`, an end cell outside, and its position in it."""
     breakpoints = panels.breakpoints
     num_cells = breakpoints.shape[-1] - 1
     if panels.has_equal_cells:
         scale = num_cells / (breakpoints[-1] - breakpoints[0])
         position = ((z - breakpoints[0]) * scale).clamp(0, num_cells)
-        # The integer is clamped too: the conversion of a NaN may give any number.
+        # The integer is clamped too: the conversion of a NaN may give any value.
         cell = position.detach().long().clamp(0, num_cells - 1)
         return cell, position - cell.to(position.dtype)
     cell = locate(breakpoints, z, batch)

@@ -19,7 +19,7 @@ class EnergyMixture(UnivariateDensity):
     .. math:: p(z) = \sum_{p=1}^{P} \alpha_p \, e^{f_p(z)} \, \pi_0(z) / Z_p, \qquad
               \alpha = \operatorname{softmax}(\text{logits})
 
-    The mixture has a distribution function of its own, so it is drawn by inversion with
+    The mixture has an exact distribution function, so it is drawn by inversion with
     reparameterised gradients, and its support is a plain interval that NUTS can use: unlike
     torch's ``MixtureSameFamily``.
 
@@ -81,13 +81,13 @@ class EnergyMixture(UnivariateDensity):
 
     @property
     def mixture_distribution(self) -> Categorical:
-        r"""The law of the component's number, :math:`P(c = p) = \alpha_p`, of the batch's shape."""
+        r"""The distribution of the component's index, :math:`P(c = p) = \alpha_p`, `(*batch)`."""
         return Categorical(logits=self.logits).expand(self.batch_shape)
 
     def component(self, index: Tensor) -> UnivariateDensity:
-        r"""The density of `z` given the number of its component, :math:`p(z \mid c) = p_c(z)`.
+        r"""The density of `z` given the index of its component, :math:`p(z \mid c) = p_c(z)`.
 
-        With a site for the number, Pyro can sum over components itself, and infer which one a
+        With a site for the index, Pyro can sum over components itself, and infer which one a
         datum comes from: ``c = pyro.sample("c", mixture.mixture_distribution,
         infer={"enumerate": "parallel"})``, then ``z = pyro.sample("z", mixture.component(c))``,
         has the evidence of ``z = pyro.sample("z", mixture)``.
@@ -96,7 +96,7 @@ class EnergyMixture(UnivariateDensity):
             index: Integers from 0 to P - 1, of any shape that broadcasts with the batch.
 
         Raises:
-            ValueError: If an index is not the number of a component, under validation.
+            ValueError: If an index is not that of a component, under validation.
 
         Example:
             >>> from lvkam_pyro.distributions.energy import EnergyDistribution
@@ -153,7 +153,7 @@ class ComponentDensity(UnivariateDensity):
 
     Arguments:
         components: Densities whose last batch dimension is the component, `(*batch, P)`.
-        index: Numbers of the components, that broadcast with `(*batch)`.
+        index: Indices of the components, that broadcast with `(*batch)`.
         validate_args: Whether to check values against the support.
 
     Example:
@@ -196,7 +196,7 @@ class ComponentDensity(UnivariateDensity):
         return every.gather(-1, index).squeeze(-1)
 
     def _tabulate(self) -> Table:
-        """The rows of the components' table: no quadrature of its own."""
+        """The rows of the components' table: no other quadrature."""
         table, own = self.components._table, self.components._parameter_shape
         panels = table.panels.component()
         if table.panels.edges.ndim > 1:
@@ -207,11 +207,11 @@ class ComponentDensity(UnivariateDensity):
 
 
 def check_index(index: Tensor, count: int) -> None:
-    """Raise a ValueError unless all are numbers of components."""
+    """Raise a ValueError unless all are indices of components."""
     integral = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
     if not (integral and bool(((index >= 0) & (index < count)).all())):
         raise ValueError(
-            f"Expected integer numbers of components from 0 to {count - 1}, got {index.dtype} "
+            f"Expected integer indices of components from 0 to {count - 1}, got {index.dtype} "
             f"values {index.flatten()[:5].tolist()}. Draw them from mixture.mixture_distribution."
         )
 

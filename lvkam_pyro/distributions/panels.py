@@ -31,7 +31,7 @@ class Panels:
 
     Each cell between two breakpoints is cut into at least 4 equal panels, all cells into at least
     32, of 8 Gauss-Legendre nodes. Where :math:`\pi_0` reaches beyond the breakpoints, each tail
-    is a section of its own, with panels of
+    is another section, with panels of
     :func:`lvkam_pyro.distributions.reference.lower_tail`. :meth:`moved` puts other panels into the
     same sections, for each density its own.
 
@@ -48,7 +48,7 @@ class Panels:
         nodes: Quadrature nodes, of shape `(*b, M, n)`, float64.
         log_weights: Logarithms of the quadrature weights, of shape `(*b, M, n)`, float64.
         cell: Cell of each panel, of the shape of `section`; the end cells for the tails.
-        place: Place of each node in its cell, from 0 to 1, of shape `(*b, M, n)`, float64.
+        position: Position of each node in its cell, from 0 to 1, of shape `(*b, M, n)`, float64.
     """
 
     def __init__(self, breakpoints: Tensor, reference: Distribution) -> None:
@@ -104,7 +104,7 @@ class Panels:
         for name in ("breakpoints", "sections", "edges", "section", "cell"):
             rows = getattr(self, name)
             setattr(new, name, rows if rows.ndim == 1 else rows.unsqueeze(-2))
-        for name in ("nodes", "log_weights", "place"):
+        for name in ("nodes", "log_weights", "position"):
             rows = getattr(self, name)
             setattr(new, name, rows if rows.ndim == 2 else rows.unsqueeze(-3))
         return new
@@ -120,7 +120,7 @@ class Panels:
         # The tails belong to the end cells, beyond which the energy keeps its value.
         self.cell = (section - self._has_lower).clamp(0, cells.shape[-1] - 2)
         offset = self.nodes - take_rows(cells, self.cell).unsqueeze(-1)
-        self.place = (offset / take_rows(cells.diff(), self.cell).unsqueeze(-1)).clamp(0, 1)
+        self.position = (offset / take_rows(cells.diff(), self.cell).unsqueeze(-1)).clamp(0, 1)
 
 
 def _are_equally_spaced(points: Tensor) -> bool:

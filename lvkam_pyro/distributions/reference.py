@@ -43,9 +43,9 @@ def _placed(part: object, device: torch.device) -> object:
 
 
 def support_of(reference: Distribution) -> constraints.Constraint:
-    """The support of a reference measure, an interval's with numbers for ends.
+    """The support of a reference measure, an interval's with floats for ends.
 
-    Torch's bijection onto an interval makes tensors on the device of the ends: numbers have none.
+    Torch's bijection onto an interval makes tensors on the device of the ends: floats have none.
 
     Example:
         >>> support_of(torch.distributions.Uniform(0.0, 2.0))

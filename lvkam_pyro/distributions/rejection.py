@@ -33,7 +33,7 @@ class RejectionSampler:
     table lookup (:class:`AliasTable`) and a point in it; most are accepted by a lower bound of the
     energy, without its value (Marsaglia's squeeze). Mixtures draw component and piece together.
 
-    Use it by ``density.drawn_by(RejectionSampler())``: the same law with the same gradients, in
+    Use it by ``density.drawn_by(RejectionSampler())``: the same density with the same gradients, in
     ``pyro.sample`` as elsewhere.
 
     Arguments:
@@ -84,7 +84,7 @@ class RejectionSampler:
 
 
 class _Proposal:
-    """What is drawn and refused, for densities flattened to `R` rows."""
+    """Proposals and their acceptance, for densities flattened to `R` rows."""
 
     def __init__(self, density: UnivariateDensity, envelope: Envelope | None, bound: Bound) -> None:
         leaf, log_weights = _components(density)
@@ -164,7 +164,7 @@ def evaluate_rows(
 
     Arguments:
         function: Takes values of shape `(..., *shape)`, elementwise.
-        row: Numbers of functions, in any order, of shape `(n,)`.
+        row: Indices of functions, in any order, of shape `(n,)`.
         z: Points, of shape `(n,)`.
         shape: The batch of functions.
     """
@@ -181,7 +181,7 @@ def evaluate_rows(
 
 
 class AliasTable(NamedTuple):
-    r"""Walker's alias tables of many discrete laws, one a row.
+    r"""Walker's alias tables of many discrete distributions, one a row.
 
     Column `c` of a row is kept with probability `threshold[c]` and exchanged for `alias[c]`
     otherwise, so that a draw is one uniform column, one comparison and no search:
@@ -210,7 +210,7 @@ class AliasTable(NamedTuple):
         excess = weights.gather(-1, order) - 1
         deficit, surplus = excess.neg().clamp(min=0).cumsum(-1), excess.clamp(min=0).cumsum(-1)
         light = excess < 0
-        # Shifted, not subtracted: both searches must see the same numbers to break ties alike.
+        # Shifted, not subtracted: both searches must see the same values to break ties alike.
         before = torch.nn.functional.pad(deficit[:, :-1], (1, 0))
         filled_by = torch.searchsorted(surplus, before, right=True)
         # A heavy column that gave more than it had is filled up by its successor.

@@ -9,7 +9,7 @@ _BLOCK = 1 << 15
 
 
 def search_rows(rows: Tensor, values: Tensor) -> Tensor:
-    """How many entries of each sorted row are at most each value.
+    """The number of entries of each sorted row that are at most each value.
 
     Arguments:
         rows: Sorted rows, of shape `(M,)` or `(*b, M)`.
@@ -31,7 +31,7 @@ def take_rows(rows: Tensor, index: Tensor) -> Tensor:
 
 
 def locate(edges: Tensor, z: Tensor, batch: Size) -> Tensor:
-    """Number of the interval that holds each point, an end interval for points outside.
+    """Index of the interval that holds each point, an end interval for points outside.
 
     Arguments:
         edges: Increasing ends of the intervals, of shape `(M + 1,)` or `(*b, M + 1)`.
@@ -46,7 +46,7 @@ def locate(edges: Tensor, z: Tensor, batch: Size) -> Tensor:
 
 
 def row_index(batch: Size, like: Tensor) -> Tensor:
-    """Numbers of the rows of a batch, in its shape and on the device of `like`."""
+    """Indices of the rows of a batch, in its shape and on the device of `like`."""
     return torch.arange(batch.numel(), device=like.device).view(batch)
 
 
@@ -61,7 +61,7 @@ def choose(table: Tensor, index: Tensor, num_own: int) -> Tensor:
 def in_blocks(
     function: Callable[..., Tensor], *values: Tensor, batch: Size | None = None
 ) -> Tensor:
-    """`function(*values)`, where on a processor so many at a time as stay in its cache.
+    """`function(*values)`, on a processor by blocks that stay in its cache.
 
     Five times as fast for a million points: larger arrays are written to memory and read again in
     every step. An accelerator takes them all at once.

@@ -30,7 +30,7 @@ _INTEGRALS = _integrals_of_lagrange()
 class PanelInverse:
     r"""Quantiles inside panels whose distribution functions are polynomials.
 
-    Solves :math:`\sum_k c_k t^k = v` for the place `t` of a panel below which it holds the share
+    Solves :math:`\sum_k c_k t^k = v` for the position `t` in a panel below which it holds the share
     `v` of its mass: from the solution for a density that is log-linear across the panel, two or
     three Halley steps, each of which cubes the error. No panel is left, so that whatever becomes
     of a panel without mass, the distribution function is off by that mass at most.
@@ -123,7 +123,7 @@ class Table:
 
     @cached_property
     def coefficients(self) -> Tensor:
-        """Coefficients of `t`, `t^2`, ... in the probability below place `t` of each panel."""
+        """Coefficients of `t`, `t^2`, ... in the probability below position `t` in each panel."""
         return self.probabilities @ _INTEGRALS.to(self.probabilities)
 
     def points(self, convert: Callable[[Tensor], Tensor]) -> Tensor:
@@ -149,12 +149,12 @@ class Table:
         """Distribution function at points of shape `(..., *batch)`."""
         rows = self.cdf.shape[:-1]
         edges = self.panels.edges.expand(*rows, -1)
-        places = [part.reshape(-1) for part in (edges[..., :-1], edges.diff())]
+        parts = [part.reshape(-1) for part in (edges[..., :-1], edges.diff())]
         columns = [c.reshape(-1) for c in (self.cdf[..., :-1], *self.coefficients.unbind(-1))]
 
         def below(z: Tensor) -> Tensor:
             index = self._panel(z).reshape(-1)
-            low, width = (place.index_select(0, index) for place in places)
+            low, width = (part.index_select(0, index) for part in parts)
             t = ((z.reshape(-1) - low) / width).clamp(0, 1)
             first, *powers = (column.index_select(0, index) for column in columns)
             level = powers[-1]
@@ -165,7 +165,7 @@ class Table:
         return in_blocks(below, z, batch=rows)
 
     def _panel(self, z: Tensor) -> Tensor:
-        """Number of the panel that holds each `z`, among the panels of all rows."""
+        """Index of the panel that holds each `z`, among the panels of all rows."""
         rows = self.cdf.shape[:-1]
         panel = locate(self.panels.edges, z, rows)
         return panel + (self.cdf.shape[-1] - 1) * row_index(rows, z)

@@ -78,7 +78,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         return new
 
     def _spread(self) -> Self:
-        """The same batch with parameters of its own for each entry, for those who index them."""
+        """The same batch without shared parameters, so that they can be indexed."""
         new = self.expand(self._batch_shape)
         if self._parameter_shape != self._batch_shape:
             new._parameter_shape = self._batch_shape
@@ -148,7 +148,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     def drawn_by(self, sampler: "Sampler") -> Self:
         """The same density, sharing its table, whose draws are made by `sampler`.
 
-        The gradient of `rsample` is that of the law, so it does not depend on how draws are made.
+        The gradient of `rsample` is that of the density, however draws are made.
 
         Arguments:
             sampler: Takes the density and the shape of the draws, which ends in the shape of its
@@ -221,7 +221,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     def _quantile(self, u: Tensor) -> Tensor:
         table = self._table
         masses = table.cdf.diff().reshape(self._parameter_shape.numel(), -1)
-        # As in torch, a single number may be on the CPU.
+        # As in torch, a scalar may be on the CPU.
         rows = u.to(masses).reshape(-1, len(masses)).T.contiguous()
         z = quantiles(masses, table.inverse(torch.float64), rows)
         return self._open(z.T.contiguous().view(u.shape))
@@ -243,7 +243,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         return self._into_support(z.to(self.dtype))
 
     def _with_implicit_gradient(self, z: Tensor) -> Tensor:
-        # Plain operations and a detach of its own, not an autograd.Function: torch.jit.trace
+        # Plain operations and a detach, not an autograd.Function: torch.jit.trace
         # records neither that nor no_grad, and would train on wrong gradients without an error.
         z = z.detach()
         if not (torch.is_grad_enabled() and self._table.cdf.requires_grad):

@@ -1,4 +1,4 @@
-"""What the functions of a layer are linear in: the basis and the base activation at points."""
+"""Features, in which the functions of a layer are linear: the basis and the base activation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class LocalFeatures(Features):
 
     Attributes:
         values: Those that may differ from 0, ``(..., L, I)``.
-        indices: Which they are of an input's, int64 of the same shape.
+        indices: Their indices among an input's features, int64 of the same shape.
         num_features: Their number :math:`C` for an input.
     """
 
@@ -76,7 +76,7 @@ class LocalFeatures(Features):
 
     @property
     def _columns(self) -> Tensor:
-        """Where the values are among the features of all inputs: (..., L I)."""
+        """The indices of the values among the features of all inputs: (..., L I)."""
         return (self.indices + _first(self.indices, self.num_features)).flatten(-2)
 
     def dense(self) -> Tensor:
@@ -132,7 +132,7 @@ def _append(values: Tensor, last: Tensor, dim: int) -> Tensor:
 
 
 def _first(like: Tensor, stride: int) -> Tensor:
-    """Where each input begins, (I,), inputs being last in a tensor."""
+    """The first index of each input, (I,), inputs being last in a tensor."""
     return torch.arange(0, like.shape[-1] * stride, stride, device=like.device)
 
 

@@ -74,7 +74,7 @@ class KAN(nn.Module):
         return values
 
     def between(self, number: int, values: Tensor) -> Tensor:
-        """What the next layer gets of the outputs of one.
+        """The inputs of the next layer, made of the outputs of one.
 
         Args:
             number: The number of the layer whose outputs these are, from 0.
@@ -88,7 +88,7 @@ class KAN(nn.Module):
         return squash(values, next_layer.domain)
 
 
-def walk(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]]:
+def layer_inputs(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]]:
     """The layers in turn, each with the inputs that it gets.
 
     They are computed one layer at a time: what is done to a layer before the next one is asked for
@@ -102,7 +102,7 @@ def walk(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]
         A layer and its inputs.
 
     Example:
-        >>> [inputs.shape for _, inputs in walk(KAN([3, 5, 2]), torch.rand(10, 3))]
+        >>> [inputs.shape for _, inputs in layer_inputs(KAN([3, 5, 2]), torch.rand(10, 3))]
         [torch.Size([10, 3]), torch.Size([10, 5])]
     """
     layers = layers_of(network)

@@ -23,7 +23,7 @@ def sum_rows(weights: Tensor, rows: Tensor, matrix: Tensor) -> Tensor:
 
     Args:
         weights: The weights :math:`w`, ``(..., M)``.
-        rows: The numbers :math:`r` of the rows, int64 of the same shape, all different along the
+        rows: The indices :math:`r` of the rows, int64 of the same shape, all different along the
             last dimension.
         matrix: The matrix :math:`A`, ``(R, O)``.
 

@@ -19,7 +19,7 @@ MISSING = -1
 
 
 class FactoredCategorical(Factored):
-    r"""Independent categories at each place of a sequence, factored for shared particles.
+    r"""Independent categories at each position of a sequence, factored for shared particles.
 
     .. math:: \log p(x_n \mid \ell_s) = \sum_{o : x_{no} \ge 0} \log
               \operatorname{softmax}(\ell_{so})_{x_{no}}
@@ -57,7 +57,7 @@ class FactoredCategorical(Factored):
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self) -> constraints.Constraint:
-        """Whole numbers from 0 to V - 1, and -1 for what was not observed."""
+        """Integers from 0 to V - 1, and -1 for what was not observed."""
         tokens = constraints.integer_interval(MISSING, self.num_categories - 1)
         return constraints.independent(tokens, 1)
 
@@ -102,8 +102,8 @@ class CategoricalLikelihood(Likelihood):
     .. math:: x_o \sim \operatorname{Categorical}\big(\operatorname{softmax}(m_{o1}, \dots,
               m_{oV})\big), \qquad o = 1..O
 
-    The generator has :math:`O V` outputs, those of one place next to each other. A datum is a
-    vector of `O` whole numbers from 0 to V - 1, kept in floating point as all data are; -1 stands
+    The generator has :math:`O V` outputs, those of one position next to each other. A datum is a
+    vector of `O` integers from 0 to V - 1, kept in floating point as all data are; -1 stands
     for an entry that was not observed, and is summed out. It has no parameters.
 
     Arguments:
@@ -150,11 +150,11 @@ def category_indicators(value: Tensor, num_categories: int) -> Tensor:
     """One for the category of each entry and zero for the others, none where it is missing.
 
     Args:
-        value: Numbers of categories, of shape `(...)`, -1 where missing.
+        value: Indices of categories, of shape `(...)`, -1 where missing.
         num_categories: V.
 
     Returns:
-        Whole numbers of shape `(..., V)`.
+        Integers of shape `(..., V)`.
 
     Example:
         >>> category_indicators(torch.tensor([1.0, -1.0]), 3).tolist()

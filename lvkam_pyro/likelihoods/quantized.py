@@ -21,7 +21,7 @@ _DEVIATION = math.pi / math.sqrt(3.0)
 _MIN_SCALE = 1e-4
 
 _FAR = 1e6
-"""Where the first level begins and the last one ends: further out than any mean."""
+"""The outer border of the first and the last level: further out than any mean."""
 
 
 class QuantizedLogistic(Factored):

@@ -22,10 +22,10 @@ class SymbolicEnergy:
     r"""One component's energy :math:`f` as a formula, and with it the log density.
 
     Attributes:
-        latent: Number of the latent, from 0, as in the plots.
-        component: Number of the mixture's component, or of the inner latent, from 0.
-        fits: Every form fitted to the energy, best first, up to a constant; without one of its
-            own, for the normaliser takes it.
+        latent: Index of the latent, from 0, as in the plots.
+        component: Index of the mixture's component, or of the inner latent, from 0.
+        fits: Every form fitted to the energy, best first, up to a constant, which the
+            normaliser takes.
         reference: :math:`\log \pi_0` in sympy up to a constant, of the symbol `z`;
             `log_pi_0(z)` where it is neither uniform nor normal nor lognormal.
 

@@ -210,7 +210,7 @@ class EnergyPrior(PyroModule):
                 nats, is warned about.
 
         Returns:
-            What changed, in the functions and in the densities.
+            The changes of the functions and of the densities.
 
         Raises:
             ValueError: If the functions are not B-splines of one layer, the samples not of the
@@ -230,7 +230,7 @@ class EnergyPrior(PyroModule):
 
     @torch.no_grad()
     def _frozen_densities(self) -> UnivariateDensity:
-        """The densities in float64, of parameters of their own."""
+        """The densities in float64, of copied parameters."""
         return copy.deepcopy(self).double().densities()
 
     def _drawn(self, density: Density) -> Density:

@@ -61,7 +61,7 @@ class NormalReference(_LocationScale):
 
     Outside the domain a prior's functions are constant, so there it is this normal that reaches,
     moves and widens to where the posterior is. Inside, a quadratic energy could do the same: the
-    two are told apart by the tails alone.
+    two differ in the tails alone.
 
     Arguments:
         loc: The mean :math:`\mu` to start from.
@@ -110,8 +110,6 @@ class LogNormalReference(_LocationScale):
 
 class FixedReference(ReferenceMeasure):
     """A reference measure with nothing to learn: any univariate torch distribution.
-
-    What a prior makes of a distribution that it is given.
 
     Arguments:
         distribution: One univariate torch distribution.

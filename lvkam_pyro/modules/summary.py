@@ -14,7 +14,7 @@ from lvkam_pyro.distributions.reference import support_bounds
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 PROMINENCE = 0.01
-"""How far a log density must fall, in nats, before it rises to something higher."""
+"""The least fall of a log density on both sides of a mode, in nats."""
 
 _NEGLIGIBLE = 1e-3
 
@@ -30,8 +30,8 @@ class LatentSummary:
     r"""One latent's density :math:`p`.
 
     Attributes:
-        latent: Number of the latent, from 0, as in the plots.
-        component: Number of the inner latent of a `ProductPrior`, from 0; 0 for a mixture.
+        latent: Index of the latent, from 0, as in the plots.
+        component: Index of the inner latent of a `ProductPrior`, from 0; 0 for a mixture.
         mean: Expectation.
         sd: Standard deviation.
         modes: Where the density is highest, see `find_modes`; none if it is flat.
@@ -109,7 +109,7 @@ def summarize(densities: UnivariateDensity) -> PriorSummary:
         densities.entropy(),
         kl_divergence(densities, start.expand(densities.batch_shape)),
     )
-    numbers = zip(*(column.flatten().tolist() for column in columns), strict=True)
+    values = zip(*(column.flatten().tolist() for column in columns), strict=True)
     num_inner = densities.batch_shape[1:].numel()
     return PriorSummary(
         tuple(
@@ -117,7 +117,7 @@ def summarize(densities: UnivariateDensity) -> PriorSummary:
                 index // num_inner, index % num_inner, mean, sd, tuple(modes), entropy, kl
             )
             for index, ((mean, sd, entropy, kl), modes) in enumerate(
-                zip(numbers, find_modes(densities), strict=True)
+                zip(values, find_modes(densities), strict=True)
             )
         )
     )
@@ -132,17 +132,17 @@ def _first_row(breakpoints: Tensor) -> Tensor:
 
 
 def _cells(row: LatentSummary) -> tuple[str, ...]:
-    # Places to a thousandth of the spread, whatever the unit of the latent.
+    # Digits to a thousandth of the spread, whatever the unit of the latent.
     decimals = max(0, 3 - math.floor(math.log10(row.sd)))
-    places = [f"{place:z.{decimals}f}" for place in (row.mean, row.sd, *row.modes)]
+    values = [f"{value:z.{decimals}f}" for value in (row.mean, row.sd, *row.modes)]
     nats = [f"{value:z.4f}" for value in (row.entropy, row.kl)]
-    modes = ", ".join(places[2:]) or "flat"
-    return (str(row.latent), str(row.component), *places[:2], *nats, modes)
+    modes = ", ".join(values[2:]) or "flat"
+    return (str(row.latent), str(row.component), *values[:2], *nats, modes)
 
 
 def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
-    *numbers, modes = cells
-    return "  ".join([*(c.rjust(w) for c, w in zip(numbers, widths, strict=False)), modes])
+    *values, modes = cells
+    return "  ".join([*(c.rjust(w) for c, w in zip(values, widths, strict=False)), modes])
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def find_modes(densities: UnivariateDensity) -> list[list[float]]:
     holds a thousandth of the mass or is as wide as a thousandth of the range. A wiggle is no mode:
     the log density falls by at least 0.01 nats on both sides, and a flat density has none. Nor is
     a rise where the density is below a thousandth of its largest. An end of the support may be
-    one. The places are exact to about the root of the precision of the densities' dtype.
+    one. The modes are exact to about the root of the precision of the densities' dtype.
 
     Args:
         densities: Densities of batch shape `(*batch)`.
@@ -182,7 +182,7 @@ def _grid(densities: UnivariateDensity) -> Tensor:
     """Increasing points of shape `(points, *batch)`: equally spaced ones among quantiles."""
     column = (-1, *[1] * len(densities.batch_shape))
     steps = torch.linspace(0, 1, _NUM_POINTS).to(densities.breakpoints).view(column)
-    # To a finite end itself, which may be the highest place: quantiles stay just inside.
+    # To a finite end itself, which may be the highest point: quantiles stay just inside.
     first, last = (
         mass if math.isfinite(end) else abs(mass - _OUTER_MASS)
         for mass, end in zip((0, 1), support_bounds(densities.reference), strict=True)
@@ -204,7 +204,7 @@ def _find_peaks(log_density: Tensor) -> list[int]:
 
 
 def _refine(densities: UnivariateDensity, grid: Tensor, indices: Tensor) -> Tensor:
-    """The peaks `(rows, count)` on ever finer grids between their neighbours: their places."""
+    """The peaks `(rows, count)` on ever finer grids between their neighbours."""
     rows, batch = grid.reshape(len(grid), -1).T, Size([-1, *densities.batch_shape])
     low = rows.gather(1, (indices - 1).clamp(min=0)).unsqueeze(-1)
     high = rows.gather(1, (indices + 1).clamp(max=len(grid) - 1)).unsqueeze(-1)

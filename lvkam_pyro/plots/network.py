@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, check_samples, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
 from lvkam_pyro.kan.pruning import edge_importance
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.plots.function_grid import FORMULA
@@ -76,7 +76,7 @@ def plot_network(
     if not isinstance(network, KAN | KANLayer):
         raise TypeError(f"Expected a KAN or a KANLayer, got {type(network).__name__}.")
     rows = _spread(network) if samples is None else check_samples(network, samples)
-    parts = zip(walk(network, rows), edge_importance(network, rows), strict=True)
+    parts = zip(layer_inputs(network, rows), edge_importance(network, rows), strict=True)
     drawings = [_Drawing.of(layer, inputs, scores) for (layer, inputs), scores in parts]
     below = _names(drawings[0].shape[0], input_names, "inputs", "z")
     above = _names(drawings[-1].shape[1], output_names, "outputs", "x")

@@ -16,9 +16,8 @@ from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.rejection import RejectionSampler, evaluate_rows
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.modules.priors import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.priors import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from tests.assertions import TEST_FAILURE_RATE, assert_p_value, assert_within_standard_errors
 from tests.distributions.densities import spline_table
 

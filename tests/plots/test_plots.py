@@ -30,8 +30,7 @@ from lvkam_pyro.likelihoods.categorical import CategoricalLikelihood
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generators import KANGenerator
-from lvkam_pyro.modules.priors import MixturePrior
-from lvkam_pyro.modules.priors import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.plots.convergence import plot_convergence
 from lvkam_pyro.plots.densities import plot_prior_densities
 from lvkam_pyro.plots.function_grid import plot_function_grid

@@ -23,8 +23,7 @@ from lvkam_pyro.kan.grids.grid_schedule import GridSchedule
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generators import MixtureOfExperts
-from lvkam_pyro.modules.generators import KANGenerator
+from lvkam_pyro.modules.generators import KANGenerator, MixtureOfExperts
 from lvkam_pyro.modules.priors import MixturePrior
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.training.grid_updates import GridUpdates, networks_of, record_inputs

@@ -91,6 +91,6 @@ class DenseBasis(Basis):
         return torch.diag(self.coefficient_scales().double())
 
     def _spread(self, low: float, high: float, count: int) -> Tensor:
-        """Equally spaced numbers in the precision and on the device of the module."""
+        """Equally spaced points in the precision and on the device of the module."""
         like = self.indices
         return torch.linspace(low, high, count, dtype=like.dtype, device=like.device)

@@ -1,4 +1,4 @@
-"""How the functions of a basis go on outside its domain."""
+"""Extrapolations: constant, linear or by the formula, outside the domain of a basis."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

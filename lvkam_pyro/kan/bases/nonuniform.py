@@ -187,7 +187,7 @@ class NonUniformBSplineBasis(Basis):
         return cell_polynomials(self._breakpoints.double(), self.degree)
 
     def _tabulate(self) -> Tensor:
-        """What evaluation reads, in float64: a column a cell of every input.
+        """The table that evaluation reads, in float64: a column for each cell of every input.
 
         Its left end, 1 / its width, the first function there and the last one at its right end,
         then by powers the coefficients of all functions but the first and the last two.

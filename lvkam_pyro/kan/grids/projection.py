@@ -18,7 +18,7 @@ class Projection:
     r"""The linear map from coefficients in one basis to those of the nearest functions in another.
 
     Made by `project`; all in float64. The leading dimension `I` is there when one of the two bases
-    has knots of its own for every input.
+    has other knots for every input.
 
     Attributes:
         transfer: The map, ``(K1, K0)`` or ``(I, K1, K0)``.
@@ -44,7 +44,7 @@ class Projection:
         return (self.transfer @ coefficients.double()).to(coefficients).contiguous()
 
     def relative_error(self, coefficients: Tensor) -> Tensor:
-        r"""What the projection changes, as a share of the functions.
+        r"""The change that the projection makes, as a share of the functions.
 
         .. math:: e_i^2 = \frac{\sum_o \int (f^1_{oi} - f^0_{oi})^2 \, dz}
                                {\sum_o \int (f^0_{oi})^2 \, dz}

@@ -92,7 +92,7 @@ def project(candidates: Candidates, z: Tensor, y: Tensor) -> Projection:
 
 
 def _remove(centred: Tensor, variance: Tensor, part: Tensor) -> Tensor:
-    """What is left of a function beside a constant and another, centred one."""
+    """The rest of a function, without its mean and its part along another, centred one."""
     part = part - part.mean(-1, keepdim=True)
     along = (part * centred).sum(-1) / variance
     return part - along.unsqueeze(-1) * centred

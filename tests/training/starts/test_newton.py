@@ -11,9 +11,8 @@ from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.fourier import FourierBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.regularization import roughness
-from lvkam_pyro.modules.priors import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.priors import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.training.starts.newton import NewtonMStep
 
 KNOTS = torch.tensor(
