@@ -6,7 +6,7 @@ from typing import Self, cast
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Size, Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Independent, constraints
 
 from lvkam_pyro.distributions.shapes import check_expansion, without_events
 from lvkam_pyro.likelihoods.factored import Likelihood
@@ -175,5 +175,6 @@ class JointLikelihood(Likelihood):
 
 
 def _pointwise(part: TorchDistribution, value: Tensor) -> Tensor:
-    base = without_events(part)
-    return part.pointwise_log_prob(value) if base is part else base.log_prob(value)
+    if isinstance(part, Independent):
+        return without_events(part).log_prob(value)
+    return part.pointwise_log_prob(value)
