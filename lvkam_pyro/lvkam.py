@@ -4,7 +4,7 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from lvkam_pyro.likelihoods.normal import NormalLikelihood
+from lvkam_pyro.likelihoods.factored import Likelihood
 from lvkam_pyro.modules.generators import KANGenerator, MixtureOfExperts
 from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 
@@ -30,8 +30,8 @@ class LVKAM(PyroModule):
             numbers of latents or of outputs disagree.
 
     Example:
-        >>> import torch
-        >>> model = LVKAM(MixturePrior(16), KANGenerator(16, 64), NormalLikelihood(64))
+        >>> import torch, lvkam_pyro as lv
+        >>> model = LVKAM(MixturePrior(16), KANGenerator(16, 64), lv.NormalLikelihood(64))
         >>> model(torch.zeros(100, 64)).shape
         torch.Size([100, 64])
     """
@@ -40,7 +40,7 @@ class LVKAM(PyroModule):
         self,
         prior: MixturePrior | ProductPrior,
         generator: Generator | nn.Module,
-        likelihood: NormalLikelihood | nn.Module,
+        likelihood: Likelihood | nn.Module,
     ) -> None:
         super().__init__()
         if isinstance(generator, Generator):

@@ -24,8 +24,7 @@ from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import ConstantExtrapolation
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.parallel import ParallelKAN
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
 from lvkam_pyro.modules.energies import cells_of, evaluate
 from lvkam_pyro.modules.formulas import SymbolicEnergy, find_formulas
 from lvkam_pyro.modules.knots import KnotUpdate, update_knots

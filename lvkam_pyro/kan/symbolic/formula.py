@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sympy
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm
 
 Z = sympy.Symbol("z")
 """The argument of a formula's expression."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm
 from lvkam_pyro.kan.symbolic.search import Family, centre, evaluate
 
 _FIRST_DAMPING, _MAX_DAMPING = 1e-2, 1e10

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm
 
 MAX_POINTS = 128
 NUM_STARTS = 4
@@ -17,7 +17,7 @@ MIN_RANGE = 0.2
 MIN_VARIANCE = 1e-4
 """The least range of a scaled argument, and the least variance of a form with free constants as a
 share of its mean square: with less, any form is a line or a parabola by the difference of two large
-numbers."""
+values."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Family:
 
     @property
     def min_variance(self) -> float:
-        """The least variance that makes a formula, as a share of its mean square."""
+        """The variance, as a share of the mean square, below which a candidate is discarded."""
         return MIN_VARIANCE if self.has_scale or self.form.has_shift else 0.0
 
     @property
