@@ -128,6 +128,7 @@ class JointLikelihood(Likelihood):
 
     Raises:
         ValueError: If there is no part.
+        TypeError: If a part is no :class:`Likelihood`.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -141,8 +142,7 @@ class JointLikelihood(Likelihood):
 
     def __init__(self, parts: Sequence[Likelihood]) -> None:
         super().__init__()
-        if not parts:
-            raise ValueError("Expected at least one likelihood, got no parts.")
+        _check_likelihoods(parts)
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.num_outputs for part in parts]
 
@@ -172,6 +172,17 @@ class JointLikelihood(Likelihood):
 
     def _likelihoods(self) -> list[Likelihood]:
         return [cast("Likelihood", part) for part in self.parts]
+
+
+def _check_likelihoods(parts: Sequence[object]) -> None:
+    if not parts:
+        raise ValueError("Expected at least one likelihood, got no parts.")
+    others = [type(part).__name__ for part in parts if not isinstance(part, Likelihood)]
+    if others:
+        raise TypeError(
+            f"Expected likelihoods as parts, got {', '.join(others)}. Inherit from "
+            "lv.likelihoods.Likelihood, which says how many outputs and columns are a part's."
+        )
 
 
 def _pointwise(part: TorchDistribution, value: Tensor) -> Tensor:
