@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 import xarray as xr
 
-_MAX_PARETO_K = 0.7
-"""Above it importance weights are not dependable (Vehtari et al. 2024, section 3.2.4)."""
+from lvkam_pyro.statistics.weights import MAX_PARETO_K
 
 RESAMPLING = "importance resampling"
 """What the posterior's attribute `sampler` says of resampled draws."""
@@ -40,7 +39,7 @@ def note_weights(
         **notes,
         smallest_weight_ess=float(ess.min()),
         largest_pareto_k=float(k.max()),
-        num_unreliable=int((k > _MAX_PARETO_K).sum()),
+        num_unreliable=int((k > MAX_PARETO_K).sum()),
     )
 
 
@@ -55,7 +54,7 @@ def warn_of_weights(groups: Mapping[str, xr.Dataset]) -> None:
         # Without numbers: Python then shows it once a place, not at every datum.
         warnings.warn(
             f"The {' and '.join(doubtful)} comes, for some data at least, from particles with "
-            f"Pareto k above {_MAX_PARETO_K}: it rests on few of them, and is not reliable. See "
+            f"Pareto k above {MAX_PARETO_K}: it rests on few of them, and is not reliable. See "
             "the group 'importance'; pass a guide closer to the posterior, a ladder "
             "(Ladder), an evidence, or more particles.",
             UnreliablePosteriorWarning,

@@ -25,9 +25,8 @@ from lvkam_pyro.checks.pointwise import (
 )
 from lvkam_pyro.checks.samplers import Posterior, PosteriorDraws, draw_posterior
 from lvkam_pyro.evidence.islands import data_blocks
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
-from lvkam_pyro.statistics.weights import smooth_weights
+from lvkam_pyro.statistics.weights import MAX_PARETO_K, smooth_weights
 from lvkam_pyro.tracing.parameters import own_parameters
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Model

@@ -211,7 +211,7 @@ class BoundProgram:
             self.arguments.on(self.model, self.structure, alone=True)
         return run
 
-    def call(self) -> Any:  # noqa: ANN401
+    def __call__(self) -> Any:  # noqa: ANN401
         """Run the program as it is: for samplers that run programs by themselves."""
         self.runs.add_model()
         return self.arguments.on(self.model, self.structure)
@@ -349,7 +349,7 @@ class BoundProgram:
         structure = self.structure
         log_prior = self.sum(run.latents, num_particles)
         from_prior = isinstance(guide, PriorGuide)
-        if from_prior and guide.proposes_from(self.model, structure):
+        if isinstance(guide, PriorGuide) and guide.proposes_from(self.model, structure):
             # The density of the draws is the model's own, of the first datum where all share them.
             log_guide = (log_prior[:, :1] if shared else log_prior).detach().expand_as(log_prior)
         else:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.arguments import Program, RowAccess
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.training.batches import batch_indices, bind_data, take
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
@@ -260,11 +260,11 @@ def _bind(model: Program, x: Tensor, recipe: Recipe) -> BoundProgram:
 
 def _check_held_out_rows(program: BoundProgram, held_out: dict[str, Tensor]) -> None:
     """What a model indexes by its data plate belongs to the data it is trained on."""
-    if held_out and program.access is not None and program.access.indexes:
+    if held_out and program.access is RowAccess.ARGUMENTS_AND_INDICES:
         raise ValueError(
             f"The model reads something of its own by the indices of the plate "
             f"'{program.structure.data_plate}', which belongs to the data x, so other data have no "
-            f"loss: leave out {', '.join(map(_ARGUMENTS.get, held_out))}."
+            f"loss: leave out {', '.join(_ARGUMENTS[name] for name in held_out)}."
         )
 
 
