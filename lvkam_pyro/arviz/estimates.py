@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.arguments import hash_data
@@ -46,7 +45,7 @@ def best_estimate(estimates: Sequence[Evidence]) -> Evidence:
 def _doubt(evidence: Evidence) -> tuple[bool, int, float]:
     error = evidence.total_standard_error + evidence.total_discretization_error
     num_unreliable = int(evidence.verdict.unreliable.sum())
-    return EvidenceRow("", evidence).is_bound, num_unreliable, error
+    return evidence.is_lower_bound, num_unreliable, error
 
 
 def check_same_data(x: Tensor, ladder: LadderSamples | None, estimates: Sequence[Evidence]) -> None:

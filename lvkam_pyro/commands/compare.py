@@ -109,7 +109,7 @@ def _report(
 
 def _bayes_factors(comparison: EvidenceComparison, runs: Mapping[str, Run]) -> list[str]:
     """The Bayes factors of several models, unless all that there is are bounds."""
-    if len(runs) == 1 or all(row.is_bound for row in comparison):
+    if len(runs) == 1 or all(row.is_lower_bound for row in comparison):
         return []
     return ["", str(comparison.bayes_factors())]
 

@@ -16,7 +16,7 @@ from lvkam_pyro.commands.interrupts import (
 from lvkam_pyro.commands.setup import Run
 from lvkam_pyro.comparison.compare import compare_evidence
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.comparison.row import EvidenceRow
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.tracing.seeding import seeded_rng
 from lvkam_pyro.training.large_data import evenly_spaced

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from lvkam_pyro import __version__
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
 from lvkam_pyro.comparison.fingerprint import fingerprint
+from lvkam_pyro.comparison.row import EvidenceRow
 from lvkam_pyro.comparison.store import EvidenceStore
 from lvkam_pyro.comparison.tasks import (
     EvidenceTask,

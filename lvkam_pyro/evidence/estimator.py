@@ -28,7 +28,8 @@ class Estimator(ELBO):
 
     Implementing an estimator:
 
-    - Inherit from `Estimator` and set `name`, the display name.
+    - Inherit from `Estimator` and set `name`, the display name, and `is_lower_bound` if what it
+      estimates is a bound: its results say so.
     - Define `estimate(model, x, guide=None, *, seed=0) -> Evidence`.
     - Define `log_evidence(model, guide, x) -> (total, data scale)`: the total of one estimate as a
       tensor with Fisher's gradient, from torch's global generator.
@@ -40,6 +41,7 @@ class Estimator(ELBO):
     """
 
     name: str
+    is_lower_bound: bool = False
 
     @abstractmethod
     def estimate(

@@ -147,6 +147,7 @@ class Importance(Estimator):
             estimator=self.name,
             data_hash=hash_data(x),
             data_scale=scale,
+            is_lower_bound=self.is_lower_bound,
         )
 
     def combine(self, replicates: Tensor) -> Tensor:

@@ -18,10 +18,6 @@ class IntervalEvidence(Protocol):
     """What an `Evidence` says that a forest needs."""
 
     @property
-    def estimator(self) -> str:
-        """Name of the estimator."""
-
-    @property
     def num_data(self) -> int:
         """Number of data."""
 
@@ -45,11 +41,15 @@ class ForestRow(Protocol):
         """Name of the model."""
 
     @property
+    def method(self) -> str:
+        """Name of the estimator, with that of the recipe where there is one."""
+
+    @property
     def evidence(self) -> IntervalEvidence:
         """The result."""
 
     @property
-    def is_bound(self) -> bool:
+    def is_lower_bound(self) -> bool:
         """Whether it is a lower bound."""
 
     @property
@@ -65,8 +65,8 @@ def plot_evidence(
 
     A row is an estimate in nats per datum, with the interval
     :math:`\bar e \pm (t_{R-1} s + d)` of its R replicates' standard error s and its discretisation
-    error d. A colour is an estimator; a hollow point is unreliable; a triangle is a lower bound,
-    at the left edge and turned that way where it lies outside of the estimates.
+    error d. A colour is an estimator (of a recipe); a hollow point is unreliable; a triangle is a
+    lower bound, at the left edge and turned that way where it lies outside of the estimates.
 
     Args:
         comparison: Results on the same data, as `compare_evidence` returns them.
@@ -93,9 +93,9 @@ def plot_evidence(
     height = _ROW_HEIGHT * len(rows) + _MARGIN
     (one,) = panels(1, axes, num_columns=1, size=(_WIDTH, height))
     heights, limits = _heights(rows), _limits(rows, level)
-    names = list(dict.fromkeys(row.evidence.estimator for row in rows))
+    names = list(dict.fromkeys(row.method for row in rows))
     for row, y in zip(rows, heights, strict=True):
-        color = PALETTE[names.index(row.evidence.estimator) % len(PALETTE)]
+        color = PALETTE[names.index(row.method) % len(PALETTE)]
         _draw(one, row, y, color=color, level=level, left=limits[0])
     _label(one, rows, heights)
     one.set(xlim=limits, ylim=(max(heights) + 0.7, min(heights) - 0.7))
@@ -115,7 +115,7 @@ def _heights(rows: Sequence[ForestRow]) -> list[float]:
 
 def _limits(rows: Sequence[ForestRow], level: float) -> tuple[float, float]:
     """The scale: all estimates' intervals, or the bounds where there is nothing else."""
-    estimates = [row for row in rows if not row.is_bound] or rows
+    estimates = [row for row in rows if not row.is_lower_bound] or rows
     ends = [end for row in estimates for end in row.evidence.mean_interval(level)]
     finite = [end for end in ends if isfinite(end)] or [0.0]
     low, high = min(finite), max(finite)
@@ -125,7 +125,7 @@ def _limits(rows: Sequence[ForestRow], level: float) -> tuple[float, float]:
 
 def _draw(axes: Axes, row: ForestRow, y: float, *, color: str, level: float, left: float) -> None:
     evidence = row.evidence
-    if row.is_bound:
+    if row.is_lower_bound:
         inside = evidence.mean > left
         shape, x = (">", evidence.mean) if inside else ("<", left)
         axes.plot(x, y, shape, color=color, markersize=6, clip_on=False)
@@ -137,7 +137,7 @@ def _draw(axes: Axes, row: ForestRow, y: float, *, color: str, level: float, lef
 
 def _label(axes: Axes, rows: Sequence[ForestRow], heights: Sequence[float]) -> None:
     """Estimators on the left under their models, numbers on the right."""
-    axes.set_yticks(heights, [f"{row.model}, {row.evidence.estimator}" for row in rows])
+    axes.set_yticks(heights, [f"{row.model}, {row.method}" for row in rows])
     axes.grid(axis="x", color=QUIET, alpha=0.3, linewidth=0.6)
     axes.tick_params(axis="y", length=0, pad=8)
     axes.spines["left"].set_visible(False)
@@ -149,4 +149,4 @@ def _label(axes: Axes, rows: Sequence[ForestRow], heights: Sequence[float]) -> N
 
 def _number(row: ForestRow) -> str:
     number = quote(row.evidence.mean, row.evidence.mean_standard_error)
-    return f"> {number}" if row.is_bound else number
+    return f"> {number}" if row.is_lower_bound else number

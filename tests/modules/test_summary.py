@@ -3,7 +3,6 @@
 import math
 from dataclasses import astuple
 
-import pandas as pd
 import pytest
 import torch
 from torch.distributions import Distribution, Normal, Uniform
@@ -97,5 +96,5 @@ def test_table_says_the_rows() -> None:
 
 def test_columns_make_a_data_frame() -> None:
     summary = ProductPrior(2, num_components=2).summary()
-    frame = pd.DataFrame(summary.to_dict())
+    frame = summary.to_frame()
     assert list(frame.itertuples(index=False, name=None)) == [astuple(row) for row in summary.rows]

@@ -14,6 +14,7 @@ class EvidenceRow:
     Attributes:
         model: The model's name.
         evidence: The result.
+        recipe: The recipe whose guide and estimator it is by; empty where it is by none.
 
     Example:
         >>> import torch, lvkam_pyro as lv
@@ -25,12 +26,30 @@ class EvidenceRow:
 
     model: str
     evidence: Evidence
+    recipe: str = ""
+
+    @property
+    def method(self) -> str:
+        """The name of the estimator, with that of the recipe where there is one."""
+        name = self.evidence.estimator
+        return f"{name} ({self.recipe})" if self.recipe else name
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether it is a lower bound, to be compared with no estimate."""
+        return self.evidence.is_lower_bound
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether no datum fails a gate."""
+        return self.evidence.verdict.reliable
 
     def to_dict(self) -> dict[str, str | float | int | bool | None]:
         """The row as plain values; None where the estimator has no such diagnostic."""
         evidence, diagnostics = self.evidence, self.evidence.diagnostics
         return {
             "model": self.model,
+            "recipe": self.recipe,
             "estimator": evidence.estimator,
             "nats_per_datum": evidence.mean,
             "standard_error": evidence.mean_standard_error,
@@ -44,36 +63,32 @@ class EvidenceRow:
             "num_data": evidence.num_data,
             "num_unreliable": int(evidence.verdict.unreliable.sum()),
             "reliable": evidence.verdict.reliable,
+            "is_lower_bound": evidence.is_lower_bound,
             "verdict": str(evidence.verdict),
             "data_hash": evidence.data_hash,
         }
 
-    @property
-    def is_bound(self) -> bool:
-        """Whether it is a lower bound, to be compared with no estimate."""
-        return self.evidence.estimator.startswith("ELBO")
+    def cells(self) -> dict[str, str]:
+        """The row as the texts of a table's columns, by name."""
+        row = self.to_dict()
+        return {
+            "model": self.model,
+            "recipe": self.recipe,
+            "estimator": self.evidence.estimator,
+            "nats/datum": f"{self.evidence.mean:.3f}",
+            "s.e.": f"{self.evidence.mean_standard_error:.2g}",
+            "ESS": _number(row["median_ess"], ".0f"),
+            "k": _number(row["worst_pareto_k"], ".2f"),
+            "R-hat": _number(row["worst_rhat"], ".3f"),
+            "evals": str(self.evidence.num_likelihood_evaluations),
+            "verdict": self._verdict(),
+        }
 
-    @property
-    def is_reliable(self) -> bool:
-        """Whether no datum fails a gate."""
-        return self.evidence.verdict.reliable
-
-    def cells(self) -> list[str]:
-        """The row as the texts of the table's columns."""
-        row, evidence = self.to_dict(), self.evidence
-        counts = f"{row['num_unreliable']}/{evidence.num_data} bad"
-        verdict = "reliable" if evidence.verdict.reliable else counts
-        return [
-            self.model,
-            evidence.estimator,
-            f"{evidence.mean:.3f}",
-            f"{evidence.mean_standard_error:.2g}",
-            _number(row["median_ess"], ".0f"),
-            _number(row["worst_pareto_k"], ".2f"),
-            _number(row["worst_rhat"], ".3f"),
-            str(evidence.num_likelihood_evaluations),
-            "lower bound" if self.is_bound else verdict,
-        ]
+    def _verdict(self) -> str:
+        if self.is_lower_bound:
+            return "lower bound"
+        flags = self.evidence.verdict.unreliable
+        return "reliable" if self.is_reliable else f"{int(flags.sum())}/{len(flags)} bad"
 
 
 def _mean(values: Tensor | None) -> float | None:
