@@ -9,9 +9,8 @@ from arviz import summary
 from lvkam_pyro.arviz.convert import to_arviz
 from lvkam_pyro.arviz.resampled import UnreliablePosteriorWarning
 from lvkam_pyro.checks.evidence_check import EvidenceCheck
-from lvkam_pyro.commands.held_out import check_num_data, held_out
 from lvkam_pyro.commands.pictures import save_pictures
-from lvkam_pyro.commands.setup import load_run
+from lvkam_pyro.commands.setup import check_num_data, held_out, load_run
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.report.model_report import diagnose
 from lvkam_pyro.tracing.structure import ModelStructure
