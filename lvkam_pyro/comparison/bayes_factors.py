@@ -8,7 +8,7 @@ import torch
 from pandas import DataFrame
 from torch import Tensor
 
-from lvkam_pyro.comparison.row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.statistics.text_table import text_table
 

@@ -9,8 +9,7 @@ from pandas import DataFrame
 
 from lvkam_pyro.comparison.bayes_factors import BayesFactors, bayes_factors_of
 from lvkam_pyro.comparison.disagreement import Disagreement, find_disagreements
-from lvkam_pyro.comparison.row import EvidenceRow
-from lvkam_pyro.comparison.table import comparison_text, latex_table
+from lvkam_pyro.comparison.rows import EvidenceRow, comparison_text, latex_table
 from lvkam_pyro.evidence.evidence import Evidence
 
 
@@ -118,7 +117,7 @@ class EvidenceComparison:
 
     def table(self) -> str:
         """The comparison as text of at most 100 columns, with all that is wrong below it."""
-        return comparison_text(self.rows, self.disagreements)
+        return comparison_text(self.rows, [str(found) for found in self.disagreements])
 
     def __str__(self) -> str:
         return self.table()

@@ -7,7 +7,7 @@ from math import hypot, inf
 
 from scipy.stats import t as student_t
 
-from lvkam_pyro.comparison.row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 
 _RATE = 1e-4

@@ -1,29 +1,70 @@
-"""A short name of any object's content: equal in another process, different after any change."""
+"""A short name of all that a program's results depend on: equal in another process."""
 
+import dis
 import hashlib
-import io
-import marshal
-import pickle
-from collections.abc import Callable
-from types import FunctionType
+import importlib
+import importlib.metadata
+import inspect
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from functools import _lru_cache_wrapper, cache, cached_property
+from pathlib import Path
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
+
+_KEPT_BY_MODULES = {"_parameters", "_buffers", "_modules", "training"}
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+"""Torch keeps hooks under ids from a counter of the process, so that their keys say nothing."""
+
+_WRITTEN_BY_LIBRARIES = {*vars(nn.Module()), "_pyro_context"} - _KEPT_BY_MODULES
+"""Bookkeeping of torch and Pyro, which changes by use and not by what a module computes."""
+
+_INSTALLED = tuple(
+    Path(sysconfig.get_path(name)).resolve()
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+class UnrecognizableError(ValueError):
+    """An object whose content cannot be named, such as an open file or a lock."""
 
 
 def fingerprint(value: object) -> str:
-    """The name: of tensors by their values, of functions by their code and what they enclose.
+    """The name of an object's content.
 
-    The code of classes is not looked at, only their names.
+    Of tensors it is their values; of modules parameters, buffers, attributes and class; of
+    functions and classes their code and the values of all that it reads: what is enclosed, global
+    variables, helper functions and their own globals, attributes of modules that are not installed
+    packages. Installed packages count by their versions, this library by its source. Files, the
+    environment and the clock are not seen.
+
+    It does not change when a program is used: what Pyro and torch write into modules and what
+    `cached_property` keeps is left out.
 
     Args:
-        value: A model, a guide, an estimator; anything that pickle takes apart.
+        value: A model, a guide, an estimator.
 
     Returns:
         32 hexadecimal digits.
 
     Raises:
-        ValueError: If the object cannot be taken apart.
+        UnrecognizableError: If part of it cannot be named.
 
     Example:
         >>> import torch
@@ -32,26 +73,235 @@ def fingerprint(value: object) -> str:
         >>> fingerprint({"w": torch.zeros(2)}) == fingerprint({"w": torch.ones(2)})
         False
     """
-    content = io.BytesIO()
     try:
-        _ContentPickler(content, protocol=4).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"{type(value).__name__} cannot be recognised in a later run ({error}). Leave out "
-            "folder=, or remove what pickle cannot take (open files, locks, generators)."
-        ) from error
-    return hashlib.sha256(content.getvalue()).hexdigest()[:32]
+        return _Walk().digest(value).hex()[:32]
+    except RecursionError as error:
+        raise UnrecognizableError(f"{type(value).__name__} is nested too deeply") from error
 
 
-class _ContentPickler(pickle.Pickler):
-    """Writes down content alone: of tensors no addresses, of functions no mere names."""
+class _Walk:
+    """One way through an object, on which every part is named once."""
 
-    def reducer_override(self, obj: object) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        if isinstance(obj, Tensor):
-            array = obj.detach().cpu().contiguous().numpy()
-            return bytes, (str(obj.dtype).encode(), tuple(obj.shape), array.tobytes())
-        if isinstance(obj, FunctionType):
-            enclosed = tuple(cell.cell_contents for cell in obj.__closure__ or ())
-            code = marshal.dumps(obj.__code__)
-            return bytes, (obj.__qualname__, code, obj.__defaults__, obj.__kwdefaults__, enclosed)
-        return NotImplemented
+    def __init__(self) -> None:
+        self._digests: dict[int, bytes] = {}
+        self._open: dict[int, int] = {}
+        self._alive: list[object] = []
+
+    def digest(self, value: Any) -> bytes:  # noqa: ANN401
+        if type(value) in _PLAIN:
+            return _hash(type(value).__name__, value if type(value) is bytes else repr(value))
+        key = id(value)
+        if key in self._digests:
+            return self._digests[key]
+        if key in self._open:
+            return _hash("circle", str(self._open[key]))
+        # An id names an object as long as it lives.
+        self._alive.append(value)
+        self._open[key] = len(self._open)
+        self._digests[key] = self._content(value)
+        del self._open[key]
+        return self._digests[key]
+
+    def _content(self, value: Any) -> bytes:  # noqa: ANN401
+        kind = type(value)
+        if kind is dict:
+            return _hash("dict", *(self.digest(part) for item in value.items() for part in item))
+        if kind in {set, frozenset}:
+            return _hash("set", *sorted(self.digest(part) for part in value))
+        parts = value if kind in {tuple, list} else _parts(value)
+        return _hash(kind.__name__, *(self.digest(part) for part in parts))
+
+
+def _hash(*parts: bytes | str) -> bytes:
+    content = hashlib.sha256()
+    for part in parts:
+        content.update(hashlib.sha256(part if isinstance(part, bytes) else part.encode()).digest())
+    return content.digest()
+
+
+def _parts(value: Any) -> Iterable[object]:  # noqa: ANN401
+    """The simpler objects that an object is made of."""
+    for kinds, parts in _PARTS:
+        if isinstance(value, kinds):
+            return parts(value)
+    return _object_parts(value)
+
+
+def _tensor_parts(tensor: Tensor) -> Iterable[object]:
+    if tensor.layout is not torch.strided:
+        raise UnrecognizableError(f"it holds a tensor of layout {tensor.layout}")
+    values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    content = values.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return str(tensor.dtype), tuple(tensor.shape), content
+
+
+def _network_parts(module: nn.Module) -> Iterable[object]:
+    own = {k: v for k, v in vars(module).items() if k not in _WRITTEN_BY_LIBRARIES}
+    hooks = [list(getattr(module, name).values()) for name in _HOOKS]
+    return type(module), _without_cached(module, own), hooks
+
+
+def _function_parts(function: FunctionType) -> Iterable[object]:
+    code, names = function.__code__, set(_names(function.__code__))
+    enclosed = [_read(value, names) for value in _cells(function.__closure__ or ())]
+    own = (code, function.__defaults__, function.__kwdefaults__, enclosed, vars(function))
+    release = _release(str(function.__globals__.get("__name__")))
+    if release is not None:
+        return release, function.__qualname__, own
+    known = function.__globals__
+    used = {name: _read(known[name], names) for name in _globals(code) if name in known}
+    imported = {name: _read(_import(name), names) for name in _imports(code)}
+    return own, used, imported
+
+
+def _code_parts(code: CodeType) -> Iterable[object]:
+    words = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    return code.co_code, code.co_consts, words, code.co_flags
+
+
+def _class_parts(kind: type) -> Iterable[object]:
+    release = _release(kind.__module__)
+    if release is not None:
+        return release, kind.__module__, kind.__qualname__
+    own = {name: value for name, value in vars(kind).items() if _is_content(name, value)}
+    return kind.__qualname__, kind.__bases__, own
+
+
+def _is_content(name: str, value: object) -> bool:
+    """Whether a class says it, and neither Python nor a metaclass wrote it down."""
+    is_special = name.startswith("__") and name.endswith("__")
+    methods = (FunctionType, classmethod, staticmethod, property)
+    return name != "_abc_impl" and (not is_special or isinstance(value, methods))
+
+
+def _builtin_parts(function: BuiltinFunctionType) -> Iterable[object]:
+    owner = function.__self__
+    return function.__qualname__, owner.__name__ if isinstance(owner, ModuleType) else owner
+
+
+def _module_parts(module: ModuleType) -> Iterable[object]:
+    release = _release(module.__name__)
+    if release is None:
+        raise UnrecognizableError(f"it holds the module {module.__name__}")
+    return release, module.__name__
+
+
+def _object_parts(value: Any) -> Iterable[object]:  # noqa: ANN401
+    """What pickle would write down of it."""
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception as error:
+        raise UnrecognizableError(f"it holds a {type(value).__name__} ({error})") from error
+    if isinstance(reduced, str):
+        if _release(type(value).__module__) is None:
+            raise UnrecognizableError(f"it holds a {type(value).__name__} known by name alone")
+        return type(value), reduced
+    make, arguments, state, *items = (*reduced, None, None, None)[:5]
+    if isinstance(state, dict):
+        state = _without_cached(value, state)
+    return type(value), make, arguments, state, [list(item or ()) for item in items]
+
+
+def _without_cached(value: object, attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes without those that a descriptor keeps of what it has computed once."""
+    return {k: v for k, v in attributes.items() if not _is_cached(type(value), k)}
+
+
+def _is_cached(kind: type, name: str) -> bool:
+    found = inspect.getattr_static(kind, name, None)
+    is_descriptor = hasattr(found, "__get__") and not hasattr(found, "__set__")
+    return is_descriptor and not isinstance(found, FunctionType | type)
+
+
+_PARTS: tuple[tuple[Any, Callable[[Any], Iterable[object]]], ...] = (
+    (Tensor, _tensor_parts),
+    (nn.Module, _network_parts),
+    (FunctionType, _function_parts),
+    (CodeType, _code_parts),
+    (type, _class_parts),
+    (ModuleType, _module_parts),
+    (MethodType, lambda method: (method.__func__, method.__self__)),
+    (BuiltinFunctionType, _builtin_parts),
+    (_lru_cache_wrapper, lambda function: (function.__wrapped__,)),
+    (staticmethod | classmethod, lambda method: (method.__func__,)),
+    (property, lambda one: (one.fget, one.fset, one.fdel)),
+    (cached_property, lambda one: (one.func,)),
+    (GetSetDescriptorType | MemberDescriptorType, lambda slot: (slot.__name__,)),
+    (MappingProxyType, lambda mapping: (dict(mapping),)),
+)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Every name that the code looks up, attributes too."""
+    return (name for one in _codes(code) for name in one.co_names)
+
+
+def _globals(code: CodeType) -> list[str]:
+    return _operands(code, {"LOAD_GLOBAL", "LOAD_NAME"})
+
+
+def _imports(code: CodeType) -> list[str]:
+    return _operands(code, {"IMPORT_NAME"})
+
+
+def _operands(code: CodeType, operations: set[str]) -> list[str]:
+    steps = (step for one in _codes(code) for step in dis.get_instructions(one))
+    return sorted({str(step.argval) for step in steps if step.opname in operations})
+
+
+def _cells(closure: Iterable[CellType]) -> Iterator[object]:
+    for cell in closure:
+        try:
+            yield cell.cell_contents
+        except ValueError:
+            yield "empty"
+
+
+def _read(value: object, names: set[str]) -> object:
+    """The value, or of a user's module what code with these names can read from it."""
+    if not isinstance(value, ModuleType) or _release(value.__name__) is not None:
+        return value
+    return {name: _read(vars(value)[name], names) for name in sorted(names & set(vars(value)))}
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (ImportError, ValueError) as error:
+        raise UnrecognizableError(f"it imports {name!r} while it runs ({error})") from error
+
+
+@cache
+def _release(module: str) -> str | None:
+    """The installed package that a module is from, and its version; None of other code."""
+    top = module.partition(".")[0]
+    if top == "lvkam_pyro":
+        return _own_source()
+    package = sys.modules.get(top)
+    path = getattr(package, "__file__", None)
+    is_pythons = top in sys.stdlib_module_names
+    if path is None:
+        return sys.version if is_pythons else None
+    if not any(folder in Path(path).resolve().parents for folder in _INSTALLED):
+        return None
+    if is_pythons:
+        return sys.version
+    return f"{top} {getattr(package, '__version__', None) or _distribution_version(top)}"
+
+
+def _distribution_version(top: str) -> str:
+    names = importlib.metadata.packages_distributions().get(top, [])
+    return " ".join(importlib.metadata.version(name) for name in names)
+
+
+@cache
+def _own_source() -> str:
+    package = Path(__file__).parent.parent
+    return _hash(*(path.read_bytes() for path in sorted(package.rglob("*.py")))).hex()

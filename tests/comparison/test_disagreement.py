@@ -7,7 +7,7 @@ from scipy.stats import t as student_t
 
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.comparison.disagreement import find_disagreements
-from lvkam_pyro.comparison.row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from tests.evidence.results import result
 
 FIRST = result("m", "A", [-1.0, -2.0], error=0.3)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lvkam_pyro.comparison.row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.verdict import Verdict
 
