@@ -23,10 +23,9 @@ from lvkam_pyro import __version__
 from lvkam_pyro.commands.compare import compare_command, evidence_command
 from lvkam_pyro.commands.diagnose import diagnose_command
 from lvkam_pyro.commands.examples import examples_of
-from lvkam_pyro.commands.fit import fit_command
+from lvkam_pyro.commands.fit import fit_command, resume_command
 from lvkam_pyro.commands.interrupts import Interrupted, Terminated, terminable
 from lvkam_pyro.commands.new import new_command
-from lvkam_pyro.commands.resume import resume_command
 from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
 from lvkam_pyro.commands.torchrun import is_first, joined_processes, leave, local_device
