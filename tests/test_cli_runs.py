@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main, make_parser
-from lvkam_pyro.commands.examples import EXAMPLES
+from lvkam_pyro.commands.parsers import EXAMPLES
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from tests.test_cli import STOPPING, lvkam, own_folder, weights

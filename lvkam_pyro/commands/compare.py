@@ -45,7 +45,7 @@ def compare_command(
         out: The folder of the results; None: the run folder of the one model, and no file for
             several.
         seed: Of the estimators.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         The table, which `evidence.csv`, `evidence.json` and `evidence.tex` hold too, and Bayes
@@ -78,7 +78,7 @@ def evidence_command(
         run: A run folder, or the name of a model whose folder is `runs/NAME`.
         num_data: Use the first of the held-out data only.
         seed: Of the estimators.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         The table, which the run folder holds too, as for `compare_command`.

@@ -28,7 +28,7 @@ def diagnose_command(
         run: A run folder, or the name of a model whose folder is `runs/NAME`.
         num_data: The first of the held-out data; None: all.
         seed: Of the draws.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         A summary of the posterior of the first datum, the diagnosis and the verdict, for the

@@ -35,16 +35,16 @@ def fit_command(
     """Trains a model by a recipe, and leaves a run folder with pictures.
 
     Args:
-        model: A model program.
-        inference: A recipe.
-        assignments: Options `key=value` of both.
-        data: A data file instead of the model's own data.
-        seed: Of everything.
+        model: A model program: its name, or the path of a `.py` file.
+        inference: A recipe, likewise.
+        assignments: Options `key=value` of the model and the recipe.
+        data: Data instead of the model's own: `.npy`, `.npz`, `.csv` or `.parquet`.
+        seed: Of everything random.
         out: The run folder; None: `runs/NAME`.
-        resume: Go on from the folder's checkpoint.
+        resume: Go on from the folder's checkpoint, if it has one.
         overwrite: Remove the folder's old run first.
         dry_run: Check everything and say what would be done; write nothing.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         What was reached, for the terminal.
@@ -69,7 +69,7 @@ def resume_command(run: str, *, device: str = "cpu") -> str:
 
     Args:
         run: A run folder, or the name of a model whose folder is `runs/NAME`.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         What was reached, for the terminal.
