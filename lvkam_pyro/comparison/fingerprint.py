@@ -35,6 +35,9 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _WRITTEN_BY_LIBRARIES = {*vars(nn.Module()), "_pyro_context"} - _KEPT_BY_MODULES
 """Bookkeeping of torch and Pyro, which changes by use and not by what a module computes."""
 
+_BLIND = {"globals", "eval", "exec", "__import__"}
+"""Functions of Python by which code reads what its names do not say."""
+
 _INSTALLED = tuple(
     Path(sysconfig.get_path(name)).resolve()
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -54,8 +57,8 @@ def fingerprint(value: object) -> str:
     packages. Installed packages count by their versions, this library by its source. Files, the
     environment and the clock are not seen.
 
-    It does not change when a program is used: what Pyro and torch write into modules and what
-    `cached_property` keeps is left out.
+    It does not change when a program is used: what torch and Pyro write into modules, and what this
+    library keeps by `cached_property`, is left out.
 
     Args:
         value: A model, a guide, an estimator.
@@ -130,8 +133,15 @@ def _parts(value: Any) -> Iterable[object]:  # noqa: ANN401
 def _tensor_parts(tensor: Tensor) -> Iterable[object]:
     if tensor.layout is not torch.strided:
         raise UnrecognizableError(f"it holds a tensor of layout {tensor.layout}")
-    values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    content = values.reshape(-1).view(torch.uint8).numpy().tobytes()
+    values = tensor.detach().cpu().resolve_conj().resolve_neg()
+    # A copy, for one entry that is expanded counts as contiguous though it has no stride.
+    content = (
+        values.clone(memory_format=torch.contiguous_format)
+        .reshape(-1)
+        .view(torch.uint8)
+        .numpy()
+        .tobytes()
+    )
     return str(tensor.dtype), tuple(tensor.shape), content
 
 
@@ -142,7 +152,7 @@ def _network_parts(module: nn.Module) -> Iterable[object]:
 
 
 def _function_parts(function: FunctionType) -> Iterable[object]:
-    code, names = function.__code__, set(_names(function.__code__))
+    code, names = function.__code__, set(_words(function.__code__))
     enclosed = [_read(value, names) for value in _cells(function.__closure__ or ())]
     own = (code, function.__defaults__, function.__kwdefaults__, enclosed, vars(function))
     release = _release(str(function.__globals__.get("__name__")))
@@ -193,9 +203,10 @@ def _object_parts(value: Any) -> Iterable[object]:  # noqa: ANN401
     except Exception as error:
         raise UnrecognizableError(f"it holds a {type(value).__name__} ({error})") from error
     if isinstance(reduced, str):
-        if _release(type(value).__module__) is None:
+        module = getattr(value, "__module__", None) or type(value).__module__
+        if _release(module) is None:
             raise UnrecognizableError(f"it holds a {type(value).__name__} known by name alone")
-        return type(value), reduced
+        return module, type(value).__qualname__, reduced
     make, arguments, state, *items = (*reduced, None, None, None)[:5]
     if isinstance(state, dict):
         state = _without_cached(value, state)
@@ -203,14 +214,13 @@ def _object_parts(value: Any) -> Iterable[object]:  # noqa: ANN401
 
 
 def _without_cached(value: object, attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes without those that a descriptor keeps of what it has computed once."""
+    """The attributes without those that this library computes once; others may set theirs."""
     return {k: v for k, v in attributes.items() if not _is_cached(type(value), k)}
 
 
 def _is_cached(kind: type, name: str) -> bool:
     found = inspect.getattr_static(kind, name, None)
-    is_descriptor = hasattr(found, "__get__") and not hasattr(found, "__set__")
-    return is_descriptor and not isinstance(found, FunctionType | type)
+    return isinstance(found, cached_property) and found.func.__module__.startswith("lvkam_pyro.")
 
 
 _PARTS: tuple[tuple[Any, Callable[[Any], Iterable[object]]], ...] = (
@@ -238,13 +248,19 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """Every name that the code looks up, attributes too."""
-    return (name for one in _codes(code) for name in one.co_names)
+def _words(code: CodeType) -> Iterator[str]:
+    """Every name that the code can look up, also of attributes, and by `getattr`."""
+    for one in _codes(code):
+        yield from one.co_names
+        yield from (constant for constant in one.co_consts if isinstance(constant, str))
 
 
 def _globals(code: CodeType) -> list[str]:
-    return _operands(code, {"LOAD_GLOBAL", "LOAD_NAME"})
+    names = _operands(code, {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+    unknown = sorted(_BLIND & set(names))
+    if unknown:
+        raise UnrecognizableError(f"it calls {unknown[0]}(), which can read anything")
+    return names
 
 
 def _imports(code: CodeType) -> list[str]:

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from pandas import DataFrame
+from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
 
 import lvkam_pyro as lv
@@ -228,6 +232,59 @@ def test_tensors_are_told_apart_by_type_and_shape() -> None:
     assert fingerprint(zeros.bfloat16()) != fingerprint(torch.ones(2).bfloat16())
 
 
+DISTRIBUTIONS: dict[str, Callable[[float], object]] = {
+    "normal": lambda value: dist.Normal(value, 1.0),
+    "Bernoulli": dist.Bernoulli,
+    "Bernoulli by logits": lambda value: dist.Bernoulli(logits=torch.tensor(value)),
+    "geometric, whose parameter is a lazy property": dist.Geometric,
+    "multivariate": lambda value: dist.MultivariateNormal(torch.zeros(2), value * torch.eye(2)),
+    "transformed": lambda value: dist.LogNormal(value, 1.0),
+    "a frame": lambda value: DataFrame({"x": [value]}),
+    "an array": lambda value: np.full(2, value),
+    "a generator of NumPy": lambda value: np.random.default_rng(int(100 * value)),
+    "a partial function": lambda value: functools.partial(dist.Normal, value),
+    "a model with priors on weights": lambda value: Regression(value),
+    "an autoguide": lambda value: AutoNormal(Regression(0.5), init_scale=value),
+    "a trained autoguide": lambda value: trained(AutoNormal(Regression(0.5), init_scale=value)),
+}
+
+
+class Regression(pyro.nn.PyroModule):
+    """A model in Pyro's own idiom."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.linear = pyro.nn.PyroModule[nn.Linear](1, 1)
+        self.linear.weight = pyro.nn.PyroSample(dist.Normal(0.0, scale).expand([1, 1]).to_event(2))
+
+    def forward(self, x: Tensor) -> None:
+        loc = self.linear(x[:, None])[:, 0]
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+
+def trained(guide: AutoNormal) -> AutoNormal:
+    """A guide that has been used."""
+    guide(X)
+    return guide
+
+
+@pytest.mark.parametrize("kind", DISTRIBUTIONS)
+def test_values_inside_objects_count(kind: str) -> None:
+    one, other = (DISTRIBUTIONS[kind](value) for value in (0.2, 0.9))
+    assert fingerprint(one) == fingerprint(one)
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_attribute_that_a_text_names_counts(program: ModuleType) -> None:
+    def read() -> object:
+        return getattr(program.helpers, "WIDTH")  # noqa: B009
+
+    before = fingerprint(read)
+    program.helpers.WIDTH = 2.0
+    assert fingerprint(read) != before
+
+
 def test_circles_end() -> None:
     circle: list[object] = [1]
     circle.append(circle)
@@ -240,7 +297,13 @@ UNRECOGNIZABLE: dict[str, Callable[[], object]] = {
     "a module of the user": lambda: sys.modules[__name__],
     "a sparse tensor": lambda: torch.eye(2).to_sparse(),
     "an import that fails": lambda: failing_import,
+    "a function that reads any global": lambda: reads_anything,
 }
+
+
+def reads_anything(name: str) -> object:
+    """Reads a global that nobody knows before."""
+    return globals()[name]
 
 
 def failing_import() -> None:
@@ -250,7 +313,7 @@ def failing_import() -> None:
 
 @pytest.mark.parametrize("kind", UNRECOGNIZABLE)
 def test_what_cannot_be_named_is_refused(kind: str) -> None:
-    with pytest.raises(UnrecognizableError, match=r"it (holds|imports)"):
+    with pytest.raises(UnrecognizableError, match=r"it (holds|imports|calls)"):
         fingerprint(UNRECOGNIZABLE[kind]())
 
 
