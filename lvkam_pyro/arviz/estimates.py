@@ -1,6 +1,7 @@
 """Estimates of the log evidence as the marginal log likelihood of ArviZ."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -30,7 +31,8 @@ def estimates_of(evidence: Evidence | EvidenceComparison | None) -> list[Evidenc
             f"Expected evidence of one model, got a comparison of {models}. Compare the estimators "
             "of this model alone, or pass one Evidence."
         )
-    return [row.evidence for row in evidence]
+    # Two recipes may have estimators of one name, which tell them apart in the data.
+    return [replace(row.evidence, estimator=row.method) for row in evidence]
 
 
 def best_estimate(estimates: Sequence[Evidence]) -> Evidence:

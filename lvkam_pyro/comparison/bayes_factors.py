@@ -9,7 +9,6 @@ from pandas import DataFrame
 from torch import Tensor
 
 from lvkam_pyro.comparison.rows import EvidenceRow
-from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.statistics.text_table import text_table
 
 
@@ -69,7 +68,7 @@ class BayesFactor:
             recipe=row.recipe,
             log_bayes_factor=one.total - other.total,
             standard_error=hypot(one.total_standard_error, other.total_standard_error),
-            discretization_error=_discretization_error(one, other),
+            discretization_error=one.total_discretization_error + other.total_discretization_error,
             differences=one.log_evidence - other.log_evidence,
             difference_errors=torch.hypot(one.standard_error, other.standard_error),
             reliable=one.verdict.reliable and other.verdict.reliable,
@@ -114,10 +113,6 @@ class BayesFactor:
 
 
 _LEFT = ("model", "recipe", "estimator", "verdict")
-
-
-def _discretization_error(one: Evidence, other: Evidence) -> float:
-    return one.total_discretization_error + other.total_discretization_error
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Several models, several estimators, the same data: the run."""
+"""The comparison of several models by several estimators: its tasks, here or elsewhere."""
 
 import os
 import pickle
@@ -234,21 +234,15 @@ def group_estimators(
         >>> [list(group) for group in group_estimators(dict(enumerate(both)))]
         [[0, 2], [1]]
     """
-    groups: list[dict[int, Estimator]] = []
+    groups: list[tuple[Ladder | None, dict[int, Estimator]]] = []
     for index, estimator in estimators.items():
-        for group in groups:
-            if _share_a_ladder(estimator, next(iter(group.values()))):
-                group[index] = estimator
-                break
+        ladder = estimator.ladder if isinstance(estimator, LadderEstimator) else None
+        shared = [group for other, group in groups if ladder is not None and other == ladder]
+        if shared:
+            shared[0][index] = estimator
         else:
-            groups.append({index: estimator})
-    return groups
-
-
-def _share_a_ladder(one: Estimator, other: Estimator) -> bool:
-    if not (isinstance(one, LadderEstimator) and isinstance(other, LadderEstimator)):
-        return False
-    return one.ladder == other.ladder
+            groups.append((ladder, {index: estimator}))
+    return [group for _, group in groups]
 
 
 def run_tasks(tasks: Sequence[EvidenceTask], executor: Executor | None) -> Iterator[TaskResult]:
@@ -259,7 +253,7 @@ def run_tasks(tasks: Sequence[EvidenceTask], executor: Executor | None) -> Itera
         executor: Where to run them; None: here, in order.
 
     Raises:
-        TypeError: If the executor has threads, or a task cannot be sent to another process.
+        TypeError: If a task cannot be sent to another process.
 
     Example:
         >>> list(run_tasks([], None))
@@ -269,7 +263,6 @@ def run_tasks(tasks: Sequence[EvidenceTask], executor: Executor | None) -> Itera
         for task in tasks:
             yield from task.run()
         return
-    check_executor(executor)
     futures = [executor.submit(_run_elsewhere, _pack(task), os.getpid()) for task in tasks]
     yield from _gather(futures)
 
