@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from lvkam_pyro.comparison._store import EvidenceStore, Key, result_names
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.comparison.rows import EvidenceRow
-from lvkam_pyro.comparison.store import EvidenceStore, Key, result_names
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.ladder import LadderEstimator
@@ -210,7 +210,7 @@ class EvidenceTask:
             yield from self._climb(first.ladder)
             return
         for index, estimator in self.estimators.items():
-            evidence = estimator.estimate(self.model, self.x, self.guide, seed=self.seed)
+            evidence = estimator.estimate(self.model, self.x, guide=self.guide, seed=self.seed)
             yield TaskResult(self.name, index, evidence, is_whole=True)
 
     def _climb(self, ladder: Ladder) -> Iterator[TaskResult]:

@@ -19,8 +19,8 @@ from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
 
 import lvkam_pyro as lv
+from lvkam_pyro.comparison._fingerprint import UnrecognizableError, fingerprint
 from lvkam_pyro.comparison.compare import EvidenceTask
-from lvkam_pyro.comparison.fingerprint import UnrecognizableError, fingerprint
 
 ROOT = Path(__file__).parent.parent.parent
 X = torch.tensor([0.3, -1.0])
@@ -151,7 +151,7 @@ def test_fresh_process_finds_the_same_name(program: ModuleType, tmp_path: Path) 
     """Of a function and of a trained module, though hash seeds and hook ids differ."""
     script = f"""
 import pyro, torch, {program.__name__} as program
-from lvkam_pyro.comparison.fingerprint import fingerprint
+from lvkam_pyro.comparison._fingerprint import fingerprint
 other = pyro.nn.PyroModule[torch.nn.Linear](2, 2)
 print(fingerprint(program.model), fingerprint(torch.load("module.pt", weights_only=False)))
 """

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
+from lvkam_pyro.comparison._fingerprint import fingerprint
+from lvkam_pyro.comparison._store import EvidenceStore
 from lvkam_pyro.comparison.compare import EvidenceTask
-from lvkam_pyro.comparison.fingerprint import fingerprint
-from lvkam_pyro.comparison.store import EvidenceStore
 from lvkam_pyro.evidence.cascade import CascadeEvidence
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples

@@ -135,14 +135,8 @@ def _tensor_parts(tensor: Tensor) -> Iterable[object]:
         raise UnrecognizableError(f"it holds a tensor of layout {tensor.layout}")
     values = tensor.detach().cpu().resolve_conj().resolve_neg()
     # A copy, for one entry that is expanded counts as contiguous though it has no stride.
-    content = (
-        values.clone(memory_format=torch.contiguous_format)
-        .reshape(-1)
-        .view(torch.uint8)
-        .numpy()
-        .tobytes()
-    )
-    return str(tensor.dtype), tuple(tensor.shape), content
+    flat = values.clone(memory_format=torch.contiguous_format).reshape(-1)
+    return str(tensor.dtype), tuple(tensor.shape), flat.view(torch.uint8).numpy().tobytes()
 
 
 def _network_parts(module: nn.Module) -> Iterable[object]:

@@ -11,7 +11,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from lvkam_pyro.comparison.fingerprint import UnrecognizableError, fingerprint
+from lvkam_pyro.comparison._fingerprint import UnrecognizableError, fingerprint
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.verdict import Verdict
