@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import lvkam_pyro as lv
-from lvkam_pyro.training.runs import files, journal
+from lvkam_pyro.training import files, journal
 from lvkam_pyro.training.loop import Fit, fit
 from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from tests.training.toy import FactorModel, toy_data, toy_recipe
