@@ -1,11 +1,11 @@
 """Estimates of the log evidence as the marginal log likelihood of ArviZ."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.arguments import hash_data
@@ -31,7 +31,8 @@ def estimates_of(evidence: Evidence | EvidenceComparison | None) -> list[Evidenc
             f"Expected evidence of one model, got a comparison of {models}. Compare the estimators "
             "of this model alone, or pass one Evidence."
         )
-    return [row.evidence for row in evidence]
+    # Two recipes may have estimators of one name, which tell them apart in the data.
+    return [replace(row.evidence, estimator=row.method) for row in evidence]
 
 
 def best_estimate(estimates: Sequence[Evidence]) -> Evidence:
@@ -46,7 +47,7 @@ def best_estimate(estimates: Sequence[Evidence]) -> Evidence:
 def _doubt(evidence: Evidence) -> tuple[bool, int, float]:
     error = evidence.total_standard_error + evidence.total_discretization_error
     num_unreliable = int(evidence.verdict.unreliable.sum())
-    return EvidenceRow("", evidence).is_bound, num_unreliable, error
+    return evidence.is_lower_bound, num_unreliable, error
 
 
 def check_same_data(x: Tensor, ladder: LadderSamples | None, estimates: Sequence[Evidence]) -> None:

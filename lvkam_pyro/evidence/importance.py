@@ -126,6 +126,7 @@ class Importance(Estimator):
             estimator=self.name,
             data_hash=program.data_hash,
             data_scale=program.data_scale,
+            is_lower_bound=self.is_lower_bound,
         )
 
     def combine(self, replicates: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """A table of the densities of a prior: moments, modes, entropy and divergence."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import torch
+from pandas import DataFrame
 from scipy.signal import find_peaks
 from torch import Size, Tensor
 from torch.distributions import kl_divergence
@@ -12,6 +12,7 @@ from torch.distributions import kl_divergence
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.reference import support_bounds
 from lvkam_pyro.distributions.univariate import UnivariateDensity
+from lvkam_pyro.statistics.text_table import text_table
 
 PROMINENCE = 0.01
 """The least fall of a log density on both sides of a mode, in nats."""
@@ -52,7 +53,7 @@ class LatentSummary:
 class PriorSummary:
     r"""A table of the latents' densities, one a row.
 
-    Its text is a table to read; ``pandas.DataFrame(summary.to_dict())`` one to reckon with.
+    Its text is a table to read; `summary.to_frame()` one to reckon with.
 
     Attributes:
         rows: The latents in order; the inner latents of each in order for a `ProductPrior`.
@@ -65,24 +66,21 @@ class PriorSummary:
         latent    mean      sd  entropy (nats)  KL from π₀ (nats)  modes
              0  0.5000  0.2887          0.0000             0.0000  flat
              1  0.5000  0.2887          0.0000             0.0000  flat
-        >>> sorted(prior.summary().to_dict())
+        >>> sorted(prior.summary().to_frame())
         ['component', 'entropy', 'kl', 'latent', 'mean', 'modes', 'sd']
     """
 
     rows: tuple[LatentSummary, ...]
 
-    def to_dict(self) -> dict[str, list[object]]:
-        """The columns by name, each a list over the rows: what a data frame is made of."""
-        names = [field.name for field in fields(LatentSummary)]
-        rows = [asdict(row) for row in self.rows]
-        return {name: [row[name] for row in rows] for name in names}
+    def to_frame(self) -> DataFrame:
+        """The rows as a data frame."""
+        return DataFrame([asdict(row) for row in self.rows])
 
     def __str__(self) -> str:
-        table = [_HEADER, *(_cells(row) for row in self.rows)]
+        cells = DataFrame([_cells(row) for row in self.rows], columns=list(_HEADER))
         if all(row.component == 0 for row in self.rows):
-            table = [(first, *rest) for first, _, *rest in table]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(_join(row, widths) for row in table)
+            cells = cells.drop(columns="inner")
+        return text_table(cells, left=["modes"])
 
     def __repr__(self) -> str:
         return str(self)
@@ -138,11 +136,6 @@ def _cells(row: LatentSummary) -> tuple[str, ...]:
     nats = [f"{value:z.4f}" for value in (row.entropy, row.kl)]
     modes = ", ".join(values[2:]) or "flat"
     return (str(row.latent), str(row.component), *values[:2], *nats, modes)
-
-
-def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
-    *values, modes = cells
-    return "  ".join([*(c.rjust(w) for c, w in zip(values, widths, strict=False)), modes])
 
 
 @torch.no_grad()

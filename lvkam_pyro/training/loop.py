@@ -1,7 +1,7 @@
 """fit(): trains a model and its guide by a recipe, and can go on where it was stopped."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -121,7 +121,8 @@ def fit(
     Raises:
         TypeError, ValueError: If the data or the model cannot be used, or there are validation data
             without early stopping or the other way round; see the message.
-        FileExistsError: If the folder holds a run and `resume` is False.
+        FileExistsError: If the folder holds a run and `resume` is False, or another process trains
+            into it.
         CheckpointError: If the checkpoint to resume is damaged, or of another model or data.
         DivergenceError: If a loss or a gradient is not finite. The parameters are those before that
             update, and the folder's checkpoint is that of the last whole epoch.
@@ -157,8 +158,11 @@ def fit(
     processes = running_processes()
     processes.check_same(lambda: identity, "Give all of them the same data, recipe and seed.")
     journal = Journal(folder, identity) if folder and processes.is_first else None
-    with isolated(seed, data):
+    with isolated(seed, data), ExitStack() as owner:
         program = _bind(model, data, recipe)
+        processes.from_first(
+            lambda: None if journal is None else owner.enter_context(journal.folder.owned())
+        )
         saved = processes.from_first(
             lambda: None if journal is None else journal.open(resume=resume)
         )

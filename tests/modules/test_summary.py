@@ -6,7 +6,6 @@ from dataclasses import astuple
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -101,7 +100,7 @@ def test_table_says_the_rows() -> None:
 
 def test_columns_make_a_data_frame() -> None:
     summary = ProductPrior(2, num_components=2).summary()
-    frame = pd.DataFrame(summary.to_dict())
+    frame = summary.to_frame()
     assert list(frame.itertuples(index=False, name=None)) == [astuple(row) for row in summary.rows]
 
 
