@@ -12,16 +12,15 @@ from lvkam_pyro.commands.interrupts import (
     raise_interrupt,
     remembered_interrupts,
 )
-from lvkam_pyro.commands.picture_files import save
-from lvkam_pyro.commands.pictures import save_thermodynamic_curve
+from lvkam_pyro.commands.pictures import save_evidence_pictures
 from lvkam_pyro.commands.setup import Run
 from lvkam_pyro.comparison.compare import compare_evidence
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.ladder import LadderEstimator
-from lvkam_pyro.plots.evidence import plot_evidence
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.large_data import evenly_spaced
-from lvkam_pyro.training.recipe import Model, Recipe
+from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.files import replace_file, write_atomically
 from lvkam_pyro.training.runs.run_folder import RunFolder
 
@@ -42,7 +41,7 @@ class Job:
     recipe_name: str
     run: Run
     recipe: Recipe
-    guide: Model | None
+    guide: Program | None
 
     def estimate(self, x: Tensor, seed: int) -> EvidenceComparison:
         """A row an estimator, of the model by the recipe."""
@@ -125,8 +124,7 @@ def keep_comparison(folder: RunFolder, comparison: EvidenceComparison) -> str:
     replace_file(folder.evidence(".csv"), comparison.to_csv)
     replace_file(folder.evidence(".json"), comparison.to_json)
     write_atomically(folder.evidence(".tex"), comparison.to_latex().encode())
-    save(plot_evidence(comparison), folder.picture("evidence"))
-    save_thermodynamic_curve(folder, comparison)
+    save_evidence_pictures(folder, comparison)
     return f"Kept in {folder.evidence('.csv')}"
 
 
@@ -146,7 +144,7 @@ def _join(finished: Sequence[EvidenceComparison]) -> EvidenceComparison:
     return reduce(EvidenceComparison.merge, finished)
 
 
-def _guide(run: Run, recipe: Recipe) -> Model | None:
+def _guide(run: Run, recipe: Recipe) -> Program | None:
     """The recipe's guide, or the run's fitted one where the recipe's would have to be fitted."""
     if all(isinstance(estimator, LadderEstimator) for estimator in recipe.estimators):
         return None

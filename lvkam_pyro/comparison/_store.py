@@ -9,14 +9,12 @@ from pickle import UnpicklingError
 
 import pyro
 import torch
-from torch import Tensor
 
 from lvkam_pyro.comparison._fingerprint import UnrecognizableError, fingerprint
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.verdict import Verdict
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.arguments import Arguments, Program
 
 Key = tuple[str, int]
 """A model's name and an estimator's index in the list."""
@@ -91,10 +89,10 @@ class EvidenceStore:
 
 
 def result_names(
-    models: Mapping[str, Model],
-    x: Tensor,
+    models: Mapping[str, Program],
+    arguments: Arguments,
     estimators: Sequence[Estimator],
-    guides: Mapping[str, Guide | None],
+    guides: Mapping[str, Program | None],
     seed: int,
 ) -> dict[Key, str]:
     """The name of each result of a comparison: a fingerprint of all that it is a function of.
@@ -104,17 +102,19 @@ def result_names(
     Example:
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
-        >>> list(result_names({"m": problem.model}, problem.x, [lv.evidence.ELBO()], {}, 0))
+        >>> arguments = as_arguments(problem.x)
+        >>> list(result_names({"m": problem.model}, arguments, [lv.evidence.ELBO()], {}, 0))
         [('m', 0)]
     """
     setting = (
-        x,
-        str(x.device),
+        arguments.args,
+        dict(arguments.kwargs),
+        [str(tensor.device) for tensor in arguments.tensors],
         seed,
         torch.get_default_dtype(),
         pyro.get_param_store().get_state(),
     )
-    common = _name("Pyro's parameter store", setting)
+    common = _name("The data or Pyro's parameter store", setting)
     named = {
         name: (
             _name(f"The model {name!r}", model),

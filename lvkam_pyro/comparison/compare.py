@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
@@ -22,21 +21,18 @@ from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.ladder.ladder import Ladder
-from lvkam_pyro.tracing.arguments import check_data
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.structure import Model
-
-_TURN = threading.Lock()
-"""Workers of some executors, such as Dask's, run several tasks in the threads of one process, which
-share Pyro's handlers and torch's generator: they take turns."""
+from lvkam_pyro.tracing.arguments import Arguments, Program, as_arguments
+from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.session import exclusive
 
 
 def compare_evidence(
-    models: Model | Mapping[str, Model],
-    x: Tensor,
+    models: Program | Mapping[str, Program],
+    x: Tensor | tuple[Any, ...] | dict[str, Any],
     estimators: Sequence[Estimator],
     *,
-    guide: Guide | Mapping[str, Guide] | None = None,
+    guide: Program | Mapping[str, Program] | None = None,
     seed: int = 0,
     progress: bool = True,
     folder: str | Path | None = None,
@@ -48,7 +44,8 @@ def compare_evidence(
 
     Args:
         models: One Pyro model, or name to model.
-        x: The observations, of shape `(N, ...)`.
+        x: The arguments of the models: one tensor, a tuple of arguments, or a dictionary of keyword
+            arguments.
         estimators: At least one.
         guide: The proposal of the estimators that use one: one guide, or the model's name to its
             guide; None is each model's prior.
@@ -69,9 +66,9 @@ def compare_evidence(
         The comparison.
 
     Raises:
-        TypeError: If `x` is no tensor, or a model cannot be sent to another process.
-        ValueError: If there is no model or no estimator, `x` is empty or not finite, or a file of
-            the folder is damaged.
+        TypeError: If data are no tensors, or a model cannot be sent to another process.
+        ValueError: If there is no model or no estimator, `bind` refuses a model, or a file of the
+            folder is damaged.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -85,7 +82,7 @@ def compare_evidence(
         >>> comparison["model", "Importance"].num_data
         3
     """
-    check_data(x)
+    arguments = as_arguments(x)
     named = models if isinstance(models, Mapping) else {"model": models}
     if not named or not estimators:
         raise ValueError(
@@ -95,10 +92,10 @@ def compare_evidence(
     if executor is not None:
         check_executor(executor)
     guides = {name: guide.get(name) if isinstance(guide, Mapping) else guide for name in named}
-    kept = _Kept(folder, lambda: result_names(named, x, estimators, guides, seed))
+    kept = _Kept(folder, lambda: result_names(named, arguments, estimators, guides, seed))
     results = kept.results()
     tasks = [
-        EvidenceTask(name, model, x, group, guides[name], seed)
+        EvidenceTask(name, model, arguments, group, guides[name], seed)
         for name, model in named.items()
         for group in group_estimators(
             {i: one for i, one in enumerate(estimators) if (name, i) not in results}
@@ -161,7 +158,8 @@ class TaskResult:
     Example:
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
-        >>> task = EvidenceTask("m", problem.model, problem.x, {0: lv.evidence.Importance(8)}, None)
+        >>> arguments, estimators = as_arguments(problem.x), {0: lv.evidence.Importance(8)}
+        >>> task = EvidenceTask("m", problem.model, arguments, estimators, None)
         >>> [result.is_whole for result in task.run()]
         [True]
     """
@@ -181,7 +179,7 @@ class EvidenceTask:
     Attributes:
         name: The model's name.
         model: The model.
-        x: The data.
+        arguments: The model's arguments.
         estimators: Index in the comparison to estimator.
         guide: The proposal.
         seed: The seed.
@@ -190,31 +188,33 @@ class EvidenceTask:
     Example:
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
-        >>> task = EvidenceTask("m", problem.model, problem.x, {0: lv.evidence.Importance(8)}, None)
+        >>> arguments, estimators = as_arguments(problem.x), {0: lv.evidence.Importance(8)}
+        >>> task = EvidenceTask("m", problem.model, arguments, estimators, None)
         >>> [result.evidence.num_data for result in task.run()]
         [4]
     """
 
     name: str
-    model: Model
-    x: Tensor
+    model: Program
+    arguments: Arguments
     estimators: Mapping[int, Estimator]
-    guide: Guide | None
+    guide: Program | None
     seed: int = 0
     store: Any = field(default_factory=lambda: pyro.get_param_store().get_state())
 
     def run(self) -> Iterator[TaskResult]:
         """The results, one by one."""
         first = next(iter(self.estimators.values()))
+        program = bind(self.model, *self.arguments.args, **self.arguments.kwargs)
         if isinstance(first, LadderEstimator):
-            yield from self._climb(first.ladder)
+            yield from self._climb(first.ladder, program)
             return
         for index, estimator in self.estimators.items():
-            evidence = estimator.estimate(self.model, self.x, guide=self.guide, seed=self.seed)
+            evidence = estimator.estimate(program, guide=self.guide, seed=self.seed)
             yield TaskResult(self.name, index, evidence, is_whole=True)
 
-    def _climb(self, ladder: Ladder) -> Iterator[TaskResult]:
-        samples = ladder.sample(self.model, self.x, seed=self.seed)
+    def _climb(self, ladder: Ladder, program: BoundProgram) -> Iterator[TaskResult]:
+        samples = ladder.sample(program, seed=self.seed)
         is_whole = len(samples.log_likelihood) == ladder.num_samples
         for index, estimator in self.estimators.items():
             if isinstance(estimator, LadderEstimator):
@@ -302,8 +302,11 @@ def _pack(task: EvidenceTask) -> bytes:
 
 
 def _run_elsewhere(packed: bytes, caller: int) -> list[TaskResult]:
-    """Run a packed task, with one thread of torch if the process is not the caller's."""
-    with _TURN:
+    """Run a packed task, with one thread of torch if the process is not the caller's.
+
+    Workers of some executors, such as Dask's, are threads of one process: they take turns.
+    """
+    with exclusive():
         if os.getpid() != caller:
             torch.set_num_threads(1)
         task: EvidenceTask = pickle.loads(packed)

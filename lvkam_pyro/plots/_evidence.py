@@ -5,7 +5,7 @@ from math import isfinite
 
 from matplotlib.axes import Axes
 
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.plots.style import PALETTE, QUIET, panels, quote, styled
 
 _ROW_HEIGHT, _MARGIN = 0.27, 1.0
