@@ -68,9 +68,9 @@ class LatentCoordinates:
                 f"Expected the data plate '{structure.data_plate}' alone, got a model with further "
                 "plates beside it. Declare what is inside them as one event by .to_event(...)."
             )
-        recorded = program.first.record_alone(
-            LatentRecorder(last=structure.latents[-1].name)
-        ).latents
+        last = LatentRecorder(last=structure.latents[-1].name)
+        one = program if program.access is None else program.first
+        recorded = one.record_alone(last).latents
         priors = tuple(_univariate(recorded[site.name], site) for site in structure.latents)
         ranges = [_range(prior) for prior in priors]
         return cls(
@@ -128,6 +128,7 @@ def _univariate(recorded: Site, site: LatentSite) -> Distribution:
             "around it, so its coordinates are not those of one known prior. Declare it as one "
             "event by .to_event(...), directly inside the data plate."
         )
+    law = law if law.batch_shape[:1] == (1,) else _of_the_first(law)
     if law.event_shape or law.batch_shape != (1, *site.event_shape):
         raise ValueError(
             f"The latent site '{site.name}' has the prior {type(law).__name__} of batch shape "
@@ -136,6 +137,16 @@ def _univariate(recorded: Site, site: LatentSite) -> Distribution:
             "another estimator."
         )
     return law
+
+
+def _of_the_first(law: Distribution) -> Distribution:
+    """The distribution of the first of a batch, if its parameters tell; else itself."""
+    names = getattr(law, "arg_constraints", {})
+    parameters = {name: law.__dict__[name] for name in names if name in law.__dict__}
+    if not parameters or not all(p.shape[:1] == law.batch_shape[:1] for p in parameters.values()):
+        return law
+    first: Distribution = type(law)(**{name: p[:1] for name, p in parameters.items()})
+    return first
 
 
 def _range(prior: Distribution) -> tuple[Tensor, Tensor]:

@@ -76,10 +76,23 @@ class LatentIntegrand:
 
     def log_densities(self, positions: Tensor, data: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The log prior and the log likelihood, `(S, N')` each; see `__call__`."""
-        is_part = data is not None and len(data) < self.num_units
-        program = self.program.rows(data) if data is not None and is_part else self.program
-        log_prior, log_likelihood = program.at(self.coordinates.split(positions))
+        if data is None or len(data) == self.num_units:
+            log_prior, log_likelihood = self.program.at(self.coordinates.split(positions))
+        elif self.program.access is None:
+            log_prior, log_likelihood = self._among_all(positions, data)
+        else:
+            log_prior, log_likelihood = self.program.rows(data).at(
+                self.coordinates.split(positions)
+            )
         return log_prior.double(), log_likelihood.double()
+
+    def _among_all(self, positions: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
+        """The densities of some data that cannot be taken apart: the others stand still."""
+        centre = (self.coordinates.low + self.coordinates.high) / 2
+        everywhere = centre.expand(len(positions), self.num_units, -1).clone()
+        everywhere[:, data] = positions.to(everywhere)
+        log_prior, log_likelihood = self.program.at(self.coordinates.split(everywhere))
+        return log_prior[:, data], log_likelihood[:, data]
 
 
 def _check_prior(integrand: LatentIntegrand) -> None:

@@ -149,7 +149,10 @@ def _few_coordinates(program: BoundProgram) -> LatentCoordinates:
 
 
 def _blocks(program: BoundProgram, num_units: int) -> Iterator[BoundProgram]:
-    """The program on so many of its data after the other."""
+    """The program on so many of its data after the other, or on all where none can be taken."""
+    if program.access is None:
+        yield program
+        return
     yield from map(program.rows, torch.arange(program.num_units).split(max(1, num_units)))
 
 

