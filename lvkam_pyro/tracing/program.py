@@ -244,10 +244,12 @@ class BoundProgram:
         if self.stacks:
             return [self.record(recorder=recording(values))]
         count = len(next(iter(values.values())))
-        first = (slice(None), 0) if self.unit is Unit.DATA_SET else (slice(None),)
-        alone = {name: value[first] for name, value in values.items()}
-        particles = ({name: v[s] for name, v in alone.items()} for s in range(count))
-        return [self.record_alone(recording(particle)) for particle in particles]
+        return [self.record_alone(recording(self._particle(values, s))) for s in range(count)]
+
+    def _particle(self, values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+        """One particle's values, without the axes of particles and of the data set's plate."""
+        place = (index, 0) if self.unit is Unit.DATA_SET else (index,)
+        return {name: value[place] for name, value in values.items()}
 
     def sum(self, sites: Mapping[str, Site], num_particles: int) -> Tensor:
         """The log density of the sites of one run, `(S, U)`; `(1, U)` of a run a particle."""
@@ -271,6 +273,25 @@ class BoundProgram:
         """Draws of the latents from the prior, for each unit, without the likelihood."""
         with torch.no_grad(), self._particles(num_particles):
             return self.record(recorder=PriorRecorder(last=self.structure.latents[-1].name))
+
+    def predict(
+        self, num_draws: int, latents: Mapping[str, Tensor] | None = None
+    ) -> list[SiteRecorder]:
+        """The run, or a run a draw, without the data: observations are drawn.
+
+        Args:
+            num_draws: D.
+            latents: Site name to values, `(D, U or 1, *inner plates, *event)`; those left out are
+                drawn from the prior.
+        """
+        given = [site for site in self.structure.latents if site.name in (latents or {})]
+        values = {s.name: self.structure.to_pyro((latents or {})[s.name], s) for s in given}
+        with Unconditioned():
+            if not self.stacks:
+                particles = (self._particle(values, draw) for draw in range(num_draws))
+                return [self.record_alone(SiteRecorder(particle)) for particle in particles]
+            with self._particles(num_draws):
+                return [self.record(values)]
 
     def simulate(self) -> SiteRecorder:
         """One run without its data, of one particle: latents and observations are drawn."""
