@@ -1,4 +1,4 @@
-"""ArviZ's groups of estimates of the log evidence, without their model."""
+"""Estimates of the log evidence as a source, without their model."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lvkam_pyro.arviz.datasets import SAMPLE, dataset
-from lvkam_pyro.arviz.estimates import best_estimate
-from lvkam_pyro.arviz.marginal import draw_estimate
+from lvkam_pyro.arviz.datasets import SAMPLE, Groups
+from lvkam_pyro.arviz.layout import UnitLayout
+from lvkam_pyro.arviz.marginal import best_estimate, draw_estimate
 from lvkam_pyro.arviz.thermodynamic import thermodynamic_group
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
@@ -16,12 +16,13 @@ from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.session import seeded_rng
 
 _NAME = "log_evidence"
+_LAYOUT = UnitLayout(latent_dims={}, observed_name=_NAME)
 
 
 def evidence_groups(
     evidence: Evidence, *, num_draws: int = 500, num_chains: int = 4, seed: int = 0
-) -> dict[str, xr.Dataset]:
-    """One estimate: what is drawn is its sampling law, so that summaries show value and error.
+) -> Groups:
+    """One estimate: draws of its sampling distribution, so that summaries show value and error.
 
     Args:
         evidence: The estimate.
@@ -45,14 +46,14 @@ def evidence_groups(
     """
     draws = _draw([evidence], num_draws, num_chains, seed)[:, :, 0]
     return {
-        "posterior": dataset({_NAME: ((*SAMPLE, "data"), draws)}),
+        "posterior": _LAYOUT.group({_NAME: _LAYOUT.unit(draws, *SAMPLE)}),
         **_shared_groups([evidence], draws),
     }
 
 
 def comparison_groups(
     comparison: EvidenceComparison, *, num_draws: int = 500, num_chains: int = 4, seed: int = 0
-) -> dict[str, dict[str, xr.Dataset]]:
+) -> dict[str, Groups]:
     """The groups of each model: as of one estimate, with a further axis `estimator`.
 
     Args:
@@ -83,9 +84,9 @@ def _model_groups(
     draws = _draw(estimates, num_draws, num_chains, seed)
     names = [one.estimator for one in estimates]
     best = draws[:, :, names.index(best_estimate(estimates).estimator)]
-    dims = (*SAMPLE, "estimator", "data")
+    drawn = _LAYOUT.unit(draws, *SAMPLE, "estimator")
     return {
-        "posterior": dataset({_NAME: (dims, draws)}, coords={"estimator": names}),
+        "posterior": _LAYOUT.group({_NAME: drawn}, coords={"estimator": names}),
         **_shared_groups(estimates, best),
     }
 
@@ -93,8 +94,8 @@ def _model_groups(
 def _shared_groups(estimates: Sequence[Evidence], best: Tensor) -> dict[str, xr.Dataset]:
     attrs = {"estimator": best_estimate(estimates).estimator}
     return {
-        "log_likelihood": dataset({_NAME: ((*SAMPLE, "data"), best)}, attrs=attrs),
-        "thermodynamic": thermodynamic_group(None, estimates, "data"),
+        "log_likelihood": _LAYOUT.group({_NAME: _LAYOUT.unit(best, *SAMPLE)}, attrs=attrs),
+        "thermodynamic": thermodynamic_group(None, estimates, _LAYOUT),
     }
 
 

@@ -6,18 +6,18 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lvkam_pyro.arviz.datasets import SAMPLE, Coordinate, Named, dataset
-from lvkam_pyro.arviz.layout import AxisNames
+from lvkam_pyro.arviz.datasets import SAMPLE, Coordinate, Named
+from lvkam_pyro.arviz.layout import UnitLayout
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
 
 
-def ladder_groups_of(ladder: LadderSamples, layout: AxisNames) -> dict[str, xr.Dataset]:
-    """What the chains did at each temperature.
+def ladder_groups_of(ladder: LadderSamples, layout: UnitLayout) -> dict[str, xr.Dataset]:
+    """The chains' record at each temperature.
 
     Args:
-        ladder: Draws `(D, C, T, N)` from the power posteriors.
-        layout: What the axes are called.
+        ladder: Draws `(D, C, T, U)` from the power posteriors.
+        layout: Names of the axes.
 
     Returns:
         `power_posterior`, with `log_likelihood` over (chain, draw, temperature, data), and the
@@ -25,38 +25,35 @@ def ladder_groups_of(ladder: LadderSamples, layout: AxisNames) -> dict[str, xr.D
         and `step_size` over (temperature, data) and `swap_rate` over (swap, data), swap k being
         that of temperatures k and k + 1.
     """
-    data_dim, dims = layout.data_dim, (*SAMPLE, "temperature")
-    attrs = {"num_likelihood_evaluations": ladder.num_likelihood_evaluations}
-    power: dict[str, Named] = {
-        "log_likelihood": ((*dims, data_dim), ladder.log_likelihood.transpose(0, 1)),
+    dims, coords = (*SAMPLE, "temperature"), _coords(ladder)
+    power = {
+        "log_likelihood": layout.unit(ladder.log_likelihood.transpose(0, 1), *dims),
         **{
-            name: ((*dims, *layout.latents[name].dims), values.transpose(0, 1))
+            name: layout.latent(name, values.transpose(0, 1), *dims)
             for name, values in ladder.path.items()
         },
     }
+    statistics = {
+        "acceptance": layout.unit(ladder.acceptance, "temperature"),
+        "step_size": layout.unit(ladder.step_size, "temperature"),
+        "swap_rate": layout.unit(ladder.swap_rate, "swap"),
+    }
+    attrs = {"num_likelihood_evaluations": ladder.num_likelihood_evaluations}
     return {
-        "power_posterior": dataset(power, coords=_coords(ladder)),
-        "power_sample_stats": dataset(
-            {
-                "acceptance": (("temperature", data_dim), ladder.acceptance),
-                "step_size": (("temperature", data_dim), ladder.step_size),
-                "swap_rate": (("swap", data_dim), ladder.swap_rate),
-            },
-            coords=_coords(ladder),
-            attrs=attrs,
-        ),
+        "power_posterior": layout.group(power, coords=coords),
+        "power_sample_stats": layout.group(statistics, coords=coords, attrs=attrs),
     }
 
 
 def thermodynamic_group(
-    ladder: LadderSamples | None, estimates: Sequence[Evidence], data_dim: str
+    ladder: LadderSamples | None, estimates: Sequence[Evidence], layout: UnitLayout
 ) -> xr.Dataset:
     """The thermodynamic curve a datum, and each estimator's log evidence.
 
     Args:
         ladder: Draws from the power posteriors, if there were any.
         estimates: Estimates of one model, named by their estimators.
-        data_dim: What the axis of data is called.
+        layout: Names of the axes.
 
     Returns:
         `mean_log_lik`, `var_log_lik`, `mcse`, `ess`, `rhat` over (temperature, data) and
@@ -66,19 +63,23 @@ def thermodynamic_group(
     variables: dict[str, Named] = {}
     coords: dict[str, Coordinate] = {}
     if ladder is not None:
-        dims = ("temperature", data_dim)
-        variables |= {name: (dims, values) for name, values in _curve(ladder).items()}
+        curve = _curve(ladder)
+        variables |= {name: layout.unit(values, "temperature") for name, values in curve.items()}
         coords |= _coords(ladder)
     if estimates:
-        dims = ("estimator", data_dim)
-        variables |= {
-            "log_evidence": (dims, torch.stack([one.log_evidence for one in estimates])),
-            "se": (dims, torch.stack([one.standard_error for one in estimates])),
-            "discretization_error": (dims, torch.stack([_discretization(e) for e in estimates])),
-            "unreliable": (dims, torch.stack([one.verdict.unreliable for one in estimates])),
-        }
+        found = _table(estimates)
+        variables |= {name: layout.unit(values, "estimator") for name, values in found.items()}
         coords["estimator"] = [one.estimator for one in estimates]
-    return dataset(variables, coords=coords)
+    return layout.group(variables, coords=coords)
+
+
+def _table(estimates: Sequence[Evidence]) -> dict[str, Tensor]:
+    return {
+        "log_evidence": torch.stack([one.log_evidence for one in estimates]),
+        "se": torch.stack([one.standard_error for one in estimates]),
+        "discretization_error": torch.stack([_discretization(one) for one in estimates]),
+        "unreliable": torch.stack([one.verdict.unreliable for one in estimates]),
+    }
 
 
 def _discretization(evidence: Evidence) -> Tensor:

@@ -269,6 +269,15 @@ def _is_weighted(site: Site, data_scale: float) -> bool:
     return site["mask"] is not None or isinstance(scale, Tensor) or abs(scale - 1) > 1e-9
 
 
+class DiscreteLatentError(ValueError):
+    """A program that draws a discrete latent, over which it has to be summed first.
+
+    Example:
+        >>> issubclass(DiscreteLatentError, ValueError)
+        True
+    """
+
+
 def _check_observed(run: SiteRecorder) -> None:
     if not run.observations:
         raise ValueError(
@@ -280,7 +289,7 @@ def _check_observed(run: SiteRecorder) -> None:
 def _check_latent(site: Site, plate: CondIndepStackFrame | None) -> None:
     """A latent site is continuous, and its density is that of its distribution."""
     if site["fn"].support.is_discrete:
-        raise ValueError(
+        raise DiscreteLatentError(
             f"The latent site '{site['name']}' is discrete ({type(site['fn']).__name__}). "
             "Sum it out in the model, e.g. by a mixture distribution over it."
         )
