@@ -1,4 +1,4 @@
-"""Ten steps of a ladder of power posteriors: ours on a Pyro model, against torch by hand.
+"""Ten steps of a ladder: ours on a Pyro model, against torch by hand.
 
 8 temperatures x 10 MALA steps x 128 data of the digits, one chain each: 16 latents on a bounded
 log-spline prior, 64 outputs, normal noise, with full preconditioners, prior draws at temperature 0
@@ -20,12 +20,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.ladder.adaptation import Adaptation
-from lvkam_pyro.ladder.kernel import LadderPlan
-from lvkam_pyro.ladder.run import LadderRun
-from lvkam_pyro.ladder.tempering import temper
+from lvkam_pyro.ladder.chains import Chains
 from lvkam_pyro.tracing.structure import ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 NUM_LATENTS, NUM_OUTPUTS, NUM_TEMPERATURES, NUM_STEPS, BATCH = 16, 64, 8, 10, 128
 NUM_CELLS, NUM_NODES = 8, 640
@@ -64,14 +60,15 @@ class ByHand:
         self.scale = model.likelihood.scale.detach()
         self.x = x
         self.temperatures = temperatures.float()[:, None]
-        self.factor = run.adaptation.metric.factor
-        self.step_size = run.adaptation.step.float()[..., None]
+        tuning = run.chains.adaptation.tuning
+        self.factor = tuning.metric.factor
+        self.step_size = tuning.step.float()[..., None]
         nodes = (torch.arange(NUM_NODES) + 0.5) / NUM_NODES
         node_energies = self.energies @ cubic_weights(nodes)[0].T
         self.log_normalizer = node_energies.logsumexp(-1).sum() - NUM_LATENTS * math.log(NUM_NODES)
         self.cdf = torch.nn.functional.pad(node_energies.softmax(-1).cumsum(-1), (1, 0))
         self.inner_cdf = self.cdf[:, 1:-1].contiguous()
-        self.state = self.evaluate(run.state.position[:, 0])
+        self.state = self.evaluate(run.chains.state.position[:, 0])
         self.iteration = 0
 
     def evaluate(self, u: Tensor) -> State:
@@ -143,19 +140,14 @@ class Ours:
     """The library's ladder on the same model, with one chain."""
 
     def __init__(self, model: Callable[[Tensor], object], x: Tensor, temperatures: Tensor) -> None:
-        target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
-        self.run = LadderRun(target, LadderPlan(temperatures, 1, 0, 4, 1), lv.ladder.MALA())
-        start = temper(target, temperatures, 1)
-        self.adaptation = Adaptation(
-            start.covariance, start.log_step, 0, target_acceptance=0.574, dtype=torch.float32
-        )
-        self.state = start.state
-        self.iteration = 0
+        kernel = lv.ladder.MALA()
+        target = kernel.bind(model, x, ModelStructure.of(model, x))
+        start = kernel.start(target, temperatures, 1)
+        self.chains = Chains(kernel, target, temperatures, start)
 
     def step(self) -> None:
         """One MALA step at every temperature, and exchanges."""
-        self.state, _, _ = self.run.step(self.state, self.adaptation, self.iteration)
-        self.iteration += 1
+        self.chains.step()
 
 
 def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
@@ -173,8 +165,10 @@ def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list
 
 def check(ours: Ours, by_hand: ByHand) -> None:
     """Both compute the same densities and gradients at the same positions."""
-    position = ours.state.position[:, 0]
-    for mine, theirs in zip(ours.state.tensors, by_hand.evaluate(position), strict=True):
+    state = ours.chains.state
+    u, log_prior, log_likelihood, *gradients = by_hand.evaluate(state.position[:, 0])
+    computed = [u, log_likelihood, log_prior, *gradients]
+    for mine, theirs in zip(state.tensors, computed, strict=True):
         torch.testing.assert_close(mine[:, 0].float(), theirs, rtol=1e-3, atol=2e-2)
 
 

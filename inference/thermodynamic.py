@@ -1,4 +1,4 @@
-"""Thermodynamic integration and steppingstone over one ladder of power posteriors."""
+"""Thermodynamic integration and steppingstone over one ladder."""
 
 import lvkam_pyro as lv
 

@@ -14,7 +14,7 @@ from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.report.model_report import diagnose
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.training.runs.files import write_atomically
 
 
@@ -54,7 +54,7 @@ def diagnose_command(
         write_atomically(found.folder.posterior, path.read_bytes())
     diagnosis.to_html(found.folder.report)
     save_pictures(found.folder, found.setup, found.fit, found.x_test)
-    first = posterior.isel(**{ModelStructure.of(model, x).data_plate: 0})
+    first = posterior.isel(**{bind(model, x).structure.data_plate: 0})
     return "\n".join(
         [
             f"posterior of the first of {len(x)} held-out data",

@@ -14,10 +14,7 @@ from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.plots.style import render
-from lvkam_pyro.tracing.particles import draw_particles
-from lvkam_pyro.tracing.recorder import Unconditioned
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import record_once
+from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.recipe import Model
@@ -53,13 +50,14 @@ def draw_data(model: Model, x: Tensor, *, seed: int = 0) -> Tensor:
         >>> draw_data(model, torch.zeros(7, 5)).shape
         torch.Size([7, 5])
     """
-    with seeded_rng(seed, x):
-        observed = record_once(model, x).observations
-        sites = record_once(Unconditioned()(model), x).sites
-    for name in observed:
-        value = sites[name]["value"] if name in sites else None
-        if isinstance(value, Tensor) and value.shape == x.shape:
-            return value
+    program = bind(model, x)
+    with program.session(seed=seed):
+        sites = program.simulate().sites
+    latents = {site.name for site in program.structure.latents}
+    observed = {name: site["value"] for name, site in sites.items() if name not in latents}
+    for value in observed.values():
+        if isinstance(value, Tensor) and value.numel() == x.numel() and value.shape[1:] == x.shape:
+            return value[0]
     raise ValueError(
         f"None of the model's observed sites ({', '.join(observed)}) draws data like x."
     )
@@ -137,8 +135,8 @@ def _save_functions(
 def _draw_posterior(fit: Fit, x: Tensor, seed: int) -> Tensor:
     """Equally weighted draws of an LVKAM's latents `(D, N, ...)`, of some of the data."""
     draws: list[Tensor] = []
-    with torch.no_grad(), seeded_rng(seed, x):
-        for batch in x[:_NUM_POSTERIORS].split(_BATCH_SIZE):
-            particles = draw_particles(fit.model, fit.guide, batch, _NUM_PARTICLES)
-            draws.extend(particles.resample(_NUM_DRAWS).values())
+    program = bind_guide(bind(fit.model, x[:_NUM_POSTERIORS]), fit.guide)
+    with program.session(fit.guide, seed=seed):
+        for block in program.blocks(program.values_per_unit * _NUM_PARTICLES):
+            draws.extend(block.draw(fit.guide, _NUM_PARTICLES).resample(_NUM_DRAWS).values())
     return torch.cat(draws, 1)

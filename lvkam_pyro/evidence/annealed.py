@@ -7,9 +7,9 @@ from torch import Tensor
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.evidence.verdict import MAX_PARETO_K, Gate
 from lvkam_pyro.ladder.schedule import PowerSchedule
-from lvkam_pyro.ladder.smc import AnnealingPath
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealingPath
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 _MIN_ISLAND_SIZE = 15.0
 """With fewer effective particles the islands' means are skewed: the low ones look sure."""
@@ -65,9 +65,9 @@ class AnnealedImportance(AnnealingEstimator):
         self.num_temperatures = check_count("num_temperatures", num_temperatures, minimum=2)
         self.schedule = PowerSchedule() if schedule is None else schedule
 
-    def path(self, target: UnconstrainedModel) -> AnnealingPath:
+    def path(self, target: GradientTarget) -> AnnealingPath:
         """The schedule's temperatures, moves learned from few particles; see the base class."""
-        temperatures = self.schedule(self.num_temperatures).to(target.x.device)
+        temperatures = self.schedule(self.num_temperatures)
         return AnnealingPath.along(target, temperatures, max(256, self.num_particles // 4))
 
     def gates(self, summary: dict[str, Tensor]) -> list[Gate]:

@@ -1,4 +1,4 @@
-"""What estimators that carry particles along a path of temperatures share."""
+"""The base of estimators that carry particles along a path of temperatures."""
 
 from abc import abstractmethod
 
@@ -15,24 +15,17 @@ from lvkam_pyro.evidence.verdict import (
     Gate,
     Verdict,
 )
-from lvkam_pyro.ladder.smc import AnnealedDraws, AnnealingPath, anneal
-from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealedDraws, AnnealingPath, anneal
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import pareto_k
-from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
+from lvkam_pyro.tracing.program import BoundProgram
 
 MIN_REPLICATES = 8
 """Islands below which a standard error says little."""
-
-_MAX_ELEMENTS = 2**23
-"""Values of one array per step (32 MB in single precision); more data run in blocks."""
 
 
 class AnnealingEstimator(Estimator):
@@ -74,39 +67,27 @@ class AnnealingEstimator(Estimator):
         return island_size(self.num_particles, self.num_replicates) * self.num_replicates
 
     @abstractmethod
-    def path(self, target: UnconstrainedModel) -> AnnealingPath:
+    def path(self, target: GradientTarget) -> AnnealingPath:
         """The temperatures and how to move at each."""
 
     @abstractmethod
     def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
         """The estimator's own conditions on its diagnostics."""
 
-    def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
-    ) -> Evidence:
-        """Estimate log p(x_n); see `Estimator.estimate`."""
-        check_data(x)
-        structure = ModelStructure.of(model, x)
-        parts, evaluations, scale = [], 0, 1.0
-        with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
-            for block in self._blocks(x, structure):
-                target = UnconstrainedModel(model, block, structure)
+    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
+        """Estimate the log evidence; see `Estimator.estimate`. A guide is left aside."""
+        parts, evaluations = [], 0
+        with program.session(seed=seed):
+            for block in program.blocks(self.num_drawn * program.values_per_unit):
+                target = GradientTarget(block)
                 parts.append(_summarize(*self._run(target)))
                 evaluations = max(evaluations, target.num_evaluations)
-                scale = target.data_scale * len(block) / len(x)
-        summary = {name: torch.cat([part[name] for part in parts], -1) for name in parts[0]}
-        return self._conclude(summary, x, evaluations, scale)
+        summary = {name: program.join([part[name] for part in parts]) for name in parts[0]}
+        return self._conclude(summary, program, evaluations)
 
-    def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
-        if not structure.follows_data:
-            return (x,)
-        width = x[0].numel() + sum(site.num_coordinates for site in structure.latents)
-        rows = max(1, _MAX_ELEMENTS // (self.num_drawn * width))
-        return x.split(rows)
-
-    def _run(self, target: UnconstrainedModel) -> tuple[AnnealedDraws, AnnealingPath]:
+    def _run(self, target: GradientTarget) -> tuple[AnnealedDraws, AnnealingPath]:
         path = self.path(target)
-        position = draw_finite_prior(target, self.num_drawn)
+        position = target.draw_finite_prior(self.num_drawn)
         draws = anneal(
             target,
             path,
@@ -118,7 +99,7 @@ class AnnealingEstimator(Estimator):
         return draws, path
 
     def _conclude(
-        self, summary: dict[str, Tensor], x: Tensor, evaluations: int, scale: float
+        self, summary: dict[str, Tensor], program: BoundProgram, evaluations: int
     ) -> Evidence:
         replicates = summary.pop("replicates")
         summary["island_spread"] = replicates.std(0)
@@ -135,32 +116,32 @@ class AnnealingEstimator(Estimator):
             verdict=Verdict.of(gates, remedy=self.remedy),
             num_likelihood_evaluations=evaluations,
             estimator=self.name,
-            data_hash=hash_data(x),
-            data_scale=scale,
+            data_hash=program.data_hash,
+            data_scale=program.data_scale,
         )
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the last particles."""
-        structure = ModelStructure.of(model, x)
-        target = UnconstrainedModel(model, x, structure)
+        target = GradientTarget(program)
         with torch.no_grad():
             draws, _ = self._run(target)
-            log_weights = (draws.log_weights + draws.log_ratio[:, None]).flatten(0, 1)
+            population = draws.population
+            log_weights = population.pooled_log_weights
             possible = log_weights.amax(0) > -torch.inf
             index = resample_systematic(torch.where(possible, log_weights, 0.0), MAX_GRADIENT_DRAWS)
-            position = draws.state.position[0].take_along_dim(index[..., None], 0)
+            position = population.state.position[0].take_along_dim(index[..., None], 0)
             latents = target.constrain(position)
-        total = float(log_mean_exp(draws.log_ratio).sum())
-        return with_fisher_gradient(total, model, x, structure, latents), target.data_scale
+        total = float(log_mean_exp(population.log_ratio).sum())
+        return with_fisher_gradient(total, program, latents), program.data_scale
 
 
 def _summarize(draws: AnnealedDraws, path: AnnealingPath) -> dict[str, Tensor]:
-    """What is kept of the draws of a block of data."""
+    """The diagnostics of the draws of a block of data, per datum."""
     below_one = (path.temperatures < 1).sum(0)
     summary = {
-        "replicates": draws.log_ratio,
+        "replicates": draws.population.log_ratio,
         "ess": draws.ess,
-        "pareto_k": pareto_k(draws.log_weights.flatten(0, 1)),
+        "pareto_k": pareto_k(draws.population.log_weights.flatten(0, 1)),
         "acceptance": draws.acceptance,
         "num_temperatures": below_one + 1,
     }

@@ -2,25 +2,21 @@
 
 from dataclasses import dataclass
 
-import pyro
-import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.evidence import to_double
-from lvkam_pyro.ladder.smc import anneal
-from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
 from lvkam_pyro.statistics.jackknife import (
     jackknife_error,
     leave_one_out_log_mean_exp,
     log_mean_exp,
 )
-from lvkam_pyro.tracing.arguments import check_data
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.recorder import SiteRecorder
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Sandwich:
 
 
 def sandwich(
-    model: Model, x: Tensor, *, annealing: AnnealedImportance | None = None, seed: int = 0
+    model: Program, x: Tensor, *, annealing: AnnealedImportance | None = None, seed: int = 0
 ) -> Sandwich:
     r"""Simulate data from the model and bound their log evidence from both sides.
 
@@ -98,31 +94,21 @@ def sandwich(
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> annealing = AnnealedImportance(128, num_temperatures=16)
+        >>> annealing = AnnealedImportance(128, num_temperatures=40)
         >>> bounds = sandwich(model, torch.zeros(20), annealing=annealing)
         >>> abs(bounds.gap) < 0.1
         True
     """
-    check_data(x)
     annealing = AnnealedImportance() if annealing is None else annealing
-    structure = ModelStructure.of(model, x)
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
-        simulated, run = _simulate(model, x, structure)
-        target = UnconstrainedModel(model, simulated, structure)
-        exact = target.unconstrain(run)
+    program = bind(model, x)
+    with program.session(seed=seed):
+        simulated, run = _simulate(program)
+        target = GradientTarget(program.on_data(simulated))
+        exact = target.unconstrain(run).expand(annealing.num_drawn, -1, -1)
         path = annealing.path(target)
-        options = {"num_islands": annealing.num_replicates, "num_moves": annealing.num_moves}
-        forward = anneal(
-            target, path, draw_finite_prior(target, annealing.num_drawn), threshold=0.0, **options
-        )
-        backward = anneal(
-            target,
-            path.reversed,
-            exact.expand(annealing.num_drawn, -1, -1),
-            threshold=0.0,
-            **options,
-        )
-    lower, upper = to_double(forward.log_ratio), to_double(backward.log_ratio)
+        prior = target.draw_finite_prior(annealing.num_drawn)
+        lower = _annealed_ratio(target, path, prior, annealing)
+        upper = _annealed_ratio(target, path.reversed, exact, annealing)
     return Sandwich(
         simulated,
         log_mean_exp(lower),
@@ -132,15 +118,31 @@ def sandwich(
     )
 
 
-def _simulate(model: Model, x: Tensor, structure: ModelStructure) -> tuple[Tensor, SiteRecorder]:
-    """Data and the run of the model that they come from, with a particle axis of one."""
-    recorder = SiteRecorder()
-    with recorder, Unconditioned(), pyro.plate("_particles", 1, dim=structure.particle_dim):
-        returned = model(x)
-    shape = tuple(returned.shape[-x.ndim :]) if isinstance(returned, Tensor) else returned
-    if shape != tuple(x.shape):
+def _annealed_ratio(
+    target: GradientTarget, path: AnnealingPath, position: Tensor, annealing: AnnealedImportance
+) -> Tensor:
+    """Each island's estimate of the log ratio of normalisers along a path, `(R, N)`."""
+    draws = anneal(
+        target,
+        path,
+        position,
+        num_islands=annealing.num_replicates,
+        num_moves=annealing.num_moves,
+        threshold=annealing.threshold,
+    )
+    return to_double(draws.population.log_ratio)
+
+
+def _simulate(program: BoundProgram) -> tuple[Tensor, SiteRecorder]:
+    """Data and the run of the program that they come from, with a particle axis of one."""
+    x = program.like
+    run = program.simulate()
+    latents = {site.name for site in program.structure.latents}
+    drawn = [site["value"] for name, site in run.sites.items() if name not in latents]
+    shapes = [tuple(value.shape[-x.ndim :]) for value in drawn]
+    if shapes != [tuple(x.shape)]:
         raise ValueError(
-            f"Expected the model to return its observations, of shape {tuple(x.shape)}, but got "
-            f"{shape}. End it by `return pyro.sample('x', likelihood, obs=x)`."
+            f"Expected the model to observe its data, of shape {tuple(x.shape)}, at one site, but "
+            f"its observed sites draw {shapes}."
         )
-    return returned.reshape(x.shape), recorder
+    return drawn[0].reshape(x.shape), run

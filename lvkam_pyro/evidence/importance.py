@@ -36,7 +36,8 @@ class Importance(Estimator):
     where k > 0.7 (or cannot be fitted) or ESS < 10.
 
     `estimate` runs in blocks of particles and data, so that its memory stays bounded; its result
-    has the same distribution for any blocks. The loss draws all particles at once, for its gradient.
+    has the same distribution for any blocks. The loss draws all particles at once, for its
+    gradient.
 
     Args:
         num_particles: S, at least (rounded up to full islands). Default: 4096, or 32768 under the

@@ -1,4 +1,4 @@
-"""What estimators on a ladder of power posteriors share: one run, its moments, its gradient."""
+"""The base of estimators on a ladder: one run, its moments, its gradient."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from lvkam_pyro.evidence.verdict import (
 )
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.convergence import half_drift
-from lvkam_pyro.tracing.particles import Guide
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed
-from lvkam_pyro.tracing.structure import Model, ModelStructure
 
 _MOST_FAILURES = 0.5
 
@@ -108,11 +108,9 @@ class LadderEstimator(Estimator):
     def estimate_from(self, samples: LadderSamples) -> Evidence:
         """The evidence from the draws of a ladder."""
 
-    def estimate(
-        self, model: Model, x: Tensor, guide: Guide | None = None, seed: int = 0
-    ) -> Evidence:
-        """Run the ladder and estimate log p(x_n); see `Estimator.estimate`."""
-        return self.estimate_from(self.ladder.sample(model, x, seed=seed))
+    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
+        """Run the ladder and estimate the log evidence; see `Estimator.estimate`."""
+        return self.estimate_from(self.ladder.sample(program, seed=seed))
 
     def conclude(
         self,
@@ -153,12 +151,12 @@ class LadderEstimator(Estimator):
             data_scale=samples.data_scale,
         )
 
-    def log_evidence(self, model: Model, guide: Guide | None, x: Tensor) -> tuple[Tensor, float]:
+    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the draws of temperature 1."""
-        samples = self.ladder.sample(model, x, seed=draw_seed())
+        samples = self.ladder.sample(program, seed=draw_seed())
         draws = {name: value.flatten(0, 1) for name, value in samples.latents.items()}
-        structure, total = ModelStructure.of(model, x), self.estimate_from(samples).total
-        return with_fisher_gradient(total, model, x, structure, draws), samples.data_scale
+        total = self.estimate_from(samples).total
+        return with_fisher_gradient(total, program, draws), samples.data_scale
 
 
 def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
@@ -177,7 +175,7 @@ def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Mome
     return [
         Gate(
             torch.full_like(samples.rhat[0], samples.biased, dtype=torch.bool),
-            "were drawn by a biased kernel, whose chains converge to another law: use MALA or HMC",
+            "were drawn by a biased kernel, whose chains miss the posterior: use MALA or HMC",
         ),
         rhat,
         _common_failure(rhat),
@@ -221,7 +219,7 @@ def _worst_fall(moments: Moments) -> Tensor:
 
 
 def _ladder_diagnostics(samples: LadderSamples, moments: Moments) -> dict[str, Tensor]:
-    """What both estimators report: mixing per datum, and the curve."""
+    """The diagnostics of every estimator on a ladder: mixing per datum, and the curve."""
     named = {
         "rhat": samples.rhat.amax(0),
         "ess": samples.ess.amin(0),

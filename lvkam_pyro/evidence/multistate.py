@@ -1,4 +1,4 @@
-"""Evidence by the multistate Bennett acceptance ratio over a ladder of power posteriors."""
+"""Evidence by the multistate Bennett acceptance ratio over a ladder."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Normalisers of all power posteriors at once, from the draws of all of them."""
+"""Normalisers at all temperatures of a ladder at once, from all of its draws."""
 
 import math
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lvkam_pyro.ladder.state import tempered
 from lvkam_pyro.statistics.jackknife import log_mean_exp
 
 _MAX_ELEMENTS = 2**22
@@ -19,7 +20,7 @@ _RIDGE = 1e-12
 
 @dataclass(frozen=True)
 class Reweighting:
-    r"""Draws of all temperatures, read as draws from the mixture of the power posteriors.
+    r"""Draws of all temperatures, read as draws from the mixture of their densities.
 
     .. math:: \log Z_k = \log \frac1M \sum_s \frac{e^{t_k l_s}}
         {\frac1T \sum_j e^{t_j l_s} / Z_j}, \qquad Z_0 = 1
@@ -99,7 +100,7 @@ class Reweighting:
         draws = self.log_likelihood.flatten(0, 1)
         return torch.cat(
             [
-                _tempered(temperature, part) - _mixture(self.temperatures, part, solution)
+                tempered(temperature, part) - _mixture(self.temperatures, part, solution)
                 for part, solution in _blocks(draws, len(self.temperatures), self.log_normalizer)
             ],
             -1,
@@ -116,20 +117,15 @@ def _blocks(
     return zip(draws.tensor_split(sizes, -1), per_temperature.tensor_split(sizes, -1), strict=True)
 
 
-def _tempered(temperature: Tensor, log_likelihood: Tensor) -> Tensor:
-    """T l, where an impossible draw counts nothing at temperature 0."""
-    return torch.where(temperature > 0, temperature * log_likelihood, 0.0)
-
-
 def _mixture(temperatures: Tensor, draws: Tensor, log_normalizer: Tensor) -> Tensor:
     """The log of the mean over temperatures of exp(t l) / Z, `(..., N)`."""
-    ratio = _tempered(temperatures[:, None], draws[..., None, :]) - log_normalizer
+    ratio = tempered(temperatures[:, None], draws[..., None, :]) - log_normalizer
     return log_mean_exp(torch.where(log_normalizer > -torch.inf, ratio, -torch.inf), -2)
 
 
 def _responsibilities(temperatures: Tensor, draws: Tensor, log_normalizer: Tensor) -> Tensor:
     """The probability that a draw came from each temperature, `(..., T, N)`."""
-    return (_tempered(temperatures[:, None], draws[..., None, :]) - log_normalizer).softmax(-2)
+    return (tempered(temperatures[:, None], draws[..., None, :]) - log_normalizer).softmax(-2)
 
 
 def _hessian(shares: Tensor, mean: Tensor, num_draws: int) -> Tensor:

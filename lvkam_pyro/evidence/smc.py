@@ -4,8 +4,8 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.evidence.verdict import Gate
-from lvkam_pyro.ladder.smc import AnnealingPath
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealingPath
 
 
 class TemperedSMC(AnnealingEstimator):
@@ -59,7 +59,7 @@ class TemperedSMC(AnnealingEstimator):
             )
         self.efficiency = efficiency
 
-    def path(self, target: UnconstrainedModel) -> AnnealingPath:
+    def path(self, target: GradientTarget) -> AnnealingPath:
         """Temperatures with equally efficient steps; see `AnnealingEstimator.path`."""
         return AnnealingPath.adaptive(target, self.efficiency, self.num_particles)
 

@@ -1,4 +1,4 @@
-"""Evidence by steppingstone sampling over a ladder of power posteriors."""
+"""Evidence by steppingstone sampling over a ladder."""
 
 import torch
 from torch import Tensor

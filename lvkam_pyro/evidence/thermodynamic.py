@@ -1,4 +1,4 @@
-"""Evidence by thermodynamic integration over a ladder of power posteriors."""
+"""Evidence by thermodynamic integration over a ladder."""
 
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.ladder import LadderEstimator, Moments

@@ -6,23 +6,25 @@ from torch import Tensor
 
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, PopulationGuide
-from lvkam_pyro.ladder.adaptation import Adaptation, blend
-from lvkam_pyro.ladder.kernel import LadderPlan
-from lvkam_pyro.ladder.mala import MALA
-from lvkam_pyro.ladder.run import GradientKernel, LadderRun
+from lvkam_pyro.ladder.adaptation import Start, blend, covariance_of
+from lvkam_pyro.ladder.chains import Chains
+from lvkam_pyro.ladder.hmc import MALA
+from lvkam_pyro.ladder.kernel import GradientKernel
 from lvkam_pyro.ladder.schedule import PowerSchedule
-from lvkam_pyro.ladder.tempering import Start, covariance_of, evaluate_state, temper
+from lvkam_pyro.ladder.state import GradientState
+from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
+
+_Chains = Chains[GradientState, GradientTarget]
 
 _GAIN = 0.3
 """Of the log step sizes, which follow an acceptance that changes with the parameters."""
 
 
 class LadderGuide(PopulationGuide):
-    r"""A Pyro guide whose draws are the posterior rung of a ladder of power posteriors.
+    r"""A Pyro guide whose draws are the posterior rung of a ladder.
 
     .. math:: p_t(z|x_n) \propto p(x_n|z)^t \, p(z), \quad 0 = t_0 < \dots < t_{T-1} = 1
 
@@ -89,74 +91,61 @@ class LadderGuide(PopulationGuide):
             if self.memory is not None and self.memory.is_for(program.num_units)
             else None
         )
-        target = UnconstrainedProgram(program)
+        target = self.kernel.bind(program)
+        temperatures = PowerSchedule()(self.num_temperatures).to(program.like.device)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
-            run = LadderRun(target, self._plan(program, num_draws), self.kernel)
-            ladder = None if memory is None else _left_in(memory, target, num_draws)
-            ladder = self._begin(run) if ladder is None else ladder
-            ladder = self._move(run, ladder)
+            check_count("num_particles", num_draws, minimum=2)
+            start = None if memory is None else _left_in(memory, target, num_draws)
+            if start is None:
+                start = self._begin(target, temperatures, num_draws)
+            chains = Chains(self.kernel, target, temperatures, start)
+            self._move(chains)
             if memory is not None:
-                memory.keep(_rows_of(ladder))
+                memory.keep(_rows_of(chains, start.covariance))
             self.num_evaluations += target.num_evaluations
-            latents = target.constrain(ladder.state.position[-1])
+            latents = target.constrain(chains.state.position[-1])
             log_joint = program.log_joint(latents)
-            log_evidence = _steppingstone(ladder.state.log_likelihood, run.temperatures)
+            log_evidence = _steppingstone(chains.state.log_likelihood, temperatures)
             return program.structure.join(latents, program.num_units), log_joint - log_evidence
 
         return draw
 
-    def _plan(self, program: BoundProgram, num_chains: int) -> LadderPlan:
-        check_count("num_particles", num_chains, minimum=2)
-        temperatures = PowerSchedule()(self.num_temperatures).to(program.like.device)
-        return LadderPlan(temperatures, num_chains, self.num_warmup, self.num_steps, 1)
-
-    def _begin(self, run: LadderRun) -> Start:
+    def _begin(
+        self, target: GradientTarget, temperatures: Tensor, num_chains: int
+    ) -> Start[GradientState]:
         """Ladders from the prior, warmed up."""
-        start = temper(run.target, run.temperatures, run.plan.num_chains)
-        state, adaptation = start.state, self._adaptation(start)
-        for iteration in range(self.num_warmup):
-            state, probability, _ = run.step(state, adaptation, iteration)
-            adaptation.update(iteration, state, probability)
-        return Start(state, adaptation.covariance, adaptation.log_step)
+        start = self.kernel.start(target, temperatures, num_chains)
+        chains = Chains(self.kernel, target, temperatures, start, self.num_warmup)
+        chains.warm_up()
+        return Start(chains.state, chains.adaptation.covariance, chains.adaptation.log_step)
 
-    def _move(self, run: LadderRun, ladder: Start) -> Start:
-        """The steps of an update, by which step sizes and covariances go on to adapt."""
-        state, adaptation = ladder.state, self._adaptation(ladder)
-        for iteration in range(self.num_steps):
-            state, probability, _ = run.step(state, adaptation, iteration)
-            error = probability.mean(1) - self.kernel.target_acceptance
-            error[0] = 0.0  # The prior is drawn exactly, without a step.
-            adaptation.log_step = adaptation.log_step + _GAIN * error
-        covariance = blend(covariance_of(state.position), 1.0, ladder.covariance)
-        return Start(state, covariance, adaptation.log_step)
-
-    def _adaptation(self, ladder: Start) -> Adaptation:
-        return Adaptation(
-            ladder.covariance,
-            ladder.log_step,
-            self.num_warmup,
-            target_acceptance=self.kernel.target_acceptance,
-            dtype=ladder.state.position.dtype,
-        )
+    def _move(self, chains: _Chains) -> None:
+        """The steps of an update, by which the step sizes go on to adapt."""
+        for _ in range(self.num_steps):
+            probability, _ = chains.step()
+            chains.adaptation.follow(probability, _GAIN)
 
 
-def _left_in(memory: ChainMemory, target: UnconstrainedProgram, num_chains: int) -> Start | None:
+def _left_in(
+    memory: ChainMemory, target: GradientTarget, num_chains: int
+) -> Start[GradientState] | None:
     """The ladders where they were left, at the present parameters; None if there are none."""
     kept = memory.recall()
     if kept is None or kept["position"].shape[2] != num_chains:
         return None
     position = kept["position"].movedim(0, 2).contiguous()
     covariance, log_step = (kept[name].movedim(0, 1) for name in ("covariance", "log_step"))
-    return Start(evaluate_state(target, position), covariance, log_step)
+    return Start(target.state_at(position), covariance, log_step)
 
 
-def _rows_of(ladder: Start) -> dict[str, Tensor]:
-    """What is kept of ladders, the data first."""
+def _rows_of(chains: _Chains, covariance: Tensor) -> dict[str, Tensor]:
+    """What is kept of ladders, the data first; the covariance goes on to adapt."""
+    position = chains.state.position
     return {
-        "position": ladder.state.position.movedim(2, 0),
-        "covariance": ladder.covariance.movedim(1, 0),
-        "log_step": ladder.log_step.movedim(1, 0),
+        "position": position.movedim(2, 0),
+        "covariance": blend(covariance_of(position), 1.0, covariance).movedim(1, 0),
+        "log_step": chains.adaptation.log_step.movedim(1, 0),
     }
 
 

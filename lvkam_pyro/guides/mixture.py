@@ -9,12 +9,11 @@ from torch import Tensor
 
 from lvkam_pyro.guides.mixture_fit import fit_mixture
 from lvkam_pyro.guides.population import Draw, PopulationGuide
-from lvkam_pyro.ladder.smc import AnnealingPath, anneal
-from lvkam_pyro.ladder.tempering import draw_finite_prior
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
 
 _NUM_ISLANDS = 8
 _EFFICIENCY = 0.5
@@ -85,33 +84,32 @@ class MixtureGuide(PopulationGuide):
 
     def prepare(self, program: BoundProgram) -> Draw:
         """The mixture of each datum; see `PopulationGuide.prepare`."""
-        target = UnconstrainedProgram(program)
+        target = GradientTarget(program)
         mixture = self._fit(target)
         self.num_evaluations += target.num_evaluations
         return _Proposal(target, mixture, self.prior_share)
 
-    def _fit(self, target: UnconstrainedProgram) -> MixtureSameFamily:
+    def _fit(self, target: GradientTarget) -> MixtureSameFamily:
         """The mixture fitted to a population whose halves share no ancestor."""
         size = math.ceil(self.num_pilots / _NUM_ISLANDS) * _NUM_ISLANDS
         pilots = anneal(
             target,
             AnnealingPath.adaptive(target, _EFFICIENCY, size),
-            draw_finite_prior(target, size),
+            target.draw_finite_prior(size),
             num_islands=_NUM_ISLANDS,
             num_moves=self.num_moves,
             threshold=_THRESHOLD,
-        )
-        log_weights = (pilots.log_weights + pilots.log_ratio[:, None]).flatten(0, 1)
+        ).population
         position = pilots.state.position[0]
         is_first = torch.arange(size, device=position.device) < size // 2
-        return fit_mixture(position, log_weights, is_first)
+        return fit_mixture(position, pilots.pooled_log_weights, is_first)
 
 
 @dataclass(frozen=True)
 class _Proposal:
     """Draws from the mixture of each datum, and a share of prior draws."""
 
-    target: UnconstrainedProgram
+    target: GradientTarget
     mixture: MixtureSameFamily
     prior_share: float
 

@@ -1,4 +1,4 @@
-"""Power posteriors between prior and posterior: path, kernels, exchange, populations."""
+"""The ladder between prior and posterior: schedules, kernels, chains, populations."""
 
 import lazy_loader
 

@@ -1,10 +1,9 @@
 """The public names of the room, which load on first use."""
 
 from .grid_gibbs import GridGibbsKernel
-from .hmc import HMC
-from .kernel import Kernel
+from .hmc import HMC, MALA, ULA
+from .kernel import GradientKernel, Kernel
 from .ladder import Ladder, LadderSamples
-from .mala import MALA, ULA
 from .pilot import ConditionalESSSchedule, EqualLengthSchedule
 from .schedule import FixedSchedule, PilotSchedule, PowerSchedule
 
@@ -15,6 +14,7 @@ __all__ = [
     "ConditionalESSSchedule",
     "EqualLengthSchedule",
     "FixedSchedule",
+    "GradientKernel",
     "GridGibbsKernel",
     "Kernel",
     "Ladder",

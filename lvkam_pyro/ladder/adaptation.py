@@ -1,15 +1,93 @@
-"""What the chains learn in warm-up: step sizes and covariances per temperature and datum."""
+"""Step sizes and covariances per temperature and datum, which the chains learn in warm-up."""
+
+from dataclasses import dataclass
+from typing import Generic, Self
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.ladder.chains import LadderState, Metric
+from lvkam_pyro.ladder.state import LadderState, StateT
 
 MAX_FULL_COORDINATES = 32
 """Above this many coordinates only variances are learned, not covariances."""
 
 _WINDOW_ENDS = (0.1, 0.25, 0.5, 0.8)
 _DRAWS_PER_INDEPENDENT_DRAW = 5
+
+
+@dataclass(frozen=True)
+class Metric:
+    r"""The linear map L with :math:`L L' \approx Cov_t[u]` per temperature and datum.
+
+    Attributes:
+        factor: `(T, N, D, D)` lower triangular, or `(T, N, D)` diagonal.
+
+    Example:
+        >>> Metric(torch.eye(2).expand(1, 1, 2, 2)).apply(torch.ones(1, 3, 1, 2)).shape
+        torch.Size([1, 3, 1, 2])
+    """
+
+    factor: Tensor
+
+    @classmethod
+    def of(cls, covariance: Tensor, dtype: torch.dtype) -> Self:
+        """The root of covariances `(T, N, D, D)`, or of variances `(T, N, D)`."""
+        if covariance.ndim == 3:
+            return cls(covariance.clamp(min=1e-30).sqrt().to(dtype))
+        variance = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30)
+        # Directions that differ by more than this cannot be told apart in single precision.
+        factor, info = torch.linalg.cholesky_ex(covariance + 1e-7 * torch.diag_embed(variance))
+        fallback = torch.diag_embed(variance.sqrt())
+        return cls(torch.where((info == 0)[..., None, None], factor, fallback).to(dtype))
+
+    def apply(self, vector: Tensor) -> Tensor:
+        """L v for vectors `(T, C, N, D)`."""
+        if self.factor.ndim == 3:
+            return self.factor[:, None] * vector
+        return torch.einsum("tnij,tcnj->tcni", self.factor, vector)
+
+    def pull_back(self, gradient: Tensor) -> Tensor:
+        """L' g for gradients `(T, C, N, D)`."""
+        if self.factor.ndim == 3:
+            return self.factor[:, None] * gradient
+        return torch.einsum("tnji,tcnj->tcni", self.factor, gradient)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The metric and the step sizes with which a kernel moves.
+
+    Attributes:
+        metric: The preconditioner.
+        step: The step sizes, `(T, N)`.
+
+    Example:
+        >>> Tuning.of(torch.ones(2, 3, 40), torch.zeros(2, 3), torch.float32).step.sum()
+        tensor(6.)
+    """
+
+    metric: Metric
+    step: Tensor
+
+    @classmethod
+    def of(cls, covariance: Tensor, log_step: Tensor, dtype: torch.dtype) -> Self:
+        """The tuning for covariances and log step sizes."""
+        return cls(Metric.of(covariance, dtype), log_step.exp())
+
+
+@dataclass(frozen=True)
+class Start(Generic[StateT]):
+    """Where the chains begin, and a first guess of what they will learn.
+
+    Attributes:
+        state: The chains at every temperature.
+        covariance: `(T, N, D, D)` or `(T, N, D)`; D = 0 for a kernel without a metric.
+        log_step: `(T, N)`; infinite for a kernel without steps.
+    """
+
+    state: StateT
+    covariance: Tensor
+    log_step: Tensor
 
 
 def second_moment(deviation: Tensor) -> Tensor:
@@ -41,6 +119,17 @@ def outer(vector: Tensor) -> Tensor:
     return second_moment(vector[:, None])
 
 
+def covariance_of(position: Tensor) -> Tensor:
+    """The covariance over the chains of positions `(T, C, N, D)`, or their variances.
+
+    Example:
+        >>> covariance_of(torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)).squeeze()
+        tensor(1., dtype=torch.float64)
+    """
+    deviation = position - position.mean(1, keepdim=True)
+    return second_moment(deviation) / position.shape[1]
+
+
 def blend(new: Tensor, weight: Tensor | float, old: Tensor) -> Tensor:
     """A covariance learned from `weight` independent draws, with D draws' worth of the old one.
 
@@ -62,62 +151,56 @@ class Adaptation:
     sizes start to settle again; the last window adapts only the steps.
 
     Args:
-        covariance: `(T, N, D, D)` or `(T, N, D)`, to start from.
-        log_step: `(T, N)`, to start from.
+        start: The covariances and log step sizes to start from.
         num_warmup: The number of warm-up steps.
         target_acceptance: The mean acceptance to reach.
-        dtype: The positions' precision.
 
     Attributes:
-        metric: The preconditioner in use.
+        covariance: The last one learned.
         log_step: The log step sizes in use, `(T, N)`.
 
     Example:
-        >>> start = torch.ones(2, 3, 40), torch.zeros(2, 3)
-        >>> options = {"target_acceptance": 0.574, "dtype": torch.float32}
-        >>> adaptation = Adaptation(*start, 100, **options)
-        >>> adaptation.step.shape
+        >>> state = LadderState(torch.zeros(2, 4, 3, 40), torch.zeros(2, 4, 3))
+        >>> start = Start(state, torch.ones(2, 3, 40), torch.zeros(2, 3))
+        >>> Adaptation(start, 100, target_acceptance=0.574).tuning.step.shape
         torch.Size([2, 3])
     """
 
-    def __init__(
-        self,
-        covariance: Tensor,
-        log_step: Tensor,
-        num_warmup: int,
-        *,
-        target_acceptance: float,
-        dtype: torch.dtype,
-    ) -> None:
-        self.covariance = covariance
-        self.log_step = log_step
-        self.metric = Metric.of(covariance, dtype)
+    def __init__(self, start: Start[StateT], num_warmup: int, *, target_acceptance: float) -> None:
+        self.covariance = start.covariance
+        self.log_step = start.log_step
+        self._dtype = start.state.position.dtype
+        self._metric = Metric.of(start.covariance, self._dtype)
         self._window_ends = {int(fraction * num_warmup) for fraction in _WINDOW_ENDS}
         self._target_acceptance = target_acceptance
-        self._dtype = dtype
         self._reference: Tensor | None = None
         self._since = 0
 
     @property
-    def step(self) -> Tensor:
-        """The step sizes, `(T, N)`."""
-        return self.log_step.exp()
+    def tuning(self) -> Tuning:
+        """The metric and the step sizes in use."""
+        return Tuning(self._metric, self.log_step.exp())
 
     def update(self, iteration: int, state: LadderState, probability: Tensor) -> None:
         """Learn from one warm-up step.
 
         Args:
-            iteration: Its number.
+            iteration: Its index.
             state: Where it led.
             probability: The acceptance probabilities, `(T, C, N)`.
         """
         self._since += 1
+        self.follow(probability, self._since**-0.6)
+        if self.covariance.shape[-1] > 0:
+            self._collect(state.position)
+            if iteration in self._window_ends:
+                self._learn_covariance(state.position.shape[1])
+
+    def follow(self, probability: Tensor, gain: float) -> None:
+        """Move the log step sizes towards the acceptance wanted, from that of one step."""
         error = probability.mean(1) - self._target_acceptance
         error[0] = 0.0  # The prior is drawn exactly, without a step.
-        self.log_step = self.log_step + self._since**-0.6 * error
-        self._collect(state.position)
-        if iteration in self._window_ends:
-            self._learn_covariance(state.position.shape[1])
+        self.log_step = self.log_step + gain * error
 
     def _collect(self, position: Tensor) -> None:
         if self._reference is None:
@@ -133,6 +216,6 @@ class Adaptation:
         centred = self._moment / num_draws - outer(self._sum / num_draws)
         weight = num_draws / _DRAWS_PER_INDEPENDENT_DRAW
         self.covariance = blend(centred, weight, self.covariance)
-        self.metric = Metric.of(self.covariance, self._dtype)
+        self._metric = Metric.of(self.covariance, self._dtype)
         self._reference = None
         self._since = 0

@@ -1,101 +1,175 @@
-"""Where the chains of a ladder stand, and the metric in which they move."""
+"""The chains of one block of data: they start, warm up, move, exchange states, and are kept."""
 
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic
 
 import torch
 from torch import Tensor
 
+from lvkam_pyro.ladder.adaptation import Adaptation, Start
+from lvkam_pyro.ladder.kernel import Kernel, TargetT
+from lvkam_pyro.ladder.state import StateT, exchange
 
-@dataclass(frozen=True)
-class LadderState:
-    """Where the chains stand: `T` temperatures, `C` chains, `N` data, `D` coordinates.
+MIN_DRAWS = 4
+"""The least number of kept draws of which convergence can be judged."""
+
+
+class Chains(Generic[StateT, TargetT]):
+    """The chains of all temperatures, for each datum.
+
+    After every move, neighbours exchange their states, even and odd pairs in turn, within each
+    chain: the ladders of different chains never meet, so each is a replicate.
+
+    Args:
+        kernel: How they move.
+        target: The program, as the kernel binds it.
+        temperatures: `(T,)` in float64, from 0 to 1, on the data's device.
+        start: Where they begin.
+        num_warmup: Steps of `warm_up`.
 
     Attributes:
-        position: `(T, C, N, D)`.
-        log_prior: `(T, C, N)`.
-        log_likelihood: `(T, C, N)`.
-        prior_gradient: `(T, C, N, D)`.
-        likelihood_gradient: `(T, C, N, D)`.
+        state: Where they stand.
+        adaptation: The metric and the step sizes in use.
 
     Example:
-        >>> zeros, vectors = torch.zeros(2, 3, 4), torch.zeros(2, 3, 4, 5)
-        >>> state = LadderState(vectors, zeros, zeros, vectors, vectors)
-        >>> other = LadderState(vectors + 1, zeros, zeros, vectors, vectors)
-        >>> state.where(torch.tensor([[[True]], [[False]]]), other).position[:, 0, 0, 0]
-        tensor([1., 0.])
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> x, kernel, temperatures = torch.zeros(3), lv.ladder.MALA(), torch.linspace(0, 1, 4)
+        >>> target = kernel.bind(lv.bind(model, x))
+        >>> start = kernel.start(target, temperatures.double(), 8)
+        >>> chains = Chains(kernel, target, temperatures.double(), start, 5)
+        >>> chains.warm_up()
+        >>> chains.keep(6, thinning=2).log_likelihood.shape
+        torch.Size([6, 8, 4, 3])
     """
 
-    position: Tensor
-    log_prior: Tensor
-    log_likelihood: Tensor
-    prior_gradient: Tensor
-    likelihood_gradient: Tensor
+    def __init__(
+        self,
+        kernel: Kernel[StateT, TargetT],
+        target: TargetT,
+        temperatures: Tensor,
+        start: Start[StateT],
+        num_warmup: int = 0,
+    ) -> None:
+        self.kernel = kernel
+        self.target = target
+        self.temperatures = temperatures
+        self.state = start.state
+        self.adaptation = Adaptation(start, num_warmup, target_acceptance=kernel.target_acceptance)
+        self._num_warmup = num_warmup
+        self._num_steps = 0
 
-    def where(self, mask: Tensor, other: Self) -> Self:
-        """The other state where the mask holds; elsewhere this one, bit for bit.
+    def step(self) -> tuple[Tensor, Tensor]:
+        """Move every chain, then offer exchanges.
+
+        Returns:
+            The moves' acceptance probabilities `(T, C, N)`, and those of the exchanges of all
+            neighbours, `(T - 1, C, N)`: NaN where none was offered.
+        """
+        stacked = self.temperatures[:, None, None]
+        state, probability = self.kernel.move(
+            self.state, stacked, self.adaptation.tuning, self.target
+        )
+        first = self._num_steps % 2
+        self.state, offered = exchange(state, self.temperatures, first=first)
+        swaps = torch.full_like(probability[1:], torch.nan)
+        swaps[first::2] = offered
+        self._num_steps += 1
+        return probability, swaps
+
+    def warm_up(self, tick: Callable[[], object] = lambda: None) -> None:
+        """Forget the start and adapt.
 
         Args:
-            mask: Broadcasts to `(T, C, N)`.
-            other: The state to take.
+            tick: Called after every step.
         """
-        return type(self)(
-            *(
-                torch.where(mask if mine.ndim == 3 else mask[..., None], theirs, mine)
-                for mine, theirs in zip(self.tensors, other.tensors, strict=True)
-            )
-        )
+        for iteration in range(self._num_warmup):
+            probability, _ = self.step()
+            self.adaptation.update(iteration, self.state, probability)
+            tick()
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All fields in their order."""
-        return [getattr(self, field.name) for field in fields(self)]
+    def keep(
+        self,
+        num_samples: int,
+        *,
+        thinning: int = 1,
+        keep_path: bool = False,
+        tick: Callable[[], object] = lambda: None,
+    ) -> "Record":
+        """Move on, and keep draws.
 
-    def log_target(self, temperatures: Tensor) -> Tensor:
-        """Log p(u) + t log p(x|u), of shape `(T, C, N)`, for temperatures `(T, 1, 1)`."""
-        # At t = 0 a log likelihood of minus infinity counts nothing; 0 * inf would be NaN.
-        tempered = torch.where(temperatures > 0, temperatures * self.log_likelihood, 0.0)
-        return self.log_prior + tempered
+        Args:
+            num_samples: D, the draws of each chain.
+            thinning: Steps for each.
+            keep_path: Whether the draws of all temperatures are kept, not only those at 1.
+            tick: Called after every step.
 
-    def gradient(self, temperatures: Tensor) -> Tensor:
-        """The gradient of the log target, of shape `(T, C, N, D)`."""
-        inverse_temperature = temperatures[..., None].to(self.prior_gradient)
-        return self.prior_gradient + inverse_temperature * self.likelihood_gradient
+        Returns:
+            The record; of the draws made so far when the user interrupts and at least 4 are kept.
+
+        Raises:
+            KeyboardInterrupt: If interrupted earlier.
+        """
+        record = Record()
+        kept = slice(None) if keep_path else slice(-1, None)
+        try:
+            for iteration in range(1, num_samples * thinning + 1):
+                record.count(*self.step())
+                if iteration % thinning == 0:
+                    draw = self.state.log_likelihood.transpose(0, 1), self.state.position[kept]
+                    record.draws.append(draw)
+                tick()
+        except KeyboardInterrupt:
+            if len(record.draws) < MIN_DRAWS:
+                raise
+        return record
+
+    def latents(self, record: "Record") -> dict[str, Tensor]:
+        """The kept latents, `(D, C, T, N, *inner plates, *event)`; T = 1 if the path is not."""
+        position = torch.stack([position for _, position in record.draws])
+        # As many draws at once as a step moves.
+        size = self.state.position.shape[:2].numel()
+        parts = [self.target.constrain(part) for part in position.flatten(0, 2).split(size)]
+        return {
+            name: torch.cat([part[name] for part in parts])
+            .unflatten(0, position.shape[:3])
+            .transpose(1, 2)
+            for name in parts[0]
+        }
 
 
-@dataclass(frozen=True)
-class Metric:
-    r"""The linear map L with :math:`L L' \approx Cov_t[u]` per temperature and datum.
+@dataclass
+class Record:
+    """The draws that are kept of chains, and how all their steps went.
 
     Attributes:
-        factor: `(T, N, D, D)` lower triangular, or `(T, N, D)` diagonal.
-
-    Example:
-        >>> Metric(torch.eye(2).expand(1, 1, 2, 2)).apply(torch.ones(1, 3, 1, 2)).shape
-        torch.Size([1, 3, 1, 2])
+        draws: Log likelihoods `(C, T, N)` and positions `(T or 1, C, N, D)` of each kept step.
     """
 
-    factor: Tensor
+    draws: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    _acceptance: list[Tensor] = field(default_factory=list)
+    _swaps: list[Tensor] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, covariance: Tensor, dtype: torch.dtype) -> Self:
-        """The root of covariances `(T, N, D, D)`, or of variances `(T, N, D)`."""
-        if covariance.ndim == 3:
-            return cls(covariance.clamp(min=1e-30).sqrt().to(dtype))
-        variance = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30)
-        # Directions that differ by more than this cannot be told apart in single precision.
-        factor, info = torch.linalg.cholesky_ex(covariance + 1e-7 * torch.diag_embed(variance))
-        fallback = torch.diag_embed(variance.sqrt())
-        return cls(torch.where((info == 0)[..., None, None], factor, fallback).to(dtype))
+    def count(self, probability: Tensor, swaps: Tensor) -> None:
+        """Count one step's acceptance and exchanges."""
+        self._acceptance.append(probability.mean(1))
+        self._swaps.append(swaps.mean(1))
 
-    def apply(self, vector: Tensor) -> Tensor:
-        """L v for vectors `(T, C, N, D)`."""
-        if self.factor.ndim == 3:
-            return self.factor[:, None] * vector
-        return torch.einsum("tnij,tcnj->tcni", self.factor, vector)
+    @property
+    def log_likelihood(self) -> Tensor:
+        """The log likelihoods, `(D, C, T, N)`."""
+        return torch.stack([log_likelihood for log_likelihood, _ in self.draws])
 
-    def pull_back(self, gradient: Tensor) -> Tensor:
-        """L' g for gradients `(T, C, N, D)`."""
-        if self.factor.ndim == 3:
-            return self.factor[:, None] * gradient
-        return torch.einsum("tnji,tcnj->tcni", self.factor, gradient)
+    @property
+    def acceptance(self) -> Tensor:
+        """The chains' mean acceptance, `(T, N)`."""
+        return torch.stack(self._acceptance).mean(0)
+
+    @property
+    def swap_rate(self) -> Tensor:
+        """The mean probability of the exchanges offered between neighbours, `(T - 1, N)`."""
+        return torch.stack(self._swaps).nanmean(0)

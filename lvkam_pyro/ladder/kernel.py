@@ -1,72 +1,34 @@
-"""What moves the chains of a ladder of power posteriors."""
+"""Kernels of a ladder: one move of the chains of all temperatures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.ladder.adaptation import Start, Tuning
+from lvkam_pyro.ladder.state import GradientState, StateT
+from lvkam_pyro.ladder.target import Evaluate, GradientTarget, Target
+from lvkam_pyro.ladder.tempering import temper
+from lvkam_pyro.tracing.program import BoundProgram
+
+TargetT = TypeVar("TargetT", bound=Target)
 
 
-@dataclass(frozen=True)
-class LadderPlan:
-    """What a ladder is asked for.
-
-    Attributes:
-        temperatures: `(T,)` in float64, from 0 to 1, on the data's device.
-        num_chains: C, chains at each temperature.
-        num_warmup: Steps that adapt, or forget the start, and are dropped.
-        num_samples: D, kept draws of each chain.
-        thinning: Steps for each kept draw.
-        keep_path: Whether the draws of all temperatures are kept, not only those at 1.
-    """
-
-    temperatures: Tensor
-    num_chains: int
-    num_warmup: int
-    num_samples: int
-    thinning: int
-    keep_path: bool = False
-
-
-@dataclass(frozen=True)
-class LadderDraws:
-    """What one run of a ladder kept.
-
-    Attributes:
-        log_likelihood: `(D, C, T, N)` in float64.
-        latents: Site name to the draws at temperature 1, `(D, C, N, *inner plates, *event)`.
-        acceptance: The chains' mean acceptance, `(T, N)`; 1 where draws are exact.
-        swap_rate: The mean probability of exchange between neighbours, `(T - 1, N)`.
-        step_size: `(T, N)`; infinite where a kernel has none.
-        num_likelihood_evaluations: Per datum, start and warm-up included.
-        data_scale: The data plate's full size divided by its size.
-        path: Site name to the draws at all temperatures, `(D, C, T, N, *inner plates, *event)`;
-            empty unless the plan keeps them.
-    """
-
-    log_likelihood: Tensor
-    latents: dict[str, Tensor]
-    acceptance: Tensor
-    swap_rate: Tensor
-    step_size: Tensor
-    num_likelihood_evaluations: int
-    data_scale: float
-    path: dict[str, Tensor] = field(default_factory=dict)
-
-
-class Kernel(ABC):
-    """How the chains of all temperatures start and move on one block of data.
+class Kernel(ABC, Generic[StateT, TargetT]):
+    """The start and the move of the chains of all temperatures.
 
     Kernels are frozen dataclasses: ladders with equal kernels compare equal.
 
-    Implementing one: define `run`, and `num_values` if a step needs more than the latents and
-    outputs of each chain.
+    Implementing one: subclass `GradientKernel` where gradients lead. Otherwise define `bind`,
+    `start` and `move`, and `num_values` if a move needs more than the latents and outputs of each
+    chain. A state is a `LadderState`: the ladder exchanges states, and keeps their positions and
+    log likelihoods.
 
     Attributes:
-        biased: Whether its chains converge to another law than the power posteriors.
+        biased: Whether its chains converge to other densities than the ladder's.
+        target_acceptance: The mean acceptance towards which step sizes are adapted; 1 where every
+            move is made.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -76,32 +38,88 @@ class Kernel(ABC):
     """
 
     biased: ClassVar[bool] = False
+    target_acceptance: float
 
     @abstractmethod
-    def run(
-        self,
-        model: Model,
-        x: Tensor,
-        structure: ModelStructure,
-        plan: LadderPlan,
-        tick: Callable[[], object],
-    ) -> LadderDraws:
-        """Start the chains, warm them up, and keep draws; from torch's global generator.
+    def bind(self, program: BoundProgram) -> TargetT:
+        """The program and its data as the kernel needs them."""
+
+    @abstractmethod
+    def start(self, target: TargetT, temperatures: Tensor, num_chains: int) -> Start[StateT]:
+        """States of the chains near the densities of all temperatures `(T,)`."""
+
+    @abstractmethod
+    def move(
+        self, state: StateT, temperatures: Tensor, tuning: Tuning, target: TargetT
+    ) -> tuple[StateT, Tensor]:
+        """One step of every chain.
 
         Args:
-            model: The Pyro model.
-            x: The observations, of shape `(N, ...)`.
-            structure: The model's structure.
-            plan: What to run.
-            tick: Called after every step.
+            state: Where the chains stand.
+            temperatures: `(T, 1, 1)`.
+            tuning: The metric and the step sizes.
+            target: What `bind` gave.
 
         Returns:
-            The draws; those made so far when the user interrupts and enough are kept.
-
-        Raises:
-            KeyboardInterrupt: If interrupted earlier.
+            The new state, and the probabilities `(T, C, N)` with which the moves were made.
         """
 
-    def num_values(self, x: Tensor, structure: ModelStructure) -> int:
-        """Values that one chain of one datum holds in a step: what limits a block's size."""
-        return x[0].numel() + sum(site.num_coordinates for site in structure.latents)
+    def num_values(self, program: BoundProgram) -> int:
+        """The number of values that one chain of one unit holds in a step."""
+        return program.values_per_unit
+
+
+class GradientKernel(Kernel[GradientState, GradientTarget]):
+    """A kernel that follows gradients over the unconstrained latents of any Pyro model.
+
+    The chains start from tempered particles (see `temper`). At temperature 0 they are exact prior
+    draws; above, what `propose` finds is accepted or not.
+
+    Implementing one: be a frozen dataclass, define `target_acceptance` and `propose`, and `accept`
+    if it is not Metropolis' rule.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> kernels = lv.ladder.MALA(), lv.ladder.GridGibbsKernel()
+        >>> [isinstance(kernel, GradientKernel) for kernel in kernels]
+        [True, False]
+    """
+
+    @abstractmethod
+    def propose(
+        self, state: GradientState, temperatures: Tensor, tuning: Tuning, evaluate: Evaluate
+    ) -> tuple[GradientState, Tensor]:
+        """Where the chains would go, and the Metropolis-Hastings probability of each move.
+
+        Args:
+            state: Where they stand.
+            temperatures: `(T, 1, 1)`.
+            tuning: The preconditioner and the step sizes.
+            evaluate: The target. What it gives at temperature 0 are fresh prior draws.
+
+        Returns:
+            The proposed state, evaluated, and probabilities `(T, C, N)`.
+        """
+
+    def accept(self, probability: Tensor) -> Tensor:
+        """Which moves are made."""
+        return torch.rand_like(probability) < probability
+
+    def bind(self, program: BoundProgram) -> GradientTarget:
+        """The program over unconstrained latents; see `Kernel.bind`."""
+        return GradientTarget(program)
+
+    def start(
+        self, target: GradientTarget, temperatures: Tensor, num_chains: int
+    ) -> Start[GradientState]:
+        """Tempered particles; see `Kernel.start`."""
+        return temper(target, temperatures, num_chains)
+
+    def move(
+        self, state: GradientState, temperatures: Tensor, tuning: Tuning, target: GradientTarget
+    ) -> tuple[GradientState, Tensor]:
+        """Propose and accept; see `Kernel.move`."""
+        evaluate = target.refreshed(state)
+        proposed, probability = self.propose(state, temperatures, tuning, evaluate)
+        probability[0] = 1.0
+        return state.where(self.accept(probability), proposed), probability

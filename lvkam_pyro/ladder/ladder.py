@@ -1,23 +1,22 @@
-"""The ladder of power posteriors from prior to posterior, for every datum at once."""
+"""The ladder from prior to posterior, for every datum at once, and its samples."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.ladder.kernel import Kernel, LadderDraws, LadderPlan
-from lvkam_pyro.ladder.mala import MALA
-from lvkam_pyro.ladder.run import MIN_DRAWS
+from lvkam_pyro.ladder.chains import MIN_DRAWS, Chains
+from lvkam_pyro.ladder.hmc import MALA
+from lvkam_pyro.ladder.kernel import Kernel
 from lvkam_pyro.ladder.schedule import PilotSchedule, PowerSchedule
+from lvkam_pyro.ladder.target import Target
 from lvkam_pyro.statistics.convergence import chain_effective_sample_size, chain_rhat
-from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
 
 _MAX_ELEMENTS = 2**23
 """Values of one array per step (32 MB in single precision); more data run in blocks."""
@@ -25,7 +24,7 @@ _MAX_ELEMENTS = 2**23
 
 @dataclass(frozen=True)
 class LadderSamples:
-    r"""Draws from the power posteriors :math:`p_t(z|x) \propto p(x|z)^t p(z)` of each datum.
+    r"""Draws of a ladder: from :math:`p_t(z|x) \propto p(x|z)^t p(z)` at each temperature.
 
     Shapes: `D` kept draws, `C` chains, `T` temperatures, `N` data.
 
@@ -41,7 +40,7 @@ class LadderSamples:
         num_likelihood_evaluations: Per datum; warm-up, start and a schedule's pilot included.
         data_scale: The data plate's full size divided by its size.
         data_hash: A short name of the observations.
-        biased: Whether the kernel's chains converge to another law than the power posteriors.
+        biased: Whether the kernel's chains converge to other densities than these.
         path: Site name to the draws at all temperatures, `(D, C, T, N, *inner plates, *event)`, if
             the ladder was asked to keep them; else empty.
 
@@ -131,7 +130,7 @@ class Ladder:
     num_samples: int = 80
     thinning: int = 2
     schedule: Callable[[int], Tensor] | PilotSchedule = field(default_factory=PowerSchedule)
-    kernel: Kernel = field(default_factory=MALA)
+    kernel: Kernel[Any, Any] = field(default_factory=MALA)
     keep_path: bool = False
 
     def __post_init__(self) -> None:
@@ -145,101 +144,107 @@ class Ladder:
             check_count(name, getattr(self, name), minimum=minimum)
 
     def sample(
-        self, model: Model, x: Tensor, *, seed: int = 0, progress: bool = False
+        self,
+        model: Program,
+        *args: Any,  # noqa: ANN401
+        seed: int = 0,
+        progress: bool = False,
+        **kwargs: Any,  # noqa: ANN401
     ) -> LadderSamples:
-        """Draw from the power posteriors of each datum.
+        """Draw from the densities at all temperatures, for each unit.
 
         Interrupting it (Ctrl-C) returns the draws kept so far, if every datum has at least 4 of
         them; otherwise the interrupt goes on.
 
         Args:
-            model: A Pyro model of one positional tensor, with a data plate along its first axis.
-            x: The observations, of shape `(N, ...)`.
+            model: A Pyro program, or a bound program, which stands for its arguments too.
+            *args: The program's arguments.
             seed: Equal seeds give equal draws; the caller's generators are left alone.
             progress: Whether to show a progress bar.
+            **kwargs: The program's keyword arguments.
 
         Returns:
             The draws.
 
         Raises:
-            TypeError: If `x` is no tensor.
-            ValueError: If `x` is empty or not finite, or the model has no normalised prior per
-                datum.
+            TypeError: If data are no tensors.
+            ValueError: If `bind` refuses the model, or its prior is not normalised.
         """
-        check_data(x)
-        structure = ModelStructure.of(model, x)
-        temperatures, pilot_evaluations = self._temperatures(model, x, seed)
-        plan = self._plan(temperatures.to(x.device))
-        blocks = self._blocks(x, structure)
+        program = bind(model, *args, **kwargs)
+        temperatures, pilot_evaluations = self._temperatures(program, seed)
+        rungs = self.num_temperatures * self.num_chains
+        blocks = list(program.blocks(rungs * self.kernel.num_values(program)))
         num_steps = len(blocks) * (self.num_warmup + self.num_samples * self.thinning)
         bar = tqdm(total=num_steps, desc="ladder", unit="step", disable=not progress)
-        with bar, own_parameters(model), seeded_rng(seed, x), torch.no_grad():
-            runs = [self.kernel.run(model, block, structure, plan, bar.update) for block in blocks]
-        samples = _join_blocks([_gather(run, plan, biased=self.kernel.biased) for run in runs], x)
+        with bar, program.session(seed=seed):
+            parts = [
+                self._climb(self.kernel.bind(block), temperatures, bar.update) for block in blocks
+            ]
+        samples = _join(parts, program)
         evaluations = samples.num_likelihood_evaluations + pilot_evaluations
         return replace(samples, num_likelihood_evaluations=evaluations)
 
-    def _blocks(self, x: Tensor, structure: ModelStructure) -> tuple[Tensor, ...]:
-        if not structure.follows_data:
-            return (x,)
-        width = self.kernel.num_values(x, structure)
-        rows = _MAX_ELEMENTS // (self.num_temperatures * self.num_chains * width)
-        num_blocks = math.ceil(len(x) / max(1, rows))
-        return x.tensor_split(num_blocks)
-
-    def _temperatures(self, model: Model, x: Tensor, seed: int) -> tuple[Tensor, int]:
-        """The temperatures, and the likelihood evaluations that finding them cost."""
-        if not isinstance(self.schedule, PilotSchedule):
-            return self.schedule(self.num_temperatures), 0
-        found = self.schedule.fit(model, x, self.num_temperatures, seed=seed)
-        return found(self.num_temperatures), found.num_likelihood_evaluations
-
-    def _plan(self, temperatures: Tensor) -> LadderPlan:
-        return LadderPlan(
+    def _climb(
+        self,
+        target: Target,
+        temperatures: Tensor,
+        tick: Callable[[], object],
+    ) -> LadderSamples:
+        """The samples of one block of data."""
+        start = self.kernel.start(target, temperatures, self.num_chains)
+        chains = Chains(self.kernel, target, temperatures, start, self.num_warmup)
+        chains.warm_up(tick)
+        record = chains.keep(
+            self.num_samples, thinning=self.thinning, keep_path=self.keep_path, tick=tick
+        )
+        path, log_likelihood = chains.latents(record), record.log_likelihood
+        return LadderSamples(
             temperatures=temperatures,
-            num_chains=self.num_chains,
-            num_warmup=self.num_warmup,
-            num_samples=self.num_samples,
-            thinning=self.thinning,
-            keep_path=self.keep_path,
+            log_likelihood=log_likelihood,
+            latents={name: draws[:, :, -1] for name, draws in path.items()},
+            acceptance=record.acceptance,
+            swap_rate=record.swap_rate,
+            step_size=chains.adaptation.tuning.step,
+            rhat=chain_rhat(log_likelihood),
+            ess=chain_effective_sample_size(log_likelihood),
+            num_likelihood_evaluations=target.num_evaluations,
+            data_hash="",
+            biased=self.kernel.biased,
+            path=path if self.keep_path else {},
         )
 
-
-def _gather(draws: LadderDraws, plan: LadderPlan, *, biased: bool) -> LadderSamples:
-    """The samples of one block of data, with their convergence."""
-    return LadderSamples(
-        temperatures=plan.temperatures,
-        **vars(draws),
-        rhat=chain_rhat(draws.log_likelihood),
-        ess=chain_effective_sample_size(draws.log_likelihood),
-        data_hash="",
-        biased=biased,
-    )
+    def _temperatures(self, program: BoundProgram, seed: int) -> tuple[Tensor, int]:
+        """The temperatures, and the likelihood evaluations that finding them cost."""
+        schedule, evaluations = self.schedule, 0
+        if isinstance(schedule, PilotSchedule):
+            schedule = schedule.fit(program, self.num_temperatures, seed=seed)
+            evaluations = schedule.num_likelihood_evaluations
+        return schedule(self.num_temperatures).to(program.like.device), evaluations
 
 
-def _join_blocks(parts: list[LadderSamples], x: Tensor) -> LadderSamples:
+_PER_DATUM = ("acceptance", "swap_rate", "step_size", "rhat", "ess")
+
+
+def _join(parts: list[LadderSamples], program: BoundProgram) -> LadderSamples:
     """The samples of all data from those of its blocks, cut to the shortest."""
     num_draws = min(len(part.log_likelihood) for part in parts)
-    joined = {
-        item.name: torch.cat([getattr(part, item.name) for part in parts], -1)
-        for item in fields(LadderSamples)
-        if item.name in {"acceptance", "swap_rate", "step_size", "rhat", "ess"}
+    first = parts[0]
+    whole: dict[str, Any] = {
+        name: program.join([getattr(part, name) for part in parts]) for name in _PER_DATUM
     }
-    return LadderSamples(
-        temperatures=parts[0].temperatures,
-        log_likelihood=torch.cat([part.log_likelihood[:num_draws] for part in parts], -1),
+    return replace(
+        first,
+        **whole,
+        log_likelihood=program.join([part.log_likelihood[:num_draws] for part in parts]),
         latents={
-            name: torch.cat([part.latents[name][:num_draws] for part in parts], 2)
-            for name in parts[0].latents
+            name: program.join([part.latents[name][:num_draws] for part in parts], 2)
+            for name in first.latents
         },
         path={
-            name: torch.cat([part.path[name][:num_draws] for part in parts], 3)
-            for name in parts[0].path
+            name: program.join([part.path[name][:num_draws] for part in parts], 3)
+            for name in first.path
         },
         num_likelihood_evaluations=max(part.num_likelihood_evaluations for part in parts),
-        # A block is a part of the plate's batch: its own scale counts the other blocks as missing.
-        data_scale=parts[0].data_scale * parts[0].num_data / len(x),
-        data_hash=hash_data(x),
-        biased=parts[0].biased,
-        **joined,
+        data_scale=program.data_scale,
+        data_hash=program.data_hash,
     )

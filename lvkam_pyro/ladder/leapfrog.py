@@ -1,29 +1,27 @@
-"""Hamiltonian moves for every rung of a ladder and every datum at once."""
+"""Hamiltonian trajectories for every rung of a ladder and every datum at once."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.ladder.chains import LadderState, Metric
+from lvkam_pyro.ladder.adaptation import Metric, Tuning
+from lvkam_pyro.ladder.state import GradientState
+from lvkam_pyro.ladder.target import Evaluate
 
 LANGEVIN_ACCEPTANCE = 0.574
 """The acceptance at which one-step moves (MALA) travel fastest (Roberts and Rosenthal 1998)."""
 
-Evaluate = Callable[[Tensor], LadderState]
-"""The state of chains at positions `(T, C, N, D)`."""
-
 
 def leapfrog(
-    state: LadderState,
+    state: GradientState,
     temperatures: Tensor,
-    metric: Metric,
-    step: Tensor,
+    tuning: Tuning,
     evaluate: Evaluate,
     *,
     num_steps: int = 1,
-) -> tuple[LadderState, Tensor]:
+    jitter: float = 0.0,
+) -> tuple[GradientState, Tensor]:
     r"""A trajectory from a fresh momentum, and the probability with which it is accepted.
 
     .. math:: p \leftarrow p + \tfrac{\epsilon}{2} w(u), \quad
@@ -39,10 +37,10 @@ def leapfrog(
     Args:
         state: Where the chains stand.
         temperatures: `(T, 1, 1)`.
-        metric: The preconditioner.
-        step: The step sizes, `(T, 1 or C, N)`.
+        tuning: The preconditioner and the step sizes.
         evaluate: The target.
         num_steps: Steps of the trajectory.
+        jitter: Each trajectory's step is longer or shorter by up to this share.
 
     Returns:
         The state at its end, and probabilities `(T, C, N)`: 0 where a density is not a number, the
@@ -55,23 +53,23 @@ def leapfrog(
     Example:
         >>> def normal(position):
         ...     log_prior, zeros = -position.square().sum(-1) / 2, position[..., 0] * 0
-        ...     return LadderState(position, log_prior, zeros, -position, position * 0)
-        >>> metric = Metric(torch.eye(2).expand(1, 1, 2, 2))
-        >>> one, step = torch.ones(1, 1, 1), torch.full((1, 1, 1), 0.01)
-        >>> moved, probability = leapfrog(normal(torch.ones(1, 3, 1, 2)), one, metric, step, normal)
+        ...     return GradientState(position, zeros, log_prior, -position, position * 0)
+        >>> tuning = Tuning(Metric(torch.eye(2).expand(1, 1, 2, 2)), torch.full((1, 1), 0.01))
+        >>> state, one = normal(torch.ones(1, 3, 1, 2)), torch.ones(1, 1, 1)
+        >>> moved, probability = leapfrog(state, one, tuning, normal)
         >>> probability.squeeze().round(decimals=3)
         tensor([1., 1., 1.])
     """
-    size = step.unsqueeze(-1).to(state.position)
+    size = _sizes(state, tuning, jitter).unsqueeze(-1).to(state.position)
     start = momentum = torch.randn_like(state.position)
-    here, drift = state, _drift(state, temperatures, metric)
+    here, drift = state, _drift(state, temperatures, tuning.metric)
     lost = torch.zeros_like(state.log_prior, dtype=torch.bool)
     for _ in range(num_steps):
         momentum = momentum + size / 2 * drift
-        moved = here.position + size * metric.apply(momentum)
+        moved = here.position + size * tuning.metric.apply(momentum)
         finite = moved.isfinite().all(-1)
         here = evaluate(torch.where(finite.unsqueeze(-1), moved, state.position))
-        drift = _drift(here, temperatures, metric)
+        drift = _drift(here, temperatures, tuning.metric)
         momentum = momentum + size / 2 * drift
         lost |= ~finite
     kinetic = (start.square() - momentum.square()).sum(-1) / 2
@@ -80,8 +78,34 @@ def leapfrog(
     return here, probability.masked_fill(lost, 0.0)
 
 
-def _drift(state: LadderState, temperatures: Tensor, metric: Metric) -> Tensor:
+def _sizes(state: GradientState, tuning: Tuning, jitter: float) -> Tensor:
+    """The step sizes, `(T, 1 or C, N)`."""
+    step = tuning.step[:, None]
+    if jitter == 0:
+        return step
+    return step * (1 + jitter * (2 * torch.rand_like(state.log_prior) - 1))
+
+
+def _drift(state: GradientState, temperatures: Tensor, metric: Metric) -> Tensor:
     """The whitened gradient, no longer than five times the momentum's typical length."""
     drift = metric.pull_back(state.gradient(temperatures))
     limit = 5 * math.sqrt(drift.shape[-1])
     return drift * (limit / drift.norm(dim=-1, keepdim=True).clamp(min=limit))
+
+
+def langevin_step(
+    state: GradientState, temperatures: Tensor, tuning: Tuning, evaluate: Evaluate
+) -> tuple[GradientState, Tensor]:
+    """One step of MALA by all chains: the state, and the acceptance probabilities `(T, C, N)`.
+
+    Example:
+        >>> def normal(position):
+        ...     log_prior, zeros = -position.square().sum(-1) / 2, position[..., 0] * 0
+        ...     return GradientState(position, zeros, log_prior, -position, position * 0)
+        >>> tuning = Tuning(Metric(torch.ones(2, 3, 1, 1)), torch.ones(2, 3))
+        >>> state, one = normal(torch.zeros(2, 4, 3, 1)), torch.ones(2, 1, 1)
+        >>> langevin_step(state, one, tuning, normal)[1].shape
+        torch.Size([2, 4, 3])
+    """
+    proposed, probability = leapfrog(state, temperatures, tuning, evaluate)
+    return state.where(torch.rand_like(probability) < probability, proposed), probability

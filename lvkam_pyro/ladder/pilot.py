@@ -8,13 +8,10 @@ from torch import Tensor
 
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.ladder.schedule import FixedSchedule, PilotSchedule, spread_evenly
-from lvkam_pyro.ladder.smc import AnnealingPath
-from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.tempering import AnnealingPath
 from lvkam_pyro.tracing.options import check_count, check_share
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
+from lvkam_pyro.tracing.program import BoundProgram
 
 _MAX_DATA = 64
 """A pilot looks at no more data than this, evenly spaced: their mean hardly moves with more."""
@@ -48,25 +45,21 @@ class EqualLengthSchedule(PilotSchedule):
         Doucet, A. (2022). Non-reversible parallel tempering. https://arxiv.org/abs/1905.02939
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 0.1), obs=x)
-        >>> len(EqualLengthSchedule().fit(model, torch.zeros(3), 6).temperatures)
+        >>> len(EqualLengthSchedule().fit(lv.bind(model, torch.zeros(3)), 6).temperatures)
         6
     """
 
     pilot: Ladder = field(default_factory=_short_ladder)
 
-    def fit(
-        self, model: Model, x: Tensor, num_temperatures: int, *, seed: int = 0
-    ) -> FixedSchedule:
+    def fit(self, program: BoundProgram, num_temperatures: int, *, seed: int = 0) -> FixedSchedule:
         """Run the pilot ladder; see `PilotSchedule.fit`."""
         check_count("num_temperatures", num_temperatures, minimum=2)
-        check_data(x)
-        structure = ModelStructure.of(model, x)
-        samples = self.pilot.sample(model, _some_data(x, structure), seed=seed)
+        samples = self.pilot.sample(_on_some_data(program), seed=seed)
         deviation = samples.log_likelihood.flatten(0, 1).std(0)
         # Far from the data the likelihood of a prior draw may be zero: no number, no variance.
         speed = deviation.nan_to_num(0.0, 0.0, 0.0).mean(-1)
@@ -103,12 +96,12 @@ class ConditionalESSSchedule(PilotSchedule):
         Carlo methods. https://arxiv.org/abs/1203.0464
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 0.1), obs=x)
-        >>> len(ConditionalESSSchedule().fit(model, torch.zeros(3), 6).temperatures)
+        >>> len(ConditionalESSSchedule().fit(lv.bind(model, torch.zeros(3)), 6).temperatures)
         6
     """
 
@@ -119,15 +112,11 @@ class ConditionalESSSchedule(PilotSchedule):
         check_share("ratio", self.ratio)
         check_count("num_particles", self.num_particles, minimum=2)
 
-    def fit(
-        self, model: Model, x: Tensor, num_temperatures: int, *, seed: int = 0
-    ) -> FixedSchedule:
+    def fit(self, program: BoundProgram, num_temperatures: int, *, seed: int = 0) -> FixedSchedule:
         """Run the pilot population; see `PilotSchedule.fit`."""
         check_count("num_temperatures", num_temperatures, minimum=2)
-        check_data(x)
-        structure = ModelStructure.of(model, x)
-        target = UnconstrainedModel(model, _some_data(x, structure), structure)
-        with own_parameters(model), seeded_rng(seed, x), torch.no_grad():
+        target = GradientTarget(_on_some_data(program))
+        with program.session(seed=seed):
             path = AnnealingPath.adaptive(target, self.ratio, self.num_particles)
         temperatures = path.temperatures.unique()
         steps = torch.stack([_steps_to(temperatures, own) for own in path.temperatures.T]).mean(0)
@@ -144,8 +133,10 @@ def _steps_to(temperatures: Tensor, path: Tensor) -> Tensor:
     return torch.from_numpy(steps)
 
 
-def _some_data(x: Tensor, structure: ModelStructure) -> Tensor:
-    """Evenly spaced data, where the model takes any number of them."""
-    if not structure.follows_data or len(x) <= _MAX_DATA:
-        return x
-    return x[torch.linspace(0, len(x) - 1, _MAX_DATA, device=x.device).long()]
+def _on_some_data(program: BoundProgram) -> BoundProgram:
+    """The program on evenly spaced data, where it takes any number of them."""
+    if program.access is None or program.num_units <= _MAX_DATA:
+        return program
+    if program.subsample_size is not None:
+        return program.subsample()
+    return program.rows(torch.linspace(0, program.num_units - 1, _MAX_DATA).long())

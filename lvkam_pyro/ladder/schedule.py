@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.structure import Model
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class PilotSchedule(ABC):
 
     @abstractmethod
     def fit(
-        self, model: Model, x: Tensor, num_temperatures: int, *, seed: int = 0
+        self, model: Program, x: Tensor, num_temperatures: int, *, seed: int = 0
     ) -> FixedSchedule:
         """Run the pilot.
 

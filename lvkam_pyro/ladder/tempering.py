@@ -1,75 +1,101 @@
-"""A start for every rung of a ladder: particles carried from the prior to the posterior."""
+"""Populations on the way from prior to posterior: paths that they learn, and runs along one."""
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.ladder.adaptation import blend, second_moment
-from lvkam_pyro.ladder.chains import LadderState, Metric
-from lvkam_pyro.ladder.leapfrog import LANGEVIN_ACCEPTANCE, leapfrog
+from lvkam_pyro.ladder.adaptation import Start, Tuning, blend, covariance_of, second_moment
+from lvkam_pyro.ladder.leapfrog import LANGEVIN_ACCEPTANCE
+from lvkam_pyro.ladder.population import Population
+from lvkam_pyro.ladder.state import GradientState, tempered
+from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.statistics.weights import effective_sample_size, normalized_weights
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 
 # Few chains still start from many particles: what decides between modes is the population, and it
 # costs a fifth of the chains.
 _MIN_POPULATION = 320
 _PARTICLES_PER_CHAIN = 4
 _NUM_MOVES = 3
+_MAX_TEMPERATURES = 1000
+_NUM_BISECTIONS = 40
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where the chains begin, and a first guess of what they will learn.
+class Tempering(Population):
+    """A population that learns how to move: resampled at each temperature, then moved three times.
+
+    Args:
+        target: The program.
+        size: The number of particles.
 
     Attributes:
-        state: The chains at every temperature.
-        covariance: `(T, N, D, D)` or `(T, N, D)`.
-        log_step: `(T, N)`.
-    """
-
-    state: LadderState
-    covariance: Tensor
-    log_step: Tensor
-
-
-def evaluate_state(target: UnconstrainedModel, position: Tensor) -> LadderState:
-    """The state of chains at positions `(T, C, N, D)`, by one run of the model.
+        covariance: `(1, N, D, D)` or `(1, N, D)`, of the density where it stands.
+        log_step: `(1, N)`.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> x = torch.zeros(3)
-        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
-        >>> evaluate_state(target, torch.zeros(2, 4, 3, 1)).log_likelihood.shape
-        torch.Size([2, 4, 3])
+        >>> x = torch.zeros(2)
+        >>> population = Tempering(GradientTarget(lv.bind(model, x)), 64)
+        >>> population.advance(torch.tensor([0.5, 1.0]).double())
+        >>> population.covariance.shape
+        torch.Size([1, 2, 1, 1])
     """
-    rungs = position.shape[:2]
-    evaluation = target.evaluate(position.flatten(0, 1))
-    return LadderState(
-        position,
-        evaluation.log_prior.unflatten(0, rungs),
-        evaluation.log_likelihood.unflatten(0, rungs),
-        evaluation.prior_gradient.unflatten(0, rungs),
-        evaluation.likelihood_gradient.unflatten(0, rungs),
-    )
+
+    def __init__(self, target: GradientTarget, size: int) -> None:
+        super().__init__(target, target.draw_finite_prior(size))
+        self.covariance = covariance_of(self.state.position)
+        # The known scaling with the dimension: D to the power -1/6.
+        first = -math.log(target.num_coordinates) / 6
+        self.log_step = torch.full_like(self.temperature, first)[None]
+
+    @property
+    def rung(self) -> tuple[Tensor, Start[GradientState]]:
+        """The temperatures, and the particles there with what they have learned."""
+        return self.temperature, Start(self.state, self.covariance, self.log_step)
+
+    def advance(self, temperature: Tensor) -> None:
+        """Go to the next temperature of each datum, `(N,)`."""
+        self.reweight(temperature)
+        covariance = self._weighted_covariance()
+        self.resample(math.inf)
+        metric = Tuning.of(covariance, self.log_step, self.state.position.dtype).metric
+        for _ in range(_NUM_MOVES):
+            probability = self.move(Tuning(metric, self.log_step.exp()))
+            self.log_step = self.log_step + probability.mean(1) - LANGEVIN_ACCEPTANCE
+        position = self.state.position
+        self.covariance = blend(covariance_of(position), float(position.shape[1]), covariance)
+
+    def _weighted_covariance(self) -> Tensor:
+        log_weights, position = self.pooled_log_weights, self.state.position
+        weights = normalized_weights(log_weights)
+        mean = (weights[..., None] * position[0]).sum(0)
+        deviation = weights.sqrt()[None, ..., None] * (position - mean)
+        size = effective_sample_size(log_weights)
+        size = size.reshape(1, -1, *(1,) * (self.covariance.ndim - 2))
+        return blend(second_moment(deviation), size, self.covariance)
+
+    def climb(self, temperatures: Tensor) -> list[tuple[Tensor, Start[GradientState]]]:
+        """The rungs at given temperatures `(T,)`, the same for all data, from where it stands."""
+        rungs = [self.rung]
+        for temperature in temperatures.to(self.temperature)[1:]:
+            self.advance(temperature.expand_as(self.temperature))
+            rungs.append(self.rung)
+        return rungs
 
 
-def temper(target: UnconstrainedModel, temperatures: Tensor, num_chains: int) -> Start:
-    """Carry a population from the prior up the ladder: reweight, resample, move, at each rung.
+def temper(target: GradientTarget, temperatures: Tensor, num_chains: int) -> Start[GradientState]:
+    """A start for every rung of a ladder: particles carried from the prior to the posterior.
 
-    It is a tempered sequential Monte Carlo sampler (Del Moral, Doucet and Jasra 2006,
-    https://doi.org/10.1111/j.1467-9868.2006.00553.x) with three moves a rung: good enough to start
-    chains from, whose warm-up forgets it.
+    Good enough to start chains from, whose warm-up forgets it.
 
     Args:
-        target: The model.
+        target: The program.
         temperatures: `(T,)`, rising from 0.
         num_chains: The number of chains wanted at each.
 
@@ -77,196 +103,171 @@ def temper(target: UnconstrainedModel, temperatures: Tensor, num_chains: int) ->
         The start.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> x = torch.zeros(3)
-        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+        >>> target = GradientTarget(lv.bind(model, x))
         >>> temper(target, torch.linspace(0, 1, 4).double(), 8).state.position.shape
         torch.Size([4, 8, 3, 1])
     """
     population = Tempering(target, max(_PARTICLES_PER_CHAIN * num_chains, _MIN_POPULATION))
-    rungs = [population.rung]
-    for temperature in temperatures[1:]:
-        population.advance(temperature.expand(target.num_data))
-        rungs.append(population.rung)
-    fields = zip(*(rung.state.tensors for rung in rungs), strict=True)
+    starts = [start for _, start in population.climb(temperatures)]
+    tensors = zip(*(start.state.tensors for start in starts), strict=True)
     return Start(
-        LadderState(*(torch.cat(tensors)[:, :num_chains] for tensors in fields)),
-        torch.cat([rung.covariance for rung in rungs]),
-        torch.cat([rung.log_step for rung in rungs]),
+        GradientState(*(torch.cat(parts)[:, :num_chains] for parts in tensors)),
+        torch.cat([start.covariance for start in starts]),
+        torch.cat([start.log_step for start in starts]),
     )
 
 
-class Tempering:
-    """A population of each datum on its way from prior to posterior, learning how to move.
+@dataclass(frozen=True)
+class AnnealingPath:
+    """Temperatures of each datum, and how to move at each.
 
-    Args:
-        target: The model.
-        size: The number of particles.
+    It is learned from particles that no estimate sees, so that a run along it adapts nothing: its
+    weights are unbiased.
 
     Attributes:
-        temperature: Where each datum's population stands, `(N,)`.
-        rung: The population `(1, S, N)` there, and the covariance and step size it has learned.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> x = torch.zeros(2)
-        >>> population = Tempering(UnconstrainedModel(model, x, ModelStructure.of(model, x)), 64)
-        >>> population.advance(torch.tensor([0.5, 1.0]).double())
-        >>> population.rung.state.log_likelihood.shape
-        torch.Size([1, 64, 2])
+        temperatures: `(T, N)` in float64, from 0 to 1; a datum may reach 1 before the last.
+        covariance: `(T, N, D, D)` or `(T, N, D)`.
+        log_step: `(T, N)`.
     """
 
-    def __init__(self, target: UnconstrainedModel, size: int) -> None:
-        self.target = target
-        state = evaluate_state(target, draw_finite_prior(target, size)[None])
-        covariance = covariance_of(state.position)
-        log_step = torch.full_like(covariance[..., 0], initial_log_step(target.num_coordinates))
-        self.rung = Start(state, covariance, log_step.reshape(1, target.num_data, -1)[..., 0])
-        self.temperature = torch.zeros_like(self.rung.log_step[0])
+    temperatures: Tensor
+    covariance: Tensor
+    log_step: Tensor
 
-    def advance(self, temperature: Tensor) -> None:
-        """Reweight, resample and move to the next temperature of each datum, `(N,)`."""
-        gap = temperature - self.temperature
-        state, covariance = _reweight(self.rung.state, gap, self.rung.covariance)
-        self.rung = Start(
-            *_move(self.target, state, temperature[None, None], covariance, self.rung.log_step)
+    @classmethod
+    def along(cls, target: GradientTarget, temperatures: Tensor, size: int) -> Self:
+        """A path of given temperatures `(T,)`, the same for all data.
+
+        Args:
+            target: The program.
+            temperatures: Rising from 0.
+            size: The number of particles that learn how to move.
+        """
+        return cls._of(Tempering(target, size).climb(temperatures))
+
+    @classmethod
+    def adaptive(cls, target: GradientTarget, efficiency: float, size: int) -> Self:
+        """A path on which each step leaves the same share of effective particles, for each datum.
+
+        The conditional effective sample size of Zhou, Johansen and Aston (2016,
+        https://doi.org/10.1080/10618600.2015.1060885, section 3.3).
+
+        Args:
+            target: The program.
+            efficiency: The share, between 0 and 1.
+            size: The number of particles that learn it.
+        """
+        population = Tempering(target, size)
+        rungs = [population.rung]
+        while bool((population.temperature < 1).any()) and len(rungs) < _MAX_TEMPERATURES:
+            log_likelihood = population.state.log_likelihood[0]
+            gap = _next_gap(log_likelihood, 1 - population.temperature, efficiency)
+            population.advance(torch.where(gap < 1, population.temperature + gap, 1).clamp(max=1))
+            rungs.append(population.rung)
+        return cls._of(rungs)
+
+    @classmethod
+    def _of(cls, rungs: list[tuple[Tensor, Start[GradientState]]]) -> Self:
+        return cls(
+            torch.stack([temperature for temperature, _ in rungs]),
+            torch.cat([start.covariance for _, start in rungs]),
+            torch.cat([start.log_step for _, start in rungs]),
         )
-        self.temperature = temperature
+
+    @property
+    def reversed(self) -> "AnnealingPath":
+        """The same from posterior to prior."""
+        return AnnealingPath(
+            self.temperatures.flip(0), self.covariance.flip(0), self.log_step.flip(0)
+        )
+
+    def tuning(self, rung: int, dtype: torch.dtype) -> Tuning:
+        """The metric and the step sizes at one temperature."""
+        here = slice(rung, rung + 1)
+        return Tuning.of(self.covariance[here], self.log_step[here], dtype)
 
 
-def initial_log_step(num_coordinates: int) -> float:
-    """The step's known scaling with the dimension: D to the power -1/6.
+def _next_gap(log_likelihood: Tensor, most: Tensor, efficiency: float) -> Tensor:
+    """The largest step with the effective share, by bisection, `(N,)`."""
+    low, high = torch.zeros_like(most), most.clone()
+    for _ in range(_NUM_BISECTIONS):
+        middle = (low + high) / 2
+        size = effective_sample_size(tempered(middle, log_likelihood))
+        enough = size >= efficiency * len(log_likelihood)
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    whole = effective_sample_size(tempered(most, log_likelihood))
+    # Draws that are all impossible, or all but a few, have no such step: they take the whole one.
+    stuck = low <= 1e-12 * most
+    return torch.where((whole >= efficiency * len(log_likelihood)) | stuck, most, low)
 
-    Example:
-        >>> math.exp(initial_log_step(64))
-        0.5
+
+@dataclass(frozen=True)
+class AnnealedDraws:
+    """Particles at the end of a path.
+
+    Attributes:
+        population: The particles, their weights and each island's estimate.
+        ess: The least effective sample size of all particles along the path, `(N,)`.
+        acceptance: The least mean acceptance along the path, `(N,)`.
     """
-    return -math.log(num_coordinates) / 6
+
+    population: Population
+    ess: Tensor
+    acceptance: Tensor
 
 
-def draw_finite_prior(target: UnconstrainedModel, num_draws: int) -> Tensor:
-    """Prior draws `(draws, N, D)`, a neighbour's in place of one rounded to a boundary.
+def anneal(
+    target: GradientTarget,
+    path: AnnealingPath,
+    position: Tensor,
+    *,
+    num_islands: int,
+    num_moves: int,
+    threshold: float,
+) -> AnnealedDraws:
+    r"""Carry particles along a path: weigh by the next temperature, resample, move, at each.
+
+    Args:
+        target: The program.
+        path: From 0 to 1, or reversed.
+        position: Exact draws of the density at its first temperature, `(S, N, D)`.
+        num_islands: R, which divides S; islands share nothing but the path.
+        num_moves: MALA steps at each temperature.
+        threshold: Islands resample below this share of effective particles; 0: never.
+
+    Returns:
+        The draws.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> x = torch.zeros(3)
-        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
-        >>> draw_finite_prior(target, 5).shape
-        torch.Size([5, 3, 1])
+        >>> target = GradientTarget(lv.bind(model, x))
+        >>> path = AnnealingPath.along(target, torch.linspace(0, 1, 9).double(), 64)
+        >>> options = {"num_islands": 4, "num_moves": 1, "threshold": 0.5}
+        >>> draws = anneal(target, path, torch.randn(32, 3, 1), **options)
+        >>> draws.population.log_ratio.shape
+        torch.Size([4, 3])
     """
-    position = target.draw_prior(num_draws)
-    finite = position.isfinite().all(-1, keepdim=True)
-    return torch.where(finite, position, position.roll(1, 0).nan_to_num(0.0, 0.0, 0.0))
-
-
-def covariance_of(position: Tensor) -> Tensor:
-    """The covariance over the chains of positions `(T, C, N, D)`, or their variances.
-
-    Example:
-        >>> covariance_of(torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)).squeeze()
-        tensor(1., dtype=torch.float64)
-    """
-    deviation = position - position.mean(1, keepdim=True)
-    return second_moment(deviation) / position.shape[1]
-
-
-def _reweight(
-    population: LadderState, gap: Tensor, covariance: Tensor
-) -> tuple[LadderState, Tensor]:
-    """Resample a population for the next temperature, and learn its covariance from the weights."""
-    log_weights = tempered(gap, population.log_likelihood[0])
-    weights = normalized_weights(log_weights)
-    mean = (weights[..., None] * population.position[0]).sum(0)
-    deviation = weights.sqrt()[None, ..., None] * (population.position - mean)
-    size = effective_sample_size(log_weights).reshape(1, -1, *(1,) * (covariance.ndim - 2))
-    learned = blend(second_moment(deviation), size, covariance)
-    index = torch.multinomial(weights.T, len(weights), replacement=True).T[None]
-    return select(population, index), learned
-
-
-def tempered(power: Tensor, log_likelihood: Tensor) -> Tensor:
-    """A log likelihood times a power: 0 at power 0, whatever it is.
-
-    Example:
-        >>> tempered(torch.tensor([0.0, 0.5]), torch.tensor([float("-inf"), 2.0]))
-        tensor([0., 1.])
-    """
-    return torch.where(power == 0, 0.0, power * log_likelihood)
-
-
-def select(population: LadderState, index: Tensor) -> LadderState:
-    """The chains of given index `(1, C, N)`, per datum.
-
-    Example:
-        >>> l = torch.tensor([3.0, 1.0]).reshape(1, 2, 1)
-        >>> state = LadderState(l[..., None], l, l, l[..., None], l[..., None])
-        >>> select(state, torch.tensor([1, 1]).reshape(1, 2, 1)).log_likelihood.squeeze()
-        tensor([1., 1.])
-    """
-    return LadderState(
-        *(
-            torch.take_along_dim(tensor, index if tensor.ndim == 3 else index[..., None], 1)
-            for tensor in population.tensors
-        )
+    population = Population(
+        target, position, temperature=path.temperatures[0], num_islands=num_islands
     )
-
-
-def _move(
-    target: UnconstrainedModel,
-    state: LadderState,
-    temperature: Tensor,
-    covariance: Tensor,
-    log_step: Tensor,
-) -> tuple[LadderState, Tensor, Tensor]:
-    """A few steps at one temperature; returns the state, its covariance and the step size."""
-    metric = Metric.of(covariance, state.position.dtype)
-    for _ in range(_NUM_MOVES):
-        state, probability = transition(target, state, temperature, metric, log_step.exp())
-        log_step = log_step + probability.mean(1) - LANGEVIN_ACCEPTANCE
-    learned = covariance_of(state.position)
-    return state, blend(learned, float(state.position.shape[1]), covariance), log_step
-
-
-def transition(
-    target: UnconstrainedModel,
-    state: LadderState,
-    temperatures: Tensor,
-    metric: Metric,
-    step: Tensor,
-) -> tuple[LadderState, Tensor]:
-    """One MALA step of every chain; returns the state and the acceptance probabilities.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.structure import ModelStructure
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> x = torch.zeros(3)
-        >>> target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
-        >>> state, one = evaluate_state(target, torch.zeros(2, 4, 3, 1)), torch.ones(2, 1, 1)
-        >>> metric = Metric(torch.ones(2, 3, 1, 1))
-        >>> transition(target, state, one, metric, torch.ones(2, 3))[1].shape
-        torch.Size([2, 4, 3])
-    """
-    proposed, probability = leapfrog(
-        state, temperatures, metric, step[:, None], partial(evaluate_state, target)
-    )
-    accepted = torch.rand_like(probability) < probability
-    return state.where(accepted, proposed), probability
+    ess = torch.full_like(population.temperature, torch.inf)
+    acceptance = torch.ones_like(ess)
+    for rung, temperature in enumerate(path.temperatures[1:], start=1):
+        population.reweight(temperature)
+        ess = torch.minimum(ess, effective_sample_size(population.pooled_log_weights))
+        population.resample(threshold)
+        tuning = path.tuning(rung, position.dtype)
+        for _ in range(num_moves):
+            acceptance = torch.minimum(acceptance, population.move(tuning)[0].mean(0))
+    return AnnealedDraws(population, ess, acceptance)

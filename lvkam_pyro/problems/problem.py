@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lvkam_pyro.tracing.arguments import check_data
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.arguments import Arguments, Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class Problem:
 
     name: str
     title: str
-    model: Model
+    model: Program
     x: Tensor
     log_evidence: Tensor
     num_latents: int
@@ -43,7 +42,7 @@ class Problem:
     blind_spot: str = ""
 
     def __post_init__(self) -> None:
-        check_data(self.x)
+        Arguments((self.x,), {}).check()
         if self.log_evidence.shape != (len(self.x),):
             raise ValueError(
                 f"Expected the exact log evidence of {len(self.x)} data, of shape "

@@ -17,7 +17,7 @@ from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.proposal import check_names, check_spread, check_supports
-from lvkam_pyro.tracing.recorder import SiteRecorder
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.session import exclusive, seeded_rng
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
@@ -86,12 +86,14 @@ def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: AN
         return _look(model, arguments)
 
 
-def bind_guide(program: BoundProgram, guide: Program) -> BoundProgram:
+def bind_guide(program: BoundProgram, guide: Program, *, is_density: bool = True) -> BoundProgram:
     """The program, seen with a guide: restricted to what both allow.
 
     Args:
         program: The bound model.
         guide: A Pyro program of the same arguments, with the model's latent sites.
+        is_density: Whether the guide has to be a density on the support of the latents. Pyro's
+            own objectives train points, too.
 
     Returns:
         The program; its data are taken apart only as the guide allows it too.
@@ -116,14 +118,14 @@ def bind_guide(program: BoundProgram, guide: Program) -> BoundProgram:
     if isinstance(guide, LibraryGuide):
         return program
     with program.session(guide, seed=_SEED):
-        return _look_at_guide(program, guide)
+        return _look_at_guide(program, guide, is_density=is_density)
 
 
 class Binder:
-    """A memory of a model and a guide that were bound: other data of the same kind are not looked at.
+    """A memory of a model and a guide that were bound once.
 
-    Losses are called again and again; only their first call pays for the look. A model that is
-    bound already stays as it is.
+    Other data of the same kind are not looked at. Losses are called again and again; only their
+    first call pays for the look.
 
     Example:
         >>> import pyro.distributions as dist
@@ -144,11 +146,20 @@ class Binder:
         return self._known is not None and self._known[0] is model and self._known[1] is guide
 
     def __call__(
-        self, model: Program, guide: Program | None, *args: Any, **kwargs: Any
-    ) -> BoundProgram:  # noqa: ANN401
-        """The bound program, seen with the guide if there is one."""
+        self,
+        model: Program,
+        guide: Program | None,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> BoundProgram:
+        """The bound program, seen with the guide if there is one.
+
+        A bound program in the place of the model, or of the arguments, is taken as it is.
+        """
         if isinstance(model, BoundProgram):
             return bind(model, *args, **kwargs)
+        if args and isinstance(args[0], BoundProgram):
+            return args[0]
         if self._known is None or not self.knows(model, guide):
             check_parameters(model, guide)
             program = bind(model, *args, **kwargs)
@@ -220,6 +231,8 @@ def _look(model: Program, arguments: Arguments) -> BoundProgram:
         trace = pyro.poutine.trace(model).get_trace(*arguments.args, **arguments.kwargs)
     structure = ProgramStructure.of(run, arguments.num_rows)
     program = _unseen(model, arguments, structure, run, runs)
+    for site in run.observations.values():
+        _check_event_shape(site)
     with arguments.not_finite_named():
         reference = _reference(program, run)
         _check_shapes(trace, structure)
@@ -348,13 +361,14 @@ def _joint(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
     return _seen_jointly(joint, _reference(joint, run)) if program.stacks else joint
 
 
-def _look_at_guide(program: BoundProgram, guide: Program) -> BoundProgram:
+def _look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) -> BoundProgram:
     """The program, restricted to what a guide allows, too."""
     run = program.record_guide_alone(guide)
     check_names(run, program.structure)
-    check_supports(run.sites, program.structure)
     reference = replace(_reference(program, run), program=guide, count=program.runs.add_guide)
-    if reference.fixed:
+    if is_density:
+        check_supports(run.sites, program.structure)
+    if is_density and reference.fixed:
         check_spread(reference.fixed, program.record_guide_alone(guide).sites)
     everything = Part(torch.arange(reference.num_units))
     if program.access is None:
@@ -383,6 +397,16 @@ def _allows(program: BoundProgram, access: RowAccess) -> bool:
     run = program.record_alone()
     part = replace(_half(program, run), access=access)
     return _reference(program, run).difference(part, stacked=program.stacks) is None
+
+
+def _check_event_shape(site: Site) -> None:
+    """The observed value has the shape of the likelihood's events."""
+    event, value = site["fn"].event_shape, site["value"].shape
+    if event != value[len(value) - len(event) :]:
+        raise ValueError(
+            f"The model's site {site['name']!r} is of data of shape {tuple(event)}; the data are "
+            f"{tuple(value[1:])}. Build the model for as many outputs as the data have."
+        )
 
 
 def _check_numbers(reference: Reference) -> None:

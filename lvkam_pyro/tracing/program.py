@@ -114,6 +114,11 @@ class BoundProgram:
         num_units = self.num_units if self.unit is Unit.DATA_SET else arguments.num_rows
         return replace(self, arguments=arguments, num_units=num_units or self.num_units)
 
+    def on_data(self, x: Tensor) -> "BoundProgram":
+        """The program with other data in the place of its first argument."""
+        args = (x, *self.arguments.args[1:])
+        return replace(self, arguments=replace(self.arguments, args=args))
+
     def rows(self, index: Tensor) -> "BoundProgram":
         """The program on some of its data.
 
@@ -325,17 +330,21 @@ class BoundProgram:
         run = self.record({**({} if shared else proposal.subsamples), **values})
         return self._weigh(guide, proposal, run, num_particles, shared=shared)
 
-    def record_guide(self, guide: Program, num_particles: int) -> SiteRecorder:
-        """One run of a guide inside a plate of particles."""
-        proposal = SiteRecorder()
+    def record_guide(
+        self, guide: Program, num_particles: int, values: Mapping[str, Tensor] | None = None
+    ) -> SiteRecorder:
+        """One run of a guide inside a plate of particles, at given values if there are any."""
+        proposal = SiteRecorder(values)
         self.runs.add_guide()
         with self._particles(num_particles), proposal:
             self.arguments.on(guide, self.structure)
         return proposal
 
-    def record_guide_alone(self, guide: Program) -> SiteRecorder:
-        """One run of a guide without particles."""
-        proposal = SiteRecorder()
+    def record_guide_alone(
+        self, guide: Program, values: Mapping[str, Tensor] | None = None
+    ) -> SiteRecorder:
+        """One run of a guide without particles, at given values if there are any."""
+        proposal = SiteRecorder(values)
         self.runs.add_guide()
         with proposal:
             self.arguments.on(guide, self.structure, alone=True)

@@ -1,5 +1,6 @@
 """The public names of the room, which load on first use."""
 
+from .batches import WholeDataWarning
 from .early_stopping import EarlyStopping
 from .grid_updates import GridUpdates
 from .importance_weighted import ImportanceWeightedBound
@@ -10,6 +11,7 @@ from .regularizers import Smoothness, Sparsity
 from .starts.pca import PCAStart, start_additive, start_vague
 
 __all__ = [
+    "WholeDataWarning",
     "EarlyStopping",
     "EmpiricalBayes",
     "GridUpdates",

@@ -1,16 +1,16 @@
 """The named end of a training whose loss or gradient is no longer finite."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import SiteRecorder
-
-Program = Callable[[Tensor], object]
 
 _REMEDY = "Lower learning_rate, set max_gradient_norm, or look for outliers in the data."
 _REFUSAL = re.compile(r"Expected parameter .* to satisfy")
@@ -82,19 +82,18 @@ def refusals_named(*, epoch: int, batch: int) -> Iterator[None]:
         ) from error
 
 
-def sites_not_finite(model: Program, guide: Program, x: Tensor) -> list[str]:
+def sites_not_finite(program: BoundProgram, guide: Program) -> list[str]:
     """The sites, of the model at a draw of the guide, where a log density is NaN or infinite.
 
     Args:
-        model: The model.
+        program: The model, bound to the data on which both are run.
         guide: The guide.
-        x: The data on which they are run.
 
     Returns:
-        Such as ``["model site 'x'"]``; none where the run itself fails.
+        Such as `["model site 'x'"]`; none where the run itself fails.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -102,17 +101,14 @@ def sites_not_finite(model: Program, guide: Program, x: Tensor) -> list[str]:
         >>> def guide(x):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Normal(0.0, 1.0))
-        >>> sites_not_finite(model, guide, torch.tensor([0.0, 1e30]))
+        >>> sites_not_finite(lv.bind(model, torch.tensor([0.0, 1e30])), guide)
         ["model site 'x'"]
     """
-    proposal, run = SiteRecorder(), SiteRecorder()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            with proposal:
-                guide(x)
-            run.values = {name: site["value"] for name, site in proposal.latents.items()}
-            with run:
-                model(x)
+            proposal = program.record_guide_alone(guide)
+            values = {name: site["value"] for name, site in proposal.latents.items()}
+            run = program.record_alone(SiteRecorder({**proposal.subsamples, **values}))
         except ValueError:
             return []
         return [*_not_finite("guide", proposal), *_not_finite("model", run)]

@@ -9,8 +9,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from lvkam_pyro.guides.memory import remembering
 from lvkam_pyro.tracing.session import seeded_rng
+from lvkam_pyro.training.batches import batch_indices, some_batches, take
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
-from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
@@ -38,7 +38,7 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
         with refusals_named(**batch):
             values, norm = _gradient(training, recipe, x, index)
         if not (values[0] + norm).isfinite():
-            sites = sites_not_finite(training.model, training.guide, x[index])
+            sites = sites_not_finite(take(training.program, index), training.guide)
             raise divergence_error(values[0], training.module, sites=sites, **batch)
         training.optimizer.step()
         training.scheduler.step()
@@ -75,20 +75,21 @@ def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
     training.module.eval()
     losses = []
     with seeded_rng(training.processes.rank, x), torch.no_grad():
-        for batch in x.split(recipe.batch_size):
-            rows, weight = training.processes.share(batch)
-            losses.append(len(batch) * weight * float(training.loss_per_datum(rows)))
+        held_out = training.program.on(x)
+        for index in batch_indices(held_out, torch.arange(len(x)), recipe.batch_size):
+            rows, weight = training.processes.share(index)
+            loss = training.loss_per_datum(take(held_out, rows))
+            losses.append(len(index) * weight * float(loss))
     training.module.train()
     return training.processes.add_up(math.fsum(losses)) / len(x)
 
 
-def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
+def grid_metrics(training: TrainingState, recipe: Recipe) -> dict[str, float]:
     """Moves the grids if they are due after this epoch, in evaluation mode.
 
     Args:
         training: The model and the guide; its metrics do not hold this epoch yet.
         recipe: The schedule and the size of a batch.
-        x: Data (N, ...).
 
     Returns:
         `{"grid_error": ...}`: the largest relative change of an input's functions, 0 where no grid
@@ -100,13 +101,10 @@ def grid_metrics(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str
     if not updates.schedule(training.epoch + 1):
         return {"grid_error": 0.0}
     training.module.eval()
-    batches = list(evenly_spaced(x).split(recipe.batch_size))
+    programs = some_batches(training.program, recipe.batch_size)
     options = {"optimizer": training.optimizer}
     error = training.processes.from_first(
-        lambda: max(
-            update.worst
-            for update in updates.move(training.model, training.guide, batches, **options)
-        )
+        lambda: max(update.worst for update in updates.move(programs, training.guide, **options))
     )
     training.processes.synchronize(training)
     training.module.train()
@@ -127,7 +125,7 @@ def _gradient(
     training.optimizer.zero_grad()
     rows, weight = training.processes.share(index)
     with remembering(training.guide, rows, len(x)):
-        loss = training.loss_per_datum(x[rows])
+        loss = training.loss_per_datum(take(training.program, rows))
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
     (weight * (loss + penalty / len(x))).backward()
     values = weight * torch.stack([loss.detach(), *_effective_size(recipe)])

@@ -18,10 +18,9 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.gating import MixtureOfExperts
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.particles import draw_particles
-from lvkam_pyro.tracing.recorder import SiteRecorder
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.program import BoundProgram
 
 Network = KAN | KANLayer
 """The networks that `update_grid` moves."""
@@ -100,29 +99,26 @@ class GridUpdates:
     @torch.no_grad()
     def move(
         self,
-        model: Model,
-        guide: Model,
-        batches: list[Tensor],
+        programs: list[BoundProgram],
+        guide: Program,
         *,
         optimizer: Optimizer | None = None,
     ) -> list[GridUpdate]:
         """Moves the grids to where the posterior is now.
 
         Args:
-            model: The model, changed in place.
+            programs: The model, changed in place, bound to parts of the data that fit into memory.
             guide: Its guide.
-            batches: The data (N, ...), in parts that fit into memory.
             optimizer: The optimiser in use.
 
         Returns:
             The update of every network that the model called, and last of the prior.
         """
-        structure = ModelStructure.of(model, batches[0])
-        draws = [self._posterior(model, guide, x, structure) for x in batches]
+        model = programs[0].model
+        draws = [self._posterior(program, guide) for program in programs]
         with record_inputs(networks_of(model)) as seen:
-            for x, latents in zip(batches, draws, strict=True):
-                with SiteRecorder(latents):
-                    model(x)
+            for program, latents in zip(programs, draws, strict=True):
+                program.record(latents)
         options: dict[str, Any] = {"ratio": self.ratio, "optimizer": optimizer, "tolerance": inf}
         moved = [update_grid(kan, torch.cat(inputs), **options) for kan, inputs in seen.items()]
         if self.move_prior:
@@ -130,13 +126,10 @@ class GridUpdates:
             moved.append(cast("LVKAM", model).prior.update_knots(z, **options).grid)
         return moved
 
-    def _posterior(
-        self, model: Model, guide: Model, x: Tensor, structure: ModelStructure
-    ) -> dict[str, Tensor]:
+    def _posterior(self, program: BoundProgram, guide: Program) -> dict[str, Tensor]:
         """Draws from the posterior, in Pyro's layout."""
-        particles = draw_particles(model, guide, x, self.num_particles, structure=structure)
-        draws = particles.resample(self.num_particles)
-        return {site.name: structure.to_pyro(draws[site.name], site) for site in structure.latents}
+        particles = program.draw(guide, self.num_particles)
+        return program.structure.all_to_pyro(particles.resample(self.num_particles))
 
 
 @contextmanager

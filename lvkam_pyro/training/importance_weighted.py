@@ -1,16 +1,16 @@
 """The importance-weighted bound, with the doubly reparameterised gradient of its guide."""
 
 import math
+from typing import Any
 
-import pyro
 from torch import Tensor
 
 from lvkam_pyro.evidence.importance import check_reparameterized
-from lvkam_pyro.tracing.densities import sum_log_probs
-from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import SiteRecorder
-from lvkam_pyro.tracing.structure import ModelStructure
-from lvkam_pyro.training.particle_objective import ParticleObjective, Program
+from lvkam_pyro.tracing.structure import ProgramStructure
+from lvkam_pyro.training.particle_objective import ParticleObjective
 
 
 class ImportanceWeightedBound(ParticleObjective):
@@ -52,17 +52,16 @@ class ImportanceWeightedBound(ParticleObjective):
     def __init__(self, num_particles: int = 8) -> None:
         super().__init__(num_particles)
 
-    def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
-        """Minus the bound on data `x`, a scalar in nats, scaled to the whole plate."""
-        structure = self._structure_of(model, guide, x)
-        paths = _WeighedPaths(guide, structure)
-        particles = draw_particles(model, paths, x, self.num_particles, structure=structure)
+    def loss_of(self, program: BoundProgram, guide: Program) -> Tensor:
+        """Minus the bound, a scalar in nats, scaled to the whole plate."""
+        paths = _WeighedPaths(guide, program.structure)
+        particles = program.draw(paths, self.num_particles)
         check_reparameterized(particles)
         self._remember(particles)
         log_weights = particles.log_weights
         paths.weights = log_weights.detach().softmax(0)
         # Taken off: the gradient of the guide's density other than along the draws.
-        score = paths.log_density_of_detached(x)
+        score = paths.log_density_of_detached(program)
         terms = paths.weights * (log_weights + score)
         bound = log_weights.detach().logsumexp(0) - math.log(self.num_particles)
         return -particles.data_scale * (bound.sum() + terms.sum() - terms.detach().sum())
@@ -77,28 +76,26 @@ class _WeighedPaths:
 
     weights: Tensor
 
-    def __init__(self, guide: Program, structure: ModelStructure) -> None:
+    def __init__(self, guide: Program, structure: ProgramStructure) -> None:
         self.guide = guide
         self.structure = structure
         self._detached: dict[str, Tensor] = {}
 
-    def __call__(self, x: Tensor) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         with SiteRecorder() as drawn:
-            self.guide(x)
+            self.guide(*args, **kwargs)
         values = {name: site["value"] for name, site in drawn.latents.items()}
         self._detached = {name: value.detach() for name, value in values.items()}
         self._detached.update(drawn.subsamples)
         weighed = {name: self._weigh_gradient(value) for name, value in values.items()}
         with SiteRecorder({**drawn.subsamples, **weighed}):
-            self.guide(x)
+            self.guide(*args, **kwargs)
 
-    def log_density_of_detached(self, x: Tensor) -> Tensor:
-        """The guide's log density `(S, N)` at draws that carry no gradient."""
-        num_particles, num_data = self.weights.shape
-        plate = pyro.plate("_particles", num_particles, dim=self.structure.particle_dim)
-        with plate, SiteRecorder(self._detached) as run:
-            self.guide(x)
-        return sum_log_probs(run.sites, self.structure, (num_particles, num_data))
+    def log_density_of_detached(self, program: BoundProgram) -> Tensor:
+        """The guide's log density `(S, U)` at draws that carry no gradient."""
+        num_particles = len(self.weights)
+        run = program.record_guide(self.guide, num_particles, self._detached)
+        return program.sum(run.sites, num_particles)
 
     def _weigh_gradient(self, value: Tensor) -> Tensor:
         if not value.requires_grad:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.training.batches import batch_indices, bind_data, take
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
 from lvkam_pyro.training.preparation import isolated, prepare_training
 from lvkam_pyro.training.processes import running_processes
-from lvkam_pyro.training.recipe import Model, Recipe
+from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.journal import Journal, training_identity
 from lvkam_pyro.training.state import TrainingState
 from lvkam_pyro.training.validation import (
@@ -60,8 +64,8 @@ class Fit:
         seed: The seed.
     """
 
-    model: Model
-    guide: Model
+    model: Program
+    guide: Program
     recipe: Recipe
     metrics: list[dict[str, float]]
     seed: int
@@ -74,7 +78,7 @@ class Fit:
 
 
 def fit(
-    model: Model,
+    model: Program,
     x: ArrayLike | Tensor,
     recipe: Recipe,
     *,
@@ -154,13 +158,12 @@ def fit(
     processes.check_same(lambda: identity, "Give all of them the same data, recipe and seed.")
     journal = Journal(folder, identity) if folder and processes.is_first else None
     with isolated(seed, data):
-        check_likelihood(model, data, batch_size=recipe.batch_size)
+        program = _bind(model, data, recipe)
         saved = processes.from_first(
             lambda: None if journal is None else journal.open(resume=resume)
         )
-        training = prepare_training(
-            model, data, recipe, saved=saved, seed=seed, processes=processes
-        )
+        training = prepare_training(program, recipe, saved=saved, seed=seed, processes=processes)
+        _check_held_out_rows(training.program, held_out)
         bar = _bar(training, recipe, progress and processes.is_first)
         with processes.deferring_signals(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
@@ -174,7 +177,7 @@ def fit(
 
 
 def load_fit(
-    model: Model, x: ArrayLike | Tensor, recipe: Recipe, folder: str | Path, *, seed: int = 0
+    model: Program, x: ArrayLike | Tensor, recipe: Recipe, folder: str | Path, *, seed: int = 0
 ) -> Fit:
     """Reads from its run folder what `fit` had reached, without training on.
 
@@ -195,13 +198,14 @@ def load_fit(
     data = _check(model, x, recipe)
     journal = Journal(folder, training_identity(recipe, data, seed=seed))
     with isolated(seed, data):
-        training = prepare_training(model, data, recipe, saved=journal.read(), seed=seed)
+        program = bind_data(model, data)
+        training = prepare_training(program, recipe, saved=journal.read(), seed=seed)
     training.finish()
     return Fit(model, training.guide, recipe, training.metrics, seed)
 
 
 def check_training(
-    model: Model,
+    model: Program,
     x: ArrayLike | Tensor,
     recipe: Recipe,
     *,
@@ -223,12 +227,12 @@ def check_training(
     data = _check(model, x, recipe)
     _check_held_out(data, held_out=x_test)
     with isolated(seed, data):
-        check_likelihood(model, data, batch_size=recipe.batch_size)
+        _bind(model, data, recipe)
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
 
 
-def _check(model: Model, x: ArrayLike | Tensor, recipe: Recipe) -> Tensor:
+def _check(model: Program, x: ArrayLike | Tensor, recipe: Recipe) -> Tensor:
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe must be a Recipe(name=..., ...); got {recipe!r}.")
     data = as_data(x)
@@ -246,8 +250,26 @@ def _check_held_out(data: Tensor, **held_out: ArrayLike | Tensor | None) -> dict
     return checked
 
 
+def _bind(model: Program, x: Tensor, recipe: Recipe) -> BoundProgram:
+    """The model, bound to data that it can be fitted to."""
+    program = bind_data(model, x)
+    first = torch.arange(min(recipe.batch_size, len(x)))
+    check_likelihood(take(program, batch_indices(program, first, len(first))[0]), x)
+    return program
+
+
+def _check_held_out_rows(program: BoundProgram, held_out: dict[str, Tensor]) -> None:
+    """What a model indexes by its data plate belongs to the data it is trained on."""
+    if held_out and program.access is not None and program.access.indexes:
+        raise ValueError(
+            f"The model reads something of its own by the indices of the plate "
+            f"'{program.structure.data_plate}', which belongs to the data x, so other data have no "
+            f"loss: leave out {', '.join(map(_ARGUMENTS.get, held_out))}."
+        )
+
+
 def _epoch(training: TrainingState, recipe: Recipe, x: Tensor, held_out: dict[str, Tensor]) -> None:
-    row = train_epoch(training, recipe, x) | grid_metrics(training, recipe, x)
+    row = train_epoch(training, recipe, x) | grid_metrics(training, recipe)
     for name, data in held_out.items():
         row[f"{name}_loss_per_datum"] = held_out_loss(training, recipe, data)
     training.end_epoch(row)

@@ -7,11 +7,12 @@ import pyro
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from lvkam_pyro.tracing.particles import Particles, draw_particles
-from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.particles import Particles
+from lvkam_pyro.tracing.prior_guide import LibraryGuide
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.training.dreams import Dreams
-from lvkam_pyro.training.particle_objective import ParticleObjective, Program
+from lvkam_pyro.training.particle_objective import ParticleObjective
 
 
 class EmpiricalBayes(ParticleObjective):
@@ -73,23 +74,22 @@ class EmpiricalBayes(ParticleObjective):
         self.sleep_weight = sleep_weight
         self._dreamer: tuple[Program, Dreams | None] | None = None
 
-    def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
-        """The loss on data `x`, a scalar in nats, scaled from the batch to the whole plate."""
-        structure = self._structure_of(model, guide, x)
-        dreams = self._dreams_of(model, x, structure)
-        proposal = guide if isinstance(guide, PriorGuide) else _Detached(guide)
-        particles = draw_particles(model, proposal, x, self.num_particles, structure=structure)
+    def loss_of(self, program: BoundProgram, guide: Program) -> Tensor:
+        """The loss, a scalar in nats, scaled from the batch to the whole plate."""
+        dreams = self._dreams_of(program)
+        proposal = guide if isinstance(guide, LibraryGuide) else _Detached(guide)
+        particles = program.draw(proposal, self.num_particles)
         self._remember(particles)
         loss = _wake_model(particles) + _wake_guide(particles)
         if dreams is not None and particles.log_guide.requires_grad:
-            loss = loss + self.sleep_weight * _without_value(-dreams.log_guide(model, guide, x))
+            loss = loss + self.sleep_weight * _without_value(-dreams.log_guide(program, guide))
         return particles.data_scale * loss
 
-    def _dreams_of(self, model: Program, x: Tensor, structure: ModelStructure) -> Dreams | None:
+    def _dreams_of(self, program: BoundProgram) -> Dreams | None:
         """How the model dreams, found once; None where it shall not or cannot."""
-        if self._dreamer is None or self._dreamer[0] is not model:
-            dreams = Dreams.of(model, x, structure) if self.sleep_weight > 0 else None
-            self._dreamer = model, dreams
+        if self._dreamer is None or self._dreamer[0] is not program.model:
+            dreams = Dreams.of(program) if self.sleep_weight > 0 else None
+            self._dreamer = program.model, dreams
         return self._dreamer[1]
 
 

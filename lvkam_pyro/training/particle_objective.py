@@ -1,7 +1,6 @@
 """The base of the objectives that are made of weighted particles."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -11,11 +10,11 @@ from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
 from lvkam_pyro.statistics.weights import effective_sample_size
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import Binder
 from lvkam_pyro.tracing.parameters import check_parameters
 from lvkam_pyro.tracing.particles import Particles
-from lvkam_pyro.tracing.structure import ModelStructure
-
-Program = Callable[..., Any]
+from lvkam_pyro.tracing.program import BoundProgram
 
 
 class ParticleObjective(ELBO):
@@ -23,9 +22,8 @@ class ParticleObjective(ELBO):
 
     Implementing one:
 
-    - Inherit from `ParticleObjective` and define `differentiable_loss(model, guide, x)`.
-    - There, `self._structure_of(model, guide, x)` is the model's structure, found once;
-      `self._remember(particles)` keeps their effective size.
+    - Inherit from `ParticleObjective` and define `loss_of(program, guide)`.
+    - There, `self._remember(particles)` keeps their effective size.
 
     Attributes:
         effective_size: The effective number of a datum's particles (mean over data, at most S) at
@@ -46,22 +44,48 @@ class ParticleObjective(ELBO):
             )
         super().__init__(num_particles=num_particles, vectorize_particles=True)
         self.effective_size: Tensor | None = None
-        self._known: tuple[Program, ModelStructure] | None = None
+        self._binder = Binder()
 
     @abstractmethod
-    def differentiable_loss(self, model: Program, guide: Program, x: Tensor) -> Tensor:
-        """The loss on data `x`, a scalar in nats, scaled from the batch to the whole plate."""
+    def loss_of(self, program: BoundProgram, guide: Program) -> Tensor:
+        """The loss, a scalar in nats, scaled from the batch to the whole plate."""
 
-    def loss(self, model: Program, guide: Program, x: Tensor) -> float:
+    def differentiable_loss(
+        self,
+        model: Program,
+        guide: Program,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Tensor:
+        """The loss on the arguments, or on the bound program in their place.
+
+        Model and guide are looked at in the first call; see `bind`.
+        """
+        program = self._binder(model, guide, *args, **kwargs)
+        return self.loss_of(program.subsample(), guide)
+
+    def loss(
+        self,
+        model: Program,
+        guide: Program,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> float:
         """The value of the loss, without gradients."""
         with torch.no_grad():
-            return float(self.differentiable_loss(model, guide, x))
+            return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
-    def loss_and_grads(self, model: Program, guide: Program, x: Tensor) -> float:
+    def loss_and_grads(
+        self,
+        model: Program,
+        guide: Program,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> float:
         """The value of the loss; its gradients are added to the parameters', as SVI expects."""
-        if not self._knows(model):
+        if not self._binder.knows(model, guide):
             check_parameters(model, guide, by_name=True)
-        loss = self.differentiable_loss(model, guide, x)
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()
         return float(loss.detach())
 
@@ -73,13 +97,3 @@ class ParticleObjective(ELBO):
 
     def _remember(self, particles: Particles) -> None:
         self.effective_size = effective_sample_size(particles.log_weights.detach()).mean()
-
-    def _knows(self, model: Program) -> bool:
-        return self._known is not None and self._known[0] is model
-
-    def _structure_of(self, model: Program, guide: Program, x: Tensor) -> ModelStructure:
-        """The model's structure, found once: a search runs the model, an update must not."""
-        if self._known is None or not self._knows(model):
-            check_parameters(model, guide)
-            self._known = model, ModelStructure.of(model, x)
-        return self._known[1]

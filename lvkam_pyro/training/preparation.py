@@ -1,6 +1,6 @@
 """Before the first update: the start, the guide, and every parameter in its place."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,17 +8,24 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import find_data_plate, record_once
+from lvkam_pyro.evidence.estimator import Estimator
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind_guide
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.session import exclusive, seeded_rng
+from lvkam_pyro.training.batches import batch_indices, take, warn_of_whole_data
 from lvkam_pyro.training.large_data import evenly_spaced
+from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.processes import Processes
-from lvkam_pyro.training.recipe import Model, Recipe
-from lvkam_pyro.training.state import TrainingState
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.state import TrainingState, call_objective
 
 
 @contextmanager
 def isolated(seed: int, x: Tensor) -> Iterator[None]:
-    """A seeded random state and an empty parameter store; the caller's come back at the end.
+    """A seeded random state, an empty parameter store, gradients: restored at the end.
+
+    Other threads that run programs wait.
 
     Args:
         seed: The seed.
@@ -27,13 +34,12 @@ def isolated(seed: int, x: Tensor) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    with seeded_rng(seed, x), pyro.get_param_store().scope():
+    with exclusive(), torch.enable_grad(), seeded_rng(seed, x), pyro.get_param_store().scope():
         yield
 
 
 def prepare_training(
-    model: Model,
-    x: Tensor,
+    program: BoundProgram,
     recipe: Recipe,
     *,
     saved: Mapping[str, object] | None = None,
@@ -43,8 +49,7 @@ def prepare_training(
     """Starts the model, builds the guide, and restores a saved state if there is one.
 
     Args:
-        model: The model, changed in place.
-        x: Data (N, ...).
+        program: The model, changed in place, bound to the data.
         recipe: The recipe.
         saved: The state of a checkpoint, which takes the place of the recipe's start.
         seed: Of the order of the data.
@@ -56,23 +61,27 @@ def prepare_training(
     Raises:
         ValueError: If a parameter would not be trained: of one name in model and guide, or a
             `pyro.param` outside of any module; or if it has no grids for the recipe to move; or if
-            several processes cannot share its chains.
+            the guide is no density that the objective could weigh; or if several processes cannot
+            share its chains or its data.
         CheckpointError: If `saved` is of another model or guide.
     """
+    model = program.model
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
-    sample = evenly_spaced(x)
-    processes = Processes() if processes is None else processes
+    sample = evenly_spaced(program.like)
     if saved is None and recipe.start is not None:
-        _start(model, sample, recipe.start, processes)
+        recipe.start(model, sample)
     guide = recipe.build_guide(model, sample)
-    batch = x[: recipe.batch_size]
+    is_ours = isinstance(recipe.objective, ParticleObjective | Estimator)
     if saved is None or isinstance(guide, nn.Module):
         # Not for a guide without parameters that goes on: it may refuse a model before its start.
-        _make_parameters(recipe.objective(model, guide), batch)
-    size = _plate_size(model, batch)
+        module = recipe.objective(model, guide)
+        _make_parameters(module, _first(program, guide, recipe), is_ours=is_ours)
+        program = bind_guide(program, guide, is_density=is_ours)
+    warn_of_whole_data(program, recipe.batch_size)
+    size = _plate_size(take(program, torch.arange(min(recipe.batch_size, len(program.like)))))
     options: dict[str, Any] = {"plate_size": size, "seed": seed, "processes": processes}
-    training = TrainingState(model, guide, recipe, num_data=len(x), **options)
+    training = TrainingState(program, guide, recipe, **options)
     if saved is not None:
         training.load_state_dict(saved)
     _check_shares(training)
@@ -80,20 +89,16 @@ def prepare_training(
     return training
 
 
-def _start(
-    model: Model, x: Tensor, start: Callable[[Model, Tensor], object], processes: Processes
-) -> None:
-    """Starts the model, a module in the first process alone, whose parameters the others get."""
-    if not isinstance(model, nn.Module):
-        start(model, x)
-        return
-    processes.from_first(lambda: _call(start, model, x))
-    processes.synchronize(model)
+def _first(program: BoundProgram, guide: Program, recipe: Recipe) -> BoundProgram:
+    """The data on which parameters are made: all, if a guide makes them when first run.
 
-
-def _call(start: Callable[[Model, Tensor], object], model: Model, x: Tensor) -> None:
-    """Throws away what a start returns, which is not to be sent."""
-    start(model, x)
+    It may make some for each datum.
+    """
+    makes_own = isinstance(guide, nn.Module) and next(guide.parameters(), None) is None
+    if makes_own and program.subsample_size is None:
+        return program
+    first = torch.arange(min(recipe.batch_size, len(program.like)))
+    return take(program, batch_indices(program, first, len(first))[0])
 
 
 def _check_shares(training: TrainingState) -> None:
@@ -104,14 +109,19 @@ def _check_shares(training: TrainingState) -> None:
             f"{training.processes.num_processes} processes cannot share. Train in one process, or "
             "by a recipe without such chains (persistent_chains=False)."
         )
+    if training.program.access is None and training.processes.num_processes > 1:
+        raise ValueError(
+            "The data cannot be taken apart, so several processes cannot share them: "
+            f"{training.program.refusal}. Train in one process."
+        )
 
 
-def _make_parameters(module: nn.Module, batch: Tensor) -> None:
+def _make_parameters(module: nn.Module, batch: BoundProgram, *, is_ours: bool) -> None:
     """Calls the objective once, which makes the parameters of lazy guides, and checks them."""
     before = dict(module.named_parameters())
     try:
         with torch.no_grad():
-            module(batch)
+            call_objective(module, batch, takes_programs=is_ours)
     finally:
         after = dict(module.named_parameters())
         _check_names([name for name in before if after.get(name) is not before[name]])
@@ -120,10 +130,15 @@ def _make_parameters(module: nn.Module, batch: Tensor) -> None:
     _check_owners([name for name, parameter in store if id(parameter) not in owned])
 
 
-def _plate_size(model: Model, batch: Tensor) -> int | None:
+def _plate_size(batch: BoundProgram) -> int | None:
     """The full size of the data plate, where the model takes a batch for a part of it."""
-    plate = find_data_plate(record_once(model, batch).observations, len(batch))
-    return None if plate.full_size in {None, plate.size} else int(plate.full_size)
+    with torch.no_grad():
+        sites = batch.record_alone().sites.values()
+    frames = (batch.structure.frame_of(site) for site in sites)
+    frame = next((frame for frame in frames if frame is not None), None)
+    if frame is None or frame.full_size in {None, frame.size}:
+        return None
+    return int(frame.full_size)
 
 
 def _check_names(replaced: list[str]) -> None:

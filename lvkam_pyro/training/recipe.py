@@ -8,12 +8,10 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from lvkam_pyro.evidence.estimator import Estimator
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.grid_updates import GridUpdates
-
-Model = Callable[[Tensor], object]
-"""A Pyro program of one tensor, whose first dimension is the data plate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +65,7 @@ class Recipe:
     """
 
     name: str
-    build_guide: Callable[[Model, Tensor], Model]
+    build_guide: Callable[[Program, Tensor], Program]
     objective: ELBO
     estimators: tuple[Estimator, ...] = ()
     num_epochs: int = 100
@@ -75,8 +73,8 @@ class Recipe:
     learning_rate: float = 1e-3
     guide_learning_rate: float | None = None
     max_gradient_norm: float | None = None
-    start: Callable[[Model, Tensor], object] | None = None
-    regularizer: Callable[[Model], Tensor] | None = None
+    start: Callable[[Program, Tensor], object] | None = None
+    regularizer: Callable[[Program], Tensor] | None = None
     grid_updates: GridUpdates | None = None
     early_stopping: EarlyStopping | None = None
 

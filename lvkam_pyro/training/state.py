@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.guides.memory import memory_of
-from lvkam_pyro.tracing.arguments import hash_data
+from lvkam_pyro.tracing.arguments import Program, hash_data
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.training.batches import batch_indices
+from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.processes import Processes
-from lvkam_pyro.training.recipe import Model, Recipe
+from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.checkpoint import CheckpointError
 
 
@@ -24,10 +28,9 @@ class TrainingState:
     Restored from its own `state_dict`, it goes on exactly as it would have uninterrupted.
 
     Args:
-        model: The model.
+        program: The model, bound to the data.
         guide: The guide, with all of its parameters made.
         recipe: Objective, learning rates, epochs and batch size.
-        num_data: N, the number of data.
         plate_size: The full size of the data plate, if the model scales batches up to it.
         seed: Of the order of the data.
         processes: Those that share the batches; None: this one alone.
@@ -42,27 +45,28 @@ class TrainingState:
 
     def __init__(
         self,
-        model: Model,
-        guide: Model,
+        program: BoundProgram,
+        guide: Program,
         recipe: Recipe,
         *,
-        num_data: int,
         plate_size: int | None = None,
         seed: int = 0,
         processes: Processes | None = None,
     ) -> None:
-        self.model = model
+        self.program = program
+        self.model = model = program.model
         self.guide = guide
         self.module: nn.Module = recipe.objective(model, guide).train()
+        self._takes_programs = isinstance(recipe.objective, ParticleObjective | Estimator)
         self.plate_size = plate_size
         self.processes = Processes() if processes is None else processes
         self.seed = seed
-        self.num_data = num_data
+        self.num_data = num_data = len(program.like)
         self.batch_size = recipe.batch_size
         groups = parameter_groups(self.module, model, recipe)
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = Adam(groups)
-        num_updates = recipe.num_epochs * math.ceil(num_data / recipe.batch_size)
+        num_updates = recipe.num_epochs * len(self._split(torch.arange(num_data)))
         self.scheduler = LambdaLR(self.optimizer, cosine_decay(num_updates))
         self.order = torch.Generator().manual_seed(seed)
         self.metrics: list[dict[str, float]] = []
@@ -80,15 +84,17 @@ class TrainingState:
         """The model's learning rate at the next update."""
         return float(self.scheduler.get_last_lr()[0])
 
-    def loss_per_datum(self, batch: Tensor) -> Tensor:
-        """The loss of a batch `(B, ...)`, divided by the number of data that it stands for."""
-        loss: Tensor = self.module(batch)
-        return loss / (self.plate_size or len(batch))
+    def loss_per_datum(self, batch: BoundProgram) -> Tensor:
+        """The loss of a batch, divided by the number of data that it stands for."""
+        loss = call_objective(self.module, batch, takes_programs=self._takes_programs)
+        return loss / (self.plate_size or len(batch.like))
 
     def batches(self, device: torch.device) -> Sequence[Tensor]:
         """The indices of the data in mini-batches, in a new order at each call."""
-        order = torch.randperm(self.num_data, generator=self.order).to(device)
-        return order.split(self.batch_size)
+        return self._split(torch.randperm(self.num_data, generator=self.order).to(device))
+
+    def _split(self, order: Tensor) -> Sequence[Tensor]:
+        return batch_indices(self.program, order, self.batch_size)
 
     def reseed(self) -> None:
         """Gives an epoch of every process but the first random numbers of its own.
@@ -174,7 +180,24 @@ class TrainingState:
         return self._device.type == "cuda"
 
 
-def parameter_groups(module: nn.Module, model: Model, recipe: Recipe) -> list[dict[str, Any]]:
+def call_objective(module: nn.Module, batch: BoundProgram, *, takes_programs: bool) -> Tensor:
+    """The loss of a batch.
+
+    Args:
+        module: `objective(model, guide)`.
+        batch: The model, bound to the data of the batch.
+        takes_programs: Whether the objective is one of this library, which knows bound programs;
+            Pyro's are called with the arguments, inside of what gives plates their indices.
+    """
+    if takes_programs:
+        known: Tensor = module(batch)
+        return known
+    with batch.arguments.plate_indices(batch.structure):
+        loss: Tensor = module(*batch.arguments.args, **batch.arguments.kwargs)
+    return loss
+
+
+def parameter_groups(module: nn.Module, model: Program, recipe: Recipe) -> list[dict[str, Any]]:
     """The trained parameters with their learning rates: the model's, then the guide's own.
 
     Args:

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.training.large_data import row_chunks
-from lvkam_pyro.training.recipe import Model, Recipe
+from lvkam_pyro.training.recipe import Recipe
 
 
 def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
@@ -81,7 +82,7 @@ def check_validation(recipe: Recipe, x_validation: object) -> None:
     )
 
 
-def check_model_matches(model: Model, x: Tensor) -> None:
+def check_model_matches(model: Program, x: Tensor) -> None:
     """Raises ValueError if none of the model's parameters has the data's dtype and device."""
     if not isinstance(model, nn.Module):
         return
@@ -94,32 +95,23 @@ def check_model_matches(model: Model, x: Tensor) -> None:
         )
 
 
-def check_likelihood(model: Model, x: Tensor, *, batch_size: int) -> None:
-    """Runs the model on one batch, and checks that its likelihood can be fitted to the data.
+def check_likelihood(program: BoundProgram, x: Tensor) -> None:
+    """Checks that the likelihood of a program can be fitted to the data.
 
     The likelihood of a constant column has no maximum where its scale is learned: the scale shrinks
     to zero and the density grows without limit. A fixed scale or discrete data are not concerned.
 
+    Args:
+        program: The program on some of the data.
+        x: All data.
+
     Raises:
-        ValueError: If the model's data have another shape, or columns are constant.
+        ValueError: If columns are constant.
     """
-    sites = SiteRecorder()
-    with torch.enable_grad(), sites:
-        model(x[:batch_size])
-    observed = list(sites.observations.values())
-    for site in observed:
-        _check_event_shape(site)
+    with torch.enable_grad():
+        observed = program.record_alone().observations.values()
     if len(x) > 1 and any(_scale_requires_grad(site["fn"]) for site in observed):
         _check_no_constant_columns(x)
-
-
-def _check_event_shape(site: Site) -> None:
-    event, value = site["fn"].event_shape, site["value"].shape
-    if event != value[len(value) - len(event) :]:
-        raise ValueError(
-            f"The model's site {site['name']!r} is of data of shape {tuple(event)}; the data are "
-            f"{tuple(value[1:])}. Build the model for as many outputs as the data have."
-        )
 
 
 def _check_no_constant_columns(x: Tensor) -> None:

@@ -1,7 +1,5 @@
 """Gibbs on nodes as a ladder's kernel, against exact answers."""
 
-from itertools import count
-
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,11 +7,6 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.additive.model import AdditiveModel
-from lvkam_pyro.additive.tables import AdditiveTables
-from lvkam_pyro.ladder.grid_gibbs import _GibbsRun
-from lvkam_pyro.ladder.kernel import LadderPlan
-from lvkam_pyro.tracing.structure import ModelStructure
 from tests.assertions import assert_within_standard_errors
 from tests.ladder.chains import chain, draw_data, exact_log_evidence
 from tests.tracing import models
@@ -74,37 +67,6 @@ def test_a_bimodal_conditional_is_crossed_at_once() -> None:
 
 def test_a_kernel_is_part_of_a_ladder() -> None:
     assert ladder() == ladder() != lv.ladder.Ladder()
-
-
-class Interrupt:
-    """A progress counter at which the user presses Ctrl-C."""
-
-    def __init__(self, after: int) -> None:
-        self.steps = count(1)
-        self.after = after
-
-    def __call__(self) -> None:
-        if next(self.steps) == self.after:
-            raise KeyboardInterrupt
-
-
-def interrupted_run(after: int) -> int:
-    x = torch.zeros(2)
-    additive = AdditiveModel.of(models.two_sites, x, ModelStructure.of(models.two_sites, x))
-    temperatures = torch.linspace(0, 1, 3, dtype=torch.float64)
-    plan = LadderPlan(temperatures, num_chains=4, num_warmup=10, num_samples=20, thinning=1)
-    run = _GibbsRun(AdditiveTables.of(additive), x, plan)
-    return len(run.run(Interrupt(after)).log_likelihood)
-
-
-def test_an_interrupt_keeps_what_was_drawn() -> None:
-    assert interrupted_run(10 + 7) == 7
-
-
-@pytest.mark.parametrize("after", [5, 12])
-def test_an_early_interrupt_goes_on(after: int) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_run(after)
 
 
 def test_other_models_are_refused() -> None:

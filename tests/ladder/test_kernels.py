@@ -1,7 +1,5 @@
 """Every kernel of a ladder under one contract, against linear Gaussian power posteriors."""
 
-from functools import partial
-
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,12 +7,10 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.ladder.chains import Metric
-from lvkam_pyro.ladder.kernel import Kernel
-from lvkam_pyro.ladder.run import GradientKernel
-from lvkam_pyro.ladder.tempering import evaluate_state
+from lvkam_pyro.ladder.adaptation import Metric, Tuning
+from lvkam_pyro.ladder.kernel import GradientKernel, Kernel
+from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.tracing.structure import ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -54,17 +50,15 @@ GRADIENT = {name: kernel for name, kernel in EXACT.items() if isinstance(kernel,
 def test_moves_leave_every_power_posterior_as_it_is(kernel: GradientKernel) -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(2)
-    target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+    target = GradientTarget(model, x, ModelStructure.of(model, x))
     laws = [power_posterior(model, x, t) for t in TEMPERATURES]
-    state = evaluate_state(target, torch.stack([law.sample((6000,)) for law in laws]).float())
+    state = target.state_at(torch.stack([law.sample((6000,)) for law in laws]).float())
     # A metric that is far from the truth, and steps that are too long: nothing may depend on them.
     metric = Metric(torch.tensor([[1.0, 0.0], [0.5, 0.7]]).expand(len(laws), 2, 2, 2))
-    step = torch.tensor([0.9, 0.8, 0.6, 0.4])[:, None].expand(-1, 2)
+    tuning = Tuning(metric, torch.tensor([0.9, 0.8, 0.6, 0.4])[:, None].expand(-1, 2))
     stacked = TEMPERATURES[:, None, None]
     for _ in range(3):
-        proposed, probability = kernel.propose(
-            state, stacked, metric, step, partial(evaluate_state, target)
-        )
+        proposed, probability = kernel.propose(state, stacked, tuning, target.state_at)
         state = state.where(kernel.accept(probability), proposed)
     assert 0.1 < probability.mean() < 0.95
     for law, draws in zip(laws, state.position.double(), strict=True):
@@ -133,16 +127,15 @@ def test_ula_inflates_a_normal_law_by_its_step() -> None:
             pyro.factor("nothing", 0.0 * z)
 
     x, step = torch.zeros(1), 1.0
-    target = UnconstrainedModel(model, x, ModelStructure.of(model, x))
+    target = GradientTarget(model, x, ModelStructure.of(model, x))
     exact = (1 - step**2 / 4) ** -0.5
-    state = evaluate_state(target, exact * torch.randn(1, 20_000, 1, 1))
+    state = target.state_at(exact * torch.randn(1, 20_000, 1, 1))
     for _ in range(4):
         proposed, probability = lv.ladder.ULA().propose(
             state,
             torch.ones(1, 1, 1),
-            Metric(torch.ones(1, 1, 1, 1)),
-            torch.full((1, 1), step),
-            partial(evaluate_state, target),
+            Tuning(Metric(torch.ones(1, 1, 1, 1)), torch.full((1, 1), step)),
+            target.state_at,
         )
         state = state.where(lv.ladder.ULA().accept(probability), proposed)
     variance = state.position.var()
@@ -151,16 +144,22 @@ def test_ula_inflates_a_normal_law_by_its_step() -> None:
     )
 
 
+def test_mala_is_hmc_of_one_step_without_jitter() -> None:
+    runs = [
+        short_ladder(kernel).sample(models.two_sites, torch.zeros(3))
+        for kernel in (lv.ladder.MALA(0.6), lv.ladder.HMC(1, 0.6, jitter=0.0))
+    ]
+    assert torch.equal(runs[0].log_likelihood, runs[1].log_likelihood)
+    assert lv.ladder.MALA(0.6) != lv.ladder.HMC(1, 0.6, jitter=0.0)
+
+
 @pytest.mark.parametrize("kernel", GRADIENT.values(), ids=GRADIENT)
 def test_a_trajectory_into_nothing_is_refused(kernel: GradientKernel) -> None:
     x = torch.zeros(1)
-    target = UnconstrainedModel(models.two_sites, x, ModelStructure.of(models.two_sites, x))
-    state = evaluate_state(target, torch.randn(1, 5, 1, 3))
-    huge = torch.full((1, 1), 1e38)
-    metric = Metric(torch.eye(3).expand(1, 1, 3, 3))
-    _, probability = kernel.propose(
-        state, torch.ones(1, 1, 1), metric, huge, partial(evaluate_state, target)
-    )
+    target = GradientTarget(models.two_sites, x, ModelStructure.of(models.two_sites, x))
+    state = target.state_at(torch.randn(1, 5, 1, 3))
+    huge = Tuning(Metric(torch.eye(3).expand(1, 1, 3, 3)), torch.full((1, 1), 1e38))
+    _, probability = kernel.propose(state, torch.ones(1, 1, 1), huge, target.state_at)
     assert torch.equal(probability, torch.zeros_like(probability))
 
 
@@ -168,6 +167,7 @@ WRONG = [
     (ValueError, lambda: lv.ladder.HMC(0), "num_steps >= 1"),
     (TypeError, lambda: lv.ladder.HMC(2.0), "num_steps to be an integer"),
     (ValueError, lambda: lv.ladder.HMC(target_acceptance=1.0), "between 0 and 1, but got 1.0"),
+    (ValueError, lambda: lv.ladder.HMC(jitter=1.0), r"jitter in \[0, 1\), but got 1.0"),
     (ValueError, lambda: lv.ladder.MALA(0), "target_acceptance between 0 and 1"),
     (TypeError, lambda: lv.ladder.ULA("fast"), "target_acceptance to be a number"),
 ]

@@ -11,27 +11,27 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 import lvkam_pyro as lv
-from lvkam_pyro.ladder.chains import LadderState, Metric
-from lvkam_pyro.ladder.exchange import exchange, exchange_probability
-from lvkam_pyro.ladder.kernel import LadderPlan
+from lvkam_pyro.ladder.adaptation import Metric, Tuning
+from lvkam_pyro.ladder.chains import Chains
+from lvkam_pyro.ladder.kernel import Kernel
 from lvkam_pyro.ladder.ladder import Ladder
-from lvkam_pyro.ladder.run import LadderRun
-from lvkam_pyro.ladder.tempering import evaluate_state, transition
+from lvkam_pyro.ladder.leapfrog import langevin_step
+from lvkam_pyro.ladder.state import GradientState, exchange, exchange_probability
+from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.tracing.structure import ModelStructure
-from lvkam_pyro.tracing.unconstrained import UnconstrainedModel
 from tests.assertions import assert_p_value, assert_within_standard_errors
 from tests.tracing import models
 
 SHORT = Ladder(num_temperatures=6, num_chains=8, num_warmup=30, num_samples=20, thinning=1)
 
 
-def bind(model: object, x: Tensor) -> UnconstrainedModel:
-    return UnconstrainedModel(model, x, ModelStructure.of(model, x))
+def bind(model: object, x: Tensor) -> GradientTarget:
+    return GradientTarget(model, x, ModelStructure.of(model, x))
 
 
-def random_state(shape: tuple[int, int, int, int]) -> LadderState:
+def random_state(shape: tuple[int, int, int, int]) -> GradientState:
     vectors, numbers = torch.randn(3, *shape), torch.randn(2, *shape[:3])
-    return LadderState(vectors[0], numbers[0], numbers[1], vectors[1], vectors[2])
+    return GradientState(vectors[0], numbers[0], numbers[1], vectors[1], vectors[2])
 
 
 def test_exchange_leaves_the_product_of_tempered_laws_invariant() -> None:
@@ -84,11 +84,11 @@ def test_mala_leaves_the_tempered_posterior_invariant(temperature: float) -> Non
     target = bind(model, torch.tensor([1.0]))
     precision = 1 + 4 * temperature
     exact = dist.Normal(4 * temperature / precision, precision**-0.5)
-    state = evaluate_state(target, exact.sample((1, 20_000, 1, 1)))
-    metric = Metric(torch.ones(1, 1, 1, 1))
+    state = target.state_at(exact.sample((1, 20_000, 1, 1)))
+    tuning = Tuning(Metric(torch.ones(1, 1, 1, 1)), torch.ones(1, 1))
     stacked = torch.full((1, 1, 1), temperature)
     for _ in range(3):
-        state, probability = transition(target, state, stacked, metric, torch.ones(1, 1))
+        state, probability = langevin_step(state, stacked, tuning, target.state_at)
     assert probability.mean() < 0.95
     uniform = exact.cdf(state.position.flatten()).numpy()
     assert_p_value(kstest(uniform, "uniform").pvalue)
@@ -214,22 +214,33 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def interrupted_run(after: int) -> int:
-    target = bind(models.two_sites, torch.zeros(2))
+KERNELS = {"mala": lv.ladder.MALA(), "gibbs": lv.ladder.GridGibbsKernel()}
+every_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+
+
+def interrupted_run(kernel: Kernel, after: int) -> int:
+    x = torch.zeros(2)
+    target = kernel.bind(models.two_sites, x, ModelStructure.of(models.two_sites, x))
     temperatures = torch.linspace(0, 1, 3, dtype=torch.float64)
-    plan = LadderPlan(temperatures, num_chains=4, num_warmup=10, num_samples=20, thinning=1)
-    run = LadderRun(target, plan, lv.ladder.MALA())
-    return len(run.run(Interrupt(after)).log_likelihood)
+    start = kernel.start(target, temperatures, 4)
+    chains = Chains(kernel, target, temperatures, start, num_warmup=10)
+    interrupt = Interrupt(after)
+    chains.warm_up(interrupt)
+    record = chains.keep(20, tick=interrupt)
+    assert len(chains.latents(record)["a"]) == len(record.log_likelihood)
+    return len(record.log_likelihood)
 
 
-def test_an_interrupt_keeps_what_was_drawn() -> None:
-    assert interrupted_run(10 + 7) == 7
+@every_kernel
+def test_an_interrupt_keeps_what_was_drawn(kernel: Kernel) -> None:
+    assert interrupted_run(kernel, 10 + 7) == 7
 
 
+@every_kernel
 @pytest.mark.parametrize("after", [5, 12])
-def test_an_early_interrupt_goes_on(after: int) -> None:
+def test_an_early_interrupt_goes_on(kernel: Kernel, after: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        interrupted_run(after)
+        interrupted_run(kernel, after)
 
 
 def test_equal_ladders_compare_equal() -> None:

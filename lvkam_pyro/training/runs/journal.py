@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lvkam_pyro import __version__
 from lvkam_pyro.tracing.arguments import hash_data
+from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.checkpoint import CheckpointError, serialize_checkpoint
 from lvkam_pyro.training.runs.files import write_atomically
-from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.run_folder import RunFolder
 from lvkam_pyro.training.state import TrainingState
 

@@ -14,7 +14,7 @@ from lvkam_pyro.likelihoods.quantized_likelihood import QuantizedLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.training.recipe import Model
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.training.starts.ridge import ridge_log_odds, ridge_regression
 
 
@@ -91,7 +91,7 @@ class PCAStart:
         )
 
 
-def start_additive(model: Model, x: Tensor) -> None:
+def start_additive(model: Program, x: Tensor) -> None:
     """Starts an additive LV-KAM at the principal components, any other model where it is.
 
     Args:
@@ -107,7 +107,7 @@ def start_additive(model: Model, x: Tensor) -> None:
         start(model, x)
 
 
-def start_vague(model: Model, x: Tensor) -> None:
+def start_vague(model: Program, x: Tensor) -> None:
     """Starts as `start_additive`, with normal noise so wide that no datum is far from the model.
 
     The largest residual of an output at the principal components is 1.5 standard deviations: so

@@ -1,0 +1,129 @@
+"""The data of a training, bound to the model, and the batches that can be taken of them."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.training.large_data import evenly_spaced
+
+_MAX_LOOKED_AT = 2**22
+"""Entries of the data that a look at the model runs on."""
+
+
+class WholeDataWarning(UserWarning):
+    """Data that cannot be taken apart: each update takes all of them.
+
+    Example:
+        >>> issubclass(WholeDataWarning, UserWarning)
+        True
+    """
+
+
+def bind_data(model: Program, x: Tensor) -> BoundProgram:
+    """The model bound to data that may be larger than memory.
+
+    It is looked at on the first of them, if it runs on these alone, else on all.
+
+    Args:
+        model: The Pyro model.
+        x: Data (N, ...).
+
+    Raises:
+        ValueError: As `bind`.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> bind_data(model, torch.rand(10, 5)).num_units
+        10
+    """
+    rows = max(1, _MAX_LOOKED_AT // max(1, x[:1].numel()))
+    if rows >= len(x):
+        return bind(model, x)
+    try:
+        program = bind(model, x[:rows])
+    except (RuntimeError, IndexError):
+        # What the model holds has as many rows as the data.
+        return bind(model, x)
+    return program.on(x) if program.access is not None else bind(model, x)
+
+
+def batch_indices(program: BoundProgram, order: Tensor, batch_size: int) -> list[Tensor]:
+    """The indices of the data of each update.
+
+    Args:
+        program: The program on all data.
+        order: The indices of all data, shuffled, `(N,)`.
+        batch_size: The number of data of an update; a program that subsamples by itself has its
+            own.
+
+    Returns:
+        The indices, `(B,)` each: all of them at once where the data cannot be taken apart.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> program = bind_data(model, torch.rand(10, 5))
+        >>> [len(batch) for batch in batch_indices(program, torch.randperm(10), 4)]
+        [4, 4, 2]
+    """
+    if program.access is None:
+        return [torch.arange(program.num_units, device=order.device)]
+    size = program.subsample_size
+    if size is None:
+        return list(order.split(batch_size))
+    missing = -len(order) % size
+    return list(torch.cat([order, order[:missing]]).split(size))
+
+
+def take(program: BoundProgram, index: Tensor) -> BoundProgram:
+    """The program on the data of an update; on all of them where they cannot be taken apart.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> take(bind_data(model, torch.rand(10, 5)), torch.tensor([3, 1])).num_units
+        2
+    """
+    return program if program.access is None else program.rows(index)
+
+
+def some_batches(program: BoundProgram, batch_size: int) -> list[BoundProgram]:
+    """The program on evenly spaced data, in batches.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> len(some_batches(bind_data(model, torch.rand(10, 5)), 4))
+        3
+    """
+    index = torch.arange(program.num_units)
+    if program.access is not None:
+        index = torch.arange(0, program.num_units, _spacing(program))
+    return [take(program, batch) for batch in batch_indices(program, index, batch_size)]
+
+
+def _spacing(program: BoundProgram) -> int:
+    x = program.like
+    return -(-len(x) // len(evenly_spaced(x)))
+
+
+def warn_of_whole_data(program: BoundProgram, batch_size: int) -> None:
+    """Says that updates take all data, where smaller batches were asked for.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> warn_of_whole_data(bind_data(model, torch.rand(10, 5)), 4)
+    """
+    if program.access is None and batch_size < len(program.like):
+        warnings.warn(
+            f"The data cannot be taken apart, so each update takes all {len(program.like)} of "
+            f"them: {program.refusal}.",
+            WholeDataWarning,
+            stacklevel=4,
+        )
