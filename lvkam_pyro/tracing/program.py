@@ -252,9 +252,9 @@ class BoundProgram:
         return [self.record_alone(recording(self._particle(values, s))) for s in range(count)]
 
     def _particle(self, values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-        """One particle's values, without the axes of particles and of the data set's plate."""
-        place = (index, 0) if self.unit is Unit.DATA_SET else (index,)
-        return {name: value[place] for name, value in values.items()}
+        """One particle's values, without the axes of particles and of plates outside of a site."""
+        outer = {site.name: self.structure.num_outer_axes(site) for site in self.structure.latents}
+        return {name: value[(index, *(0,) * outer[name])] for name, value in values.items()}
 
     def sum(self, sites: Mapping[str, Site], num_particles: int) -> Tensor:
         """The log density of the sites of one run, `(S, U)`; `(1, U)` of a run a particle."""

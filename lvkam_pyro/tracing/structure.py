@@ -188,6 +188,11 @@ class ProgramStructure:
         spread = value.reshape(*value.shape[:2], *others, *event)
         return spread.movedim(1, 1 + self.num_plates + self.data_dim)
 
+    def num_outer_axes(self, site: LatentSite) -> int:
+        """The number of plates' axes left of all plates that a latent is in."""
+        own = site.inner_dims if self.unit is Unit.DATA_SET else (*site.inner_dims, self.data_dim)
+        return self.num_plates + min(own, default=0)
+
     def spread(self, value: Tensor, site: LatentSite) -> Tensor:
         """A value in Pyro's layout with all its axes: `(S, *plates, *event)`, S = 1 without."""
         missing = 1 + self.num_plates + len(site.event_shape) - value.ndim

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.arviz.convert import to_arviz
-from lvkam_pyro.arviz.estimates import best_estimate
+from lvkam_pyro.arviz.marginal import best_estimate
 from lvkam_pyro.training.loop import Fit
 from tests.arviz.test_arviz import SAMPLE, dims, groups_of, values
 from tests.assertions import assert_within_standard_errors
@@ -32,7 +32,7 @@ def x() -> Tensor:
 @pytest.fixture(scope="module")
 def particles(x: Tensor) -> lv.Particles:
     torch.manual_seed(3)
-    return lv.draw_particles(MODEL, programs.wide_guide, x, 8000)
+    return lv.draw_particles(MODEL, programs.wide_guide, x, num_particles=8000)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def compare() -> lv.comparison.EvidenceComparison:
 
 CHECKS: dict[str, Callable[[], CheckResult]] = {
     "weights": lambda: lv.checks.check_weights(
-        lv.draw_particles(linear_gaussian, programs.wide_guide, X, 300)
+        lv.draw_particles(linear_gaussian, programs.wide_guide, X, num_particles=300)
     ),
     "bad weights": lambda: lv.checks.check_weights(9 * torch.randn(300, 5)),
     "chains": lambda: lv.checks.check_convergence(climb()),

@@ -78,7 +78,7 @@ def test_weights_are_judged_at_their_limits() -> None:
 
 
 def test_weights_of_an_estimate_are_those_of_its_particles() -> None:
-    evidence = lv.evidence.Importance(320).estimate(linear_gaussian, X, programs.wide_guide)
+    evidence = lv.evidence.Importance(320).estimate(linear_gaussian, X, guide=programs.wide_guide)
     check = lv.checks.check_weights(evidence)
     assert torch.equal(check.ess, evidence.diagnostics["ess"])
     assert check.num_particles == 320

@@ -67,3 +67,19 @@ def test_a_tensor_among_the_arguments_is_substituted() -> None:
     found = arguments.substitute(X, X + 1)
     assert torch.equal(found.args[0], X + 1)
     assert torch.equal(found.args[1]["y"][0], X + 1)
+
+
+def indexing_from_the_left(x: Tensor) -> None:
+    """The first weight of a run alone is the first draw of many."""
+    weights = pyro.sample("weights", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(weights[0] + 0 * x, 1.0), obs=x)
+
+
+def test_particles_one_by_one_have_the_shapes_of_a_run_alone() -> None:
+    with pytest.warns(lv.tracing.StackingWarning):
+        program = lv.bind(indexing_from_the_left, X)
+    weights = torch.randn(5, 1, 2)
+    _, log_likelihood = program.at({"weights": weights})
+    expected = dist.Normal(weights[:, :, 0], 1.0).log_prob(X).sum(-1, keepdim=True)
+    torch.testing.assert_close(log_likelihood, expected)
