@@ -105,7 +105,9 @@ print(lv.compare_evidence(model, x, estimators, progress=False))
 
 # %%
 with torch.no_grad():
-    particles = lv.draw_particles(model, lv.guides.LookaheadGuide(model, num_particles=256), x, 256)
+    particles = lv.draw_particles(
+        model, lv.guides.LookaheadGuide(model, num_particles=256), x, num_particles=256
+    )
     posterior = particles.resample(100)["z"]
 axes = lv.plots.prior_densities(model.prior, posterior=posterior)
 print(model.prior.summary())

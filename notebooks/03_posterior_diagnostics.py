@@ -34,7 +34,7 @@ print(f"{len(x)} held-out points, two latents each")
 # %%
 with torch.no_grad():
     torch.manual_seed(0)
-    particles = lv.draw_particles(model, guide, x, 4096)
+    particles = lv.draw_particles(model, guide, x, num_particles=4096)
 weights = lv.checks.check_weights(particles, source="the network")
 print(weights)
 axes = lv.plots.importance_weights(weights)

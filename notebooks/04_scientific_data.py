@@ -75,7 +75,10 @@ print(lv.evidence.Lookahead(2048).estimate(model, x_test[:60]))
 torch.manual_seed(0)
 with torch.no_grad():
     guide = lv.guides.LookaheadGuide(model, num_particles=64)
-    parts = [lv.draw_particles(model, guide, part, 64).resample(32)["z"] for part in x.split(400)]
+    parts = [
+        lv.draw_particles(model, guide, part, num_particles=64).resample(32)["z"]
+        for part in x.split(400)
+    ]
 draws = torch.cat(parts, 1)
 means, widths = draws.mean(0).numpy(), draws.std(0).mean(0)
 print("standard deviation within a spectrum's posterior, mean over spectra:", widths)

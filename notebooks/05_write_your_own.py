@@ -283,7 +283,7 @@ class MeanWeight(lv.evidence.Estimator):
 
     def draw(self, model: Callable, guide: Callable | None, x: Tensor) -> lv.Particles:
         guide = lv.PriorGuide(model) if guide is None else guide
-        return lv.draw_particles(model, guide, x, self.num_particles)
+        return lv.draw_particles(model, guide, x, num_particles=self.num_particles)
 
 
 estimators = [lv.evidence.Quadrature(), lv.evidence.Importance(16384), MeanWeight(1024)]

@@ -85,7 +85,7 @@ def propose(make: Callable[[lv.LVKAM, Tensor], object]) -> Job:
         used = model(device)
         # A datum that the model draws, so that rejection is not hopeless.
         x = draw_data(used, X[:1].to(device))
-        draws = lv.draw_particles(used, make(used, x), x, 8).resample(4)
+        draws = lv.draw_particles(used, make(used, x), x, num_particles=8).resample(4)
         assert all(value.device == x.device for value in draws.values())
 
     return job

@@ -15,7 +15,7 @@ from lvkam_pyro.likelihoods.factored import FactoredNormal
 from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.product_prior import ProductPrior
 from lvkam_pyro.programs import load_program
-from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.bind import draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 
 sizes = st.integers(1, 4)
@@ -46,7 +46,9 @@ def test_particles_have_a_weight_a_datum(
     particles: int, data: int, latents: int, outputs: int
 ) -> None:
     model = Latents(latents, outputs)
-    drawn = draw_particles(model, PriorGuide(model), torch.zeros(data, outputs), particles)
+    drawn = draw_particles(
+        model, PriorGuide(model), torch.zeros(data, outputs), num_particles=particles
+    )
     assert drawn.latents["z"].shape == (particles, 1, latents)
     assert drawn.latents["shift"].shape == (particles, 1)
     assert drawn.log_weights.shape == (particles, data)

@@ -60,7 +60,7 @@ class LookaheadSampler:
         ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
         >>> x = torch.zeros(3)
         >>> tables = AdditiveTables.of(AdditiveModel.of(lv.bind(model, x)))
-        >>> draws = LookaheadSampler(tables).sample(*tables.project(x), 8, num_islands=2)
+        >>> draws = LookaheadSampler(tables).sample(*tables.project(lv.bind(model, x)), 8, num_islands=2)
         >>> draws.log_weights[0, 0]  # log N(0; 0, 3)
         tensor([-1.4682, -1.4682, -1.4682], dtype=torch.float64)
     """

@@ -86,7 +86,7 @@ class EvidenceTask:
             yield from self._climb(first.ladder)
             return
         for index, estimator in self.estimators.items():
-            evidence = estimator.estimate(self.model, self.x, self.guide, seed=self.seed)
+            evidence = estimator.estimate(self.model, self.x, guide=self.guide, seed=self.seed)
             yield TaskResult(self.name, index, evidence, is_whole=True)
 
     def _climb(self, ladder: Ladder) -> Iterator[TaskResult]:

@@ -31,6 +31,7 @@ class Sandwich:
         upper_standard_error: Of the chains from one exact draw, `(N,)`: the draw itself varies too.
 
     Example:
+        >>> import torch
         >>> zeros, ones = torch.zeros(4), torch.ones(4)
         >>> Sandwich(zeros[:, None], -2 * ones, -1.5 * ones, zeros, zeros).gap
         0.5
@@ -89,7 +90,7 @@ def sandwich(
             that it draws, in the shape of `x`.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro.distributions as dist, torch
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))

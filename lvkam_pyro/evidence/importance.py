@@ -49,7 +49,7 @@ class Importance(Estimator):
         ValueError: If there is no particle, or fewer than two replicates.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist, torch
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -163,6 +163,7 @@ def check_reparameterized(particles: Particles) -> None:
         ValueError: If the guide's density has a gradient but none of its draws.
 
     Example:
+        >>> import torch
         >>> zeros = torch.zeros(2, 3)
         >>> learned = torch.zeros(2, 3, requires_grad=True)
         >>> check_reparameterized(Particles({"z": zeros}, zeros, zeros, learned))

@@ -63,7 +63,7 @@ class LadderGuide(PopulationGuide):
         >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 5), lv.BernoulliLikelihood(5))
         >>> guide = LadderGuide(model, num_temperatures=4, num_steps=2, num_warmup=10)
-        >>> lv.draw_particles(model, guide, torch.ones(20, 5), 8).latents["z"].shape
+        >>> lv.draw_particles(model, guide, torch.ones(20, 5), num_particles=8).latents["z"].shape
         torch.Size([8, 20, 2])
     """
 

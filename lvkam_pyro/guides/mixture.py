@@ -60,7 +60,7 @@ class MixtureGuide(PopulationGuide):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z.abs(), 0.1), obs=x)
         >>> guide = MixtureGuide(model, num_pilots=256)
-        >>> particles = lv.draw_particles(model, guide, torch.ones(2), 1000)
+        >>> particles = lv.draw_particles(model, guide, torch.ones(2), num_particles=1000)
         >>> particles.log_evidence.round(decimals=1)  # log 2 N(1; 0, 1.01)
         tensor([-0.7000, -0.7000])
     """

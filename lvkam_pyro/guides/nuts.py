@@ -45,7 +45,7 @@ class NUTSGuide(PopulationGuide):
         >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 5), lv.NormalLikelihood(5))
         >>> guide = NUTSGuide(model, num_warmup=5, max_tree_depth=3)
-        >>> lv.draw_particles(model, guide, torch.rand(20, 5), 4).latents["z"].shape
+        >>> lv.draw_particles(model, guide, torch.rand(20, 5), num_particles=4).latents["z"].shape
         torch.Size([4, 20, 2])
     """
 

@@ -44,7 +44,7 @@ class RejectionDraws:
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Bernoulli(logits=z), obs=x)
-        >>> draws = RejectionGuide(model).sample(torch.ones(2), 1000)
+        >>> draws = RejectionGuide(model).sample(torch.ones(2), num_draws=1000)
         >>> draws.log_evidence.exp().round(decimals=1)  # One half, exactly.
         tensor([0.5000, 0.5000], dtype=torch.float64)
     """

@@ -45,7 +45,7 @@ class LadderSamples:
             the ladder was asked to keep them; else empty.
 
     Example:
-        >>> import lvkam_pyro as lv
+        >>> import lvkam_pyro as lv, torch
         >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
         >>> ladder = Ladder(num_temperatures=4, num_chains=8, num_warmup=8, num_samples=8)
         >>> samples = ladder.sample(model, torch.rand(5, 3))
@@ -113,7 +113,7 @@ class Ladder:
         ValueError: If a number is too small.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist, torch
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -208,6 +208,7 @@ class Ladder:
             rhat=chain_rhat(log_likelihood),
             ess=chain_effective_sample_size(log_likelihood),
             num_likelihood_evaluations=target.num_evaluations,
+            data_scale=1.0,
             data_hash="",
             biased=self.kernel.biased,
             path=path if self.keep_path else {},

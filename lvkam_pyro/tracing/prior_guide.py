@@ -92,6 +92,12 @@ class PriorGuide(LibraryGuide):
         self._last = next(reversed(latents), None)
         return {name: site["value"] for name, site in latents.items()}
 
+    def on(self, program: Any) -> "PriorGuide":  # noqa: ANN401
+        """The guide, which knows from the program after which latent the likelihood begins."""
+        if program.model is self.model:
+            self._last = program.structure.latents[-1].name if program.structure.latents else None
+        return self
+
     def proposes_from(self, model: Program, structure: ProgramStructure) -> bool:
         """Whether the log density of its draws is the log prior of the model, as it stands.
 

@@ -53,7 +53,7 @@ class GridUpdates:
         [10, 25, 48, 81]
         >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
         >>> x = torch.rand(20, 5)
-        >>> [update] = updates.move(model, lv.PriorGuide(model), [x])
+        >>> [update] = updates.move([lv.bind(model, x)], lv.PriorGuide(model))
         >>> model.generator.layers[0].basis.breakpoints.shape
         torch.Size([3, 9])
     """

@@ -9,13 +9,14 @@ from torch import Tensor
 import lvkam_pyro as lv
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from tests.ladder.chains import chain, draw_data
 from tests.tracing import models
 
 
-def read(model: Model, x: Tensor) -> AdditiveModel:
-    return AdditiveModel.of(model, x, ModelStructure.of(model, x))
+def read(model: Program, x: Tensor) -> AdditiveModel:
+    return AdditiveModel.of(bind(model, x))
 
 
 def correlated_noise(x: Tensor) -> None:
@@ -62,7 +63,7 @@ def test_the_nodes_density_is_the_models(name: str) -> None:
     """On nodes, prior masses and projected likelihood say what the model says."""
     model, x = ADDITIVE[name]
     tables = AdditiveTables.of(read(model, x))
-    residual, constant = tables.project(x)
+    residual, constant = tables.project(bind(model, x))
     nodes = torch.randint(tables.num_nodes, (7, tables.num_coordinates))
     explained = tables.at(tables.values, nodes).sum(-2)
     log_likelihood = constant - (residual - explained[:, None]).square().sum(-1) / 2
@@ -91,7 +92,7 @@ def test_nodes_grow_with_the_functions_in_units_of_the_noise() -> None:
         tables = AdditiveTables.of(read(model, x))
         counts.append(tables.num_nodes)
         steps = tables.values.diff(dim=1).norm(dim=-1)
-        # Four Gauss-Legendre nodes of a panel lie up to 1.36 of their mean distance apart.
+        # Four Gauss-Legendre nodes of a panel lie up to 1.36 of their mean distance no_handlers.
         assert tables.num_nodes == 1024 or steps.max() < 1.5
     assert counts[0] < counts[1] < counts[2] == 1024
 

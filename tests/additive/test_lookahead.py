@@ -13,17 +13,18 @@ from lvkam_pyro.additive.lookahead_sampler import LookaheadDraws, LookaheadSampl
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.statistics.weights import effective_sample_size
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_within_standard_errors
 from tests.ladder.chains import chain, draw_data, exact_log_evidence
 from tests.tracing import models
 
 
-def draws_of(model: Model, x: Tensor, num_particles: int, num_islands: int) -> LookaheadDraws:
-    tables = AdditiveTables.of(AdditiveModel.of(model, x, ModelStructure.of(model, x)))
+def draws_of(model: Program, x: Tensor, num_particles: int, num_islands: int) -> LookaheadDraws:
+    tables = AdditiveTables.of(AdditiveModel.of(bind(model, x)))
     with torch.no_grad():
         return LookaheadSampler(tables).sample(
-            *tables.project(x), num_particles, num_islands=num_islands
+            *tables.project(bind(model, x)), num_particles, num_islands=num_islands
         )
 
 
@@ -73,8 +74,8 @@ def test_total_of_islands_is_unbiased() -> None:
 def test_the_joint_density_of_the_draws_is_the_models() -> None:
     model = chain(4)
     x = draw_data(model, 3)
-    tables = AdditiveTables.of(AdditiveModel.of(model, x, ModelStructure.of(model, x)))
-    draws = LookaheadSampler(tables).sample(*tables.project(x), 32)
+    tables = AdditiveTables.of(AdditiveModel.of(bind(model, x)))
+    draws = LookaheadSampler(tables).sample(*tables.project(bind(model, x)), 32)
     position = tables.at(tables.nodes, draws.nodes[0])
     log_masses = tables.at(tables.log_masses, draws.nodes[0]).sum(-1)
     with torch.no_grad():
@@ -93,7 +94,7 @@ def test_the_guides_weights_are_the_models(fitted: tuple[lv.LVKAM, Tensor]) -> N
     model, x = fitted
     log_evidence = []
     for _ in range(64):
-        particles = lv.draw_particles(model, lv.guides.LookaheadGuide(model), x, 128)
+        particles = lv.draw_particles(model, lv.guides.LookaheadGuide(model), x, num_particles=128)
         log_evidence.append(particles.log_evidence.detach())
     ratio = (torch.stack(log_evidence) - exact_log_evidence(model, x)).exp()
     error = ratio.std(0) / len(ratio) ** 0.5
@@ -102,14 +103,19 @@ def test_the_guides_weights_are_the_models(fitted: tuple[lv.LVKAM, Tensor]) -> N
 
 def test_the_guides_weights_are_nearly_equal(fitted: tuple[lv.LVKAM, Tensor]) -> None:
     model, x = fitted
-    particles = lv.draw_particles(model, lv.guides.LookaheadGuide(model, num_nodes=256), x, 512)
+    particles = lv.draw_particles(
+        model, lv.guides.LookaheadGuide(model, num_nodes=256), x, num_particles=512
+    )
     assert effective_sample_size(particles.log_weights).min() > 200
 
 
 def test_fewer_draws_are_resampled_from_a_population(fitted: tuple[lv.LVKAM, Tensor]) -> None:
     model, x = fitted
     guide = lv.guides.LookaheadGuide(model, num_particles=256)
-    estimates = [lv.draw_particles(model, guide, x, 4).log_evidence.detach() for _ in range(100)]
+    estimates = [
+        lv.draw_particles(model, guide, x, num_particles=4).log_evidence.detach()
+        for _ in range(100)
+    ]
     ratio = (torch.stack(estimates) - exact_log_evidence(model, x)).exp()
     error = ratio.std(0) / len(ratio) ** 0.5
     assert_within_standard_errors(ratio.mean(0), torch.ones(4).double(), error)
@@ -235,7 +241,7 @@ def test_islands_of_a_population_guide_are_independent(
     """Resampled inside one call, all islands would share one evidence and have no error."""
     model, x = fitted
     guide = lv.guides.LookaheadGuide(model, num_particles=64)
-    evidence = lv.evidence.Importance(512, num_replicates=64).estimate(model, x, guide)
+    evidence = lv.evidence.Importance(512, num_replicates=64).estimate(model, x, guide=guide)
     assert (evidence.standard_error > 1e-4).all()
     assert_within_standard_errors(
         evidence.log_evidence, exact_log_evidence(model, x), evidence.standard_error

@@ -25,11 +25,11 @@ def test_difference_is_measured_in_the_errors_of_both() -> None:
 def test_limit_is_students_at_the_fewer_replicates() -> None:
     limit = float(student_t.isf(0.5e-4, 3)) * 0.5
 
-    def apart(distance: float) -> list[float]:
+    def no_handlers(distance: float) -> list[float]:
         return z_of(result("m", "B", [-3.0, -distance], error=0.4, num_replicates=4))
 
-    assert not apart(0.999 * limit)
-    assert apart(1.001 * limit)
+    assert not no_handlers(0.999 * limit)
+    assert no_handlers(1.001 * limit)
 
 
 def test_discretization_errors_excuse_a_difference() -> None:

@@ -139,7 +139,7 @@ def test_estimators_of_ten_latents_agree_on_fifty_data() -> None:
     ladder = lv.ladder.Ladder()
     samples = ladder.sample(model, x)
     results = [
-        lv.evidence.Importance(16384).estimate(model, x, model.guide),
+        lv.evidence.Importance(16384).estimate(model, x, guide=model.guide),
         lv.evidence.ThermodynamicIntegration(ladder).estimate_from(samples),
         lv.evidence.SteppingStone(ladder).estimate_from(samples),
     ]

@@ -15,7 +15,6 @@ from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath, _next_gap, anneal
 from lvkam_pyro.statistics.weights import effective_sample_size
-from lvkam_pyro.tracing.structure import ModelStructure
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -28,7 +27,7 @@ WIDER = 1.6
 
 
 def bind(model: Callable[[Tensor], object], x: Tensor) -> GradientTarget:
-    return GradientTarget(model, x, ModelStructure.of(model, x))
+    return GradientTarget(bind(model, x))
 
 
 @pytest.mark.parametrize("name", QUICK)

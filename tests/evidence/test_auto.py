@@ -117,7 +117,7 @@ def test_quadrature_serves_few_latents() -> None:
 def test_a_guide_is_tried_before_chains() -> None:
     model = models.LinearGaussian(4, 5)
     x = model.sample(4)
-    evidence = Auto().estimate(model, x, model.posterior)
+    evidence = Auto().estimate(model, x, guide=model.posterior)
     assert set(evidence.methods) == {"Importance"}
     assert "1 to 3 latent coordinates" in evidence.skipped[0]
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), rtol=0, atol=1e-4)

@@ -184,7 +184,7 @@ def test_a_guide_that_misses_a_site_is_refused(name: str) -> None:
             pyro.sample("a", dist.Normal(0.0, 1.0))
 
     with pytest.raises(ValueError, match=r"does not draw the model's latent sites \['b'\]"):
-        ESTIMATORS[name].make().estimate(models.two_sites, ONES, guide)
+        ESTIMATORS[name].make().estimate(models.two_sites, ONES, guide=guide)
 
 
 @pytest.mark.parametrize("name", [n for n, c in ESTIMATORS.items() if c.needs_independent])
@@ -197,7 +197,7 @@ def test_dependent_latents_are_refused_where_they_must_be(name: str) -> None:
 def test_a_guide_is_left_aside_where_none_is_needed(name: str) -> None:
     model, x = models.with_plate_total, ONES
     estimator = ESTIMATORS[name].make()
-    one, other = (estimator.estimate(model, x, guide) for guide in (None, PriorGuide(model)))
+    one, other = (estimator.estimate(model, x, guide=guide) for guide in (None, PriorGuide(model)))
     if name != "auto":
         assert torch.equal(one.log_evidence, other.log_evidence)
 

@@ -242,7 +242,7 @@ def test_importance_is_unbiased_and_the_bound_is_below() -> None:
 def test_the_bound_of_the_exact_posterior_is_the_evidence() -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(6)
-    evidence = ELBO(64).estimate(model, x, model.posterior)
+    evidence = ELBO(64).estimate(model, x, guide=model.posterior)
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), atol=1e-4, rtol=0)
 
 
@@ -259,7 +259,7 @@ def test_blocks_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_loss_is_minus_the_scaled_total(name: str) -> None:
     model, guide, x = Shifted(), ShiftedGuide(), torch.linspace(-1, 2, 6)
-    evidence = ESTIMATORS[name].estimate(model, x, guide)
+    evidence = ESTIMATORS[name].estimate(model, x, guide=guide)
     assert evidence.data_scale == 2.0
     loss = ESTIMATORS[name].loss(model, guide, x)
     assert isinstance(loss, float)

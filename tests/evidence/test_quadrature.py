@@ -16,7 +16,7 @@ from lvkam_pyro.additive.coordinates import LatentCoordinates
 from lvkam_pyro.evidence.boxes import Boxes, tensor_rule
 from lvkam_pyro.evidence.cubature import Cubature
 from lvkam_pyro.evidence.quadrature import Quadrature
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from tests.evidence.test_agreement import learned_lvkam, quadrature_of_lvkam
 from tests.tracing import models
 
@@ -200,7 +200,7 @@ def test_the_cells_follow_the_priors_knots() -> None:
     prior = lv.MixturePrior(2, basis=lv.BSplineBasis(grid_size=5))
     model = lv.LVKAM(prior, lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
     x = torch.rand(2, 3)
-    coordinates = LatentCoordinates.of(model, x, ModelStructure.of(model, x))
+    coordinates = LatentCoordinates.of(bind(model, x))
     cells = prior_cells(coordinates, 10)
     knots = torch.linspace(0, 1, 6).double()
     for edges in cells.edges:

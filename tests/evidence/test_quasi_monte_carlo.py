@@ -11,8 +11,8 @@ from torch import Tensor
 import lvkam_pyro as lv
 from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo, _sobol
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.inverse_transform import InverseTransform
-from lvkam_pyro.tracing.structure import ModelStructure
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -52,7 +52,7 @@ def test_far_below_plain_sampling(num_latents: int) -> None:
 def test_on_top_of_a_guide() -> None:
     model = models.LinearGaussian(3, 4)
     x = model.sample(6)
-    evidence = QuasiMonteCarlo(512).estimate(model, x, model.posterior)
+    evidence = QuasiMonteCarlo(512).estimate(model, x, guide=model.posterior)
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), atol=1e-4, rtol=0)
 
 
@@ -60,7 +60,7 @@ def test_on_top_of_an_amortized_guide() -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(6)
     guide = lv.AmortizedGuide(model, x, hidden=(8,))
-    assert_matches(QuasiMonteCarlo().estimate(model, x, guide), model.exact(x))
+    assert_matches(QuasiMonteCarlo().estimate(model, x, guide=guide), model.exact(x))
 
 
 def test_an_lvkam() -> None:
@@ -114,8 +114,8 @@ def test_draws_have_the_programs_law() -> None:
 
     x = torch.zeros(2)
     uniforms = torch.tensor([[0.3, 0.5, 0.9]]).double()
-    structure = ModelStructure.of(program, x)
-    with InverseTransform(uniforms, structure, {}), pyro.plate("_particles", 1, dim=-2):
+    structure = bind(program, x).structure
+    with InverseTransform(uniforms, structure), pyro.plate("_particles", 1, dim=-2):
         trace = pyro.poutine.trace(program).get_trace(x)
     scale = dist.LogNormal(0.0, 1.0).icdf(torch.tensor(0.3).double())
     expected = torch.stack([scale * 0, scale * dist.Normal(0.0, 1.0).icdf(uniforms[0, 2])])

@@ -12,7 +12,9 @@ PROBLEM = lv.problems.load_problem("linear_gaussian_1")
 
 def particles() -> lv.Particles:
     with torch.no_grad():
-        return lv.draw_particles(PROBLEM.model, lv.PriorGuide(PROBLEM.model), PROBLEM.x, 8)
+        return lv.draw_particles(
+            PROBLEM.model, lv.PriorGuide(PROBLEM.model), PROBLEM.x, num_particles=8
+        )
 
 
 def ladder() -> lv.ladder.LadderSamples:

@@ -40,12 +40,12 @@ def test_prior_particles_that_miss_the_posterior_are_called_unreliable() -> None
 
 def test_a_good_proposal_is_reliable() -> None:
     model = models.LinearGaussian(8, 30, scale=0.05)
-    verdict = Importance(1000).estimate(model, model.sample(4), model.posterior).verdict
+    verdict = Importance(1000).estimate(model, model.sample(4), guide=model.posterior).verdict
     assert (verdict.reliable, verdict.reasons, verdict.remedy) == (True, (), "")
 
 
 def two_narrow_modes(x: Tensor) -> None:
-    """Two modes 40 standard deviations apart in each of six directions."""
+    """Two modes 40 standard deviations no_handlers in each of six directions."""
     with pyro.plate("data", len(x)):
         z = pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
         modes = torch.stack([dist.Normal(c, 0.05).log_prob(z).sum(-1) for c in (-1.0, 1.0)])

@@ -10,7 +10,7 @@ import lvkam_pyro as lv
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.grid_gibbs_guide import NodeChains
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_within_standard_errors
 from tests.ladder.chains import chain, draw_data, exact_log_evidence
 from tests.tracing import models
@@ -21,7 +21,7 @@ def test_weights_are_equal_and_their_mean_is_unbiased() -> None:
     x = draw_data(model, 4)
     guide = lv.guides.GridGibbsGuide(model, num_nodes=256)
     with torch.no_grad():
-        runs = [lv.draw_particles(model, guide, x, 8).log_weights for _ in range(64)]
+        runs = [lv.draw_particles(model, guide, x, num_particles=8).log_weights for _ in range(64)]
     log_weights = torch.stack(runs)
     # What is left is the slope of the density inside the nodes' cells.
     assert log_weights.std(1).mean() < 0.3
@@ -52,14 +52,14 @@ def test_draws_have_the_posteriors_moments() -> None:
     x = model.sample(2)
     guide = lv.guides.GridGibbsGuide(model)
     with torch.no_grad():
-        draws = lv.draw_particles(model, guide, x, 4000).latents["z"].double()
+        draws = lv.draw_particles(model, guide, x, num_particles=4000).latents["z"].double()
     assert_moments(draws, *posterior_of(model, x))
 
 
 def test_sweeps_reach_the_posterior_from_anywhere() -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(2)
-    tables = AdditiveTables.of(AdditiveModel.of(model, x, ModelStructure.of(model, x)))
+    tables = AdditiveTables.of(AdditiveModel.of(bind(model, x)))
     chains = NodeChains(tables, x, 1)
     nodes = torch.zeros(2000, 2, 2, dtype=torch.long)
     log_density = chains.sweep(nodes, 60)
@@ -95,4 +95,4 @@ def test_other_models_are_refused() -> None:
     likelihood = lv.BernoulliLikelihood(3)
     model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), likelihood)
     with pytest.raises(ValueError, match="normal noise"):
-        lv.draw_particles(model, lv.guides.GridGibbsGuide(model), torch.ones(5, 3), 4)
+        lv.draw_particles(model, lv.guides.GridGibbsGuide(model), torch.ones(5, 3), num_particles=4)

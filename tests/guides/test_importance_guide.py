@@ -22,7 +22,7 @@ def prior_guide(
 
 
 def draw(guide: lv.guides.ImportanceGuide, x: Tensor, num_particles: int) -> lv.Particles:
-    return lv.draw_particles(guide.model, guide, x, num_particles)
+    return lv.draw_particles(guide.model, guide, x, num_particles=num_particles)
 
 
 def spread(particles: lv.Particles) -> Tensor:

@@ -11,7 +11,7 @@ import lvkam_pyro as lv
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.memory import ChainMemory, memory_of, remembering
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -86,7 +86,7 @@ def test_a_guide_without_chains_has_none() -> None:
 def test_positions_go_back_to_their_nodes() -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(2)
-    tables = AdditiveTables.of(AdditiveModel.of(model, x, ModelStructure.of(model, x)))
+    tables = AdditiveTables.of(AdditiveModel.of(bind(model, x)))
     nodes = torch.randint(tables.num_nodes, (50, 4, 2))
     assert torch.equal(tables.nodes_at(tables.position(nodes)), nodes)
     outside = torch.tensor([[-1e6, 1e6]]).double()
@@ -132,7 +132,7 @@ def test_chains_that_go_on_have_the_posterior_of_the_parameters_as_they_are(name
             model.weight = kept
         order = torch.randperm(4)
         with remembering(guide, order, 4), torch.no_grad():
-            particles = lv.draw_particles(model, guide, x[order], NUM_DRAWS)
+            particles = lv.draw_particles(model, guide, x[order], num_particles=NUM_DRAWS)
         if call >= 5:
             sums.append(particles.latents["z"].double()[:, order.argsort()].mean(0))
     means = torch.stack(sums)
@@ -148,7 +148,7 @@ def test_all_weights_of_a_datum_are_equal(name: str) -> None:
     guide = GUIDES[name](model)
     for _ in range(2):
         with remembering(guide, torch.arange(4), 4), torch.no_grad():
-            particles = lv.draw_particles(model, guide, x, NUM_DRAWS)
+            particles = lv.draw_particles(model, guide, x, num_particles=NUM_DRAWS)
         # The nodes of grid Gibbs are cells, in which the density is nearly the same.
         spread = particles.log_weights - particles.log_weights.mean(0)
         assert spread.abs().max() < 0.2
@@ -160,9 +160,9 @@ def test_held_out_data_leave_the_chains_alone(name: str) -> None:
     guide = GUIDES[name](model)
     with torch.no_grad():
         with remembering(guide, torch.arange(4), 4):
-            lv.draw_particles(model, guide, x, NUM_DRAWS)
+            lv.draw_particles(model, guide, x, num_particles=NUM_DRAWS)
         before = {key: value.clone() for key, value in guide.memory.state_dict()["states"].items()}
-        lv.draw_particles(model, guide, x + 1, NUM_DRAWS)
+        lv.draw_particles(model, guide, x + 1, num_particles=NUM_DRAWS)
     after = guide.memory.state_dict()["states"]
     assert all(torch.equal(before[key], after[key]) for key in before)
 
@@ -174,7 +174,7 @@ def test_the_ladders_weights_estimate_the_evidence() -> None:
     estimates = []
     for _ in range(60):
         with remembering(guide, torch.arange(4), 4), torch.no_grad():
-            particles = lv.draw_particles(model, guide, x, 32)
+            particles = lv.draw_particles(model, guide, x, num_particles=32)
         estimates.append(particles.log_evidence.double())
     estimates = torch.stack(estimates)
     exact = model.exact(x)
@@ -187,4 +187,4 @@ def test_the_ladders_weights_estimate_the_evidence() -> None:
 def test_one_draw_alone_is_no_ladder() -> None:
     model = models.LinearGaussian(2, 3)
     with pytest.raises(ValueError, match="num_particles >= 2"):
-        lv.draw_particles(model, lv.guides.LadderGuide(model), model.sample(3), 1)
+        lv.draw_particles(model, lv.guides.LadderGuide(model), model.sample(3), num_particles=1)

@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence
 
 import lvkam_pyro as lv
 from lvkam_pyro.guides.mixture_fit import fit_mixture
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -101,8 +101,8 @@ def folded_evidence(x: Tensor) -> Tensor:
 def test_weights_are_right_on_every_support() -> None:
     x = torch.tensor([[0.5, 3.0, 0.0], [4.0, 10.0, 2.0]])
     guide = lv.guides.MixtureGuide(folded, num_pilots=256)
-    prepared = guide.prepared(x, ModelStructure.of(folded, x))
-    particles = lv.draw_particles(folded, prepared, x, 20_000)
+    prepared = guide.on(bind(folded, x))
+    particles = lv.draw_particles(folded, prepared, x, num_particles=20_000)
     weights = (particles.log_weights - folded_evidence(x)).exp()
     assert_within_standard_errors(
         weights.mean(0), torch.ones(2), weights.std(0) / len(weights) ** 0.5
@@ -114,7 +114,7 @@ def test_no_weight_exceeds_the_priors_share_allows() -> None:
     model = models.LinearGaussian(3, 3)
     x = 3 * model.sample(4)
     guide = lv.guides.MixtureGuide(model, num_pilots=16, num_moves=1, prior_share=0.1)
-    particles = lv.draw_particles(model, guide, x, 5000)
+    particles = lv.draw_particles(model, guide, x, num_particles=5000)
     slack = particles.log_weights - particles.log_likelihood - torch.tensor(0.1).log().neg()
     assert slack.max() < 1e-4
 
@@ -125,7 +125,7 @@ def test_resampled_draws_are_the_posteriors() -> None:
     guide = lv.guides.ImportanceGuide(
         model, lv.guides.MixtureGuide(model, num_pilots=256), num_particles=4000
     )
-    z = lv.draw_particles(model, guide, x, 400).latents["z"].double()
+    z = lv.draw_particles(model, guide, x, num_particles=400).latents["z"].double()
     posterior = pyro.poutine.trace(model.posterior).get_trace(x).nodes["z"]["fn"]
     deviation = posterior.variance.sqrt().double()
     standard = (z.mean(0) - posterior.mean.double()) / deviation

@@ -11,7 +11,7 @@ from pyro.infer import Predictive, Trace_ELBO
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.population import PopulationGuide, apart
+from lvkam_pyro.guides.population import PopulationGuide, no_handlers
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -73,7 +73,9 @@ def test_the_mean_weight_is_the_evidence(
 ) -> None:
     model, x = linear
     guide = build(model)
-    runs = [lv.draw_particles(model, guide, x, num_draws).log_evidence for _ in range(80)]
+    runs = [
+        lv.draw_particles(model, guide, x, num_particles=num_draws).log_evidence for _ in range(80)
+    ]
     ratio = (torch.stack(runs).double() - model.exact(x)).exp()
     error = ratio.std(0) / len(ratio) ** 0.5
     # 80 runs measure their own error; what is left are quadrature nodes and single precision.
@@ -96,7 +98,7 @@ def test_the_mean_weight_is_the_evidence(
 def test_shapes_of_many_models(
     build: Build, model: object, x: Tensor, shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    particles = lv.draw_particles(model, build(model), x, 5)
+    particles = lv.draw_particles(model, build(model), x, num_particles=5)
     assert {name: value.shape for name, value in particles.latents.items()} == {
         name: (5, 4, *shape) for name, shape in shapes.items()
     }
@@ -150,7 +152,7 @@ def test_islands_are_independent_populations(
     build: Build, linear: tuple[models.LinearGaussian, Tensor]
 ) -> None:
     model, x = linear
-    evidence = lv.evidence.Importance(600, num_replicates=30).estimate(model, x, build(model))
+    evidence = lv.evidence.Importance(600, num_replicates=30).estimate(model, x, guide=build(model))
     assert_within_standard_errors(
         evidence.log_evidence, model.exact(x), 1.4 * evidence.standard_error, extra=2e-3
     )
@@ -161,7 +163,7 @@ def test_evaluations_behind_the_draws_count(
 ) -> None:
     model, x = linear
     guide = importance(model, num_particles=200)
-    evidence = lv.evidence.Importance(100, num_replicates=10).estimate(model, x, guide)
+    evidence = lv.evidence.Importance(100, num_replicates=10).estimate(model, x, guide=guide)
     assert evidence.num_likelihood_evaluations == 100 + 10 * 200
 
 
@@ -180,7 +182,10 @@ def test_a_population_scores_its_own_draws_alone(
 def test_latents_in_further_plates_are_refused(build: Build) -> None:
     with pytest.raises(ValueError, match="'e' inside further plates"):
         lv.draw_particles(
-            models.with_inner_latents, build(models.with_inner_latents), torch.zeros(4, 3), 5
+            models.with_inner_latents,
+            build(models.with_inner_latents),
+            torch.zeros(4, 3),
+            num_particles=5,
         )
 
 
@@ -192,12 +197,16 @@ def test_subsamples_that_the_plate_draws_are_refused(build: Build) -> None:
             pyro.sample("x", dist.Normal(z, 1.0), obs=x[rows])
 
     with pytest.raises(ValueError, match="holds 2 of 4 data"):
-        lv.draw_particles(model, build(model), torch.zeros(4), 5)
+        lv.draw_particles(model, build(model), torch.zeros(4), num_particles=5)
 
 
 def test_programs_apart_leave_the_plates_around_them() -> None:
     with pyro.plate("data", 4, dim=-1):
-        with pytest.raises(RuntimeError, match="inside"), apart(), pyro.plate("data", 2, dim=-1):
+        with (
+            pytest.raises(RuntimeError, match="inside"),
+            no_handlers(),
+            pyro.plate("data", 2, dim=-1),
+        ):
             raise RuntimeError("inside")
         with pytest.raises(ValueError, match="duplicate plate"), pyro.plate("data", 4):
             pass

@@ -11,13 +11,13 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.guides.likelihood_bound import derive_bound
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_p_value, assert_within_standard_errors
 from tests.tracing import models
 
 
 def bound_of(model: object, x: Tensor) -> Tensor:
-    return derive_bound(model, x, ModelStructure.of(model, x))
+    return derive_bound(bind(model, x))
 
 
 def square(x: Tensor) -> None:
@@ -87,7 +87,7 @@ def test_an_lvkam_with_one_latent() -> None:
     with torch.no_grad():
         z = model.prior().sample((4,))
         x = model.likelihood(model.generator(z)).sample()
-        draws = lv.guides.RejectionGuide(model).sample(x, 2000).latents["z"].squeeze(-1)
+        draws = lv.guides.RejectionGuide(model).sample(x, num_draws=2000).latents["z"].squeeze(-1)
         nodes = (torch.arange(4000).double() + 0.5) / 4000
         log_prior = model.prior().log_prob(nodes[:, None])
         log_likelihood = model.likelihood(model.generator(nodes[:, None])[:, None]).log_prob(x)
@@ -163,7 +163,9 @@ def test_a_bound_of_ones_own_serves_any_likelihood() -> None:
     x = torch.tensor([0.0, 1.0])
     # The factor is at most 1; a bound for each datum that is too large only costs proposals.
     for bound in (0.0, torch.tensor([0.0, 0.5])):
-        draws = lv.guides.RejectionGuide(by_factor, max_log_likelihood=bound).sample(x, 2000)
+        draws = lv.guides.RejectionGuide(by_factor, max_log_likelihood=bound).sample(
+            x, num_draws=2000
+        )
         z = draws.latents["z"].double()
         assert_within_standard_errors(z.mean(0), x.double() / 2, (0.5 / 2000) ** 0.5)
         exact = -x.double().square() / 4 - math.log(2) / 2
@@ -214,7 +216,7 @@ def test_hopeless_data_are_named_with_numbers() -> None:
     model = models.LinearGaussian(6, 12, scale=0.05)
     x = model.sample(3)
     with pytest.raises(RuntimeError, match=r"3 of 3 data \(0, 1, 2\): of \d+ prior draws.*Lookah"):
-        lv.guides.RejectionGuide(model, min_acceptance=1e-3).sample(x, 10)
+        lv.guides.RejectionGuide(model, min_acceptance=1e-3).sample(x, num_draws=10)
 
 
 def test_an_impossible_datum_is_named() -> None:

@@ -10,7 +10,7 @@ import lvkam_pyro as lv
 from lvkam_pyro.ladder.adaptation import Metric, Tuning
 from lvkam_pyro.ladder.kernel import GradientKernel, Kernel
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -50,7 +50,7 @@ GRADIENT = {name: kernel for name, kernel in EXACT.items() if isinstance(kernel,
 def test_moves_leave_every_power_posterior_as_it_is(kernel: GradientKernel) -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(2)
-    target = GradientTarget(model, x, ModelStructure.of(model, x))
+    target = GradientTarget(bind(model, x))
     laws = [power_posterior(model, x, t) for t in TEMPERATURES]
     state = target.state_at(torch.stack([law.sample((6000,)) for law in laws]).float())
     # A metric that is far from the truth, and steps that are too long: nothing may depend on them.
@@ -127,7 +127,7 @@ def test_ula_inflates_a_normal_law_by_its_step() -> None:
             pyro.factor("nothing", 0.0 * z)
 
     x, step = torch.zeros(1), 1.0
-    target = GradientTarget(model, x, ModelStructure.of(model, x))
+    target = GradientTarget(bind(model, x))
     exact = (1 - step**2 / 4) ** -0.5
     state = target.state_at(exact * torch.randn(1, 20_000, 1, 1))
     for _ in range(4):
@@ -156,7 +156,7 @@ def test_mala_is_hmc_of_one_step_without_jitter() -> None:
 @pytest.mark.parametrize("kernel", GRADIENT.values(), ids=GRADIENT)
 def test_a_trajectory_into_nothing_is_refused(kernel: GradientKernel) -> None:
     x = torch.zeros(1)
-    target = GradientTarget(models.two_sites, x, ModelStructure.of(models.two_sites, x))
+    target = GradientTarget(bind(models.two_sites, x))
     state = target.state_at(torch.randn(1, 5, 1, 3))
     huge = Tuning(Metric(torch.eye(3).expand(1, 1, 3, 3)), torch.full((1, 1), 1e38))
     _, probability = kernel.propose(state, torch.ones(1, 1, 1), huge, target.state_at)

@@ -18,7 +18,6 @@ from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.ladder.leapfrog import langevin_step
 from lvkam_pyro.ladder.state import GradientState, exchange, exchange_probability
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.tracing.structure import ModelStructure
 from tests.assertions import assert_p_value, assert_within_standard_errors
 from tests.tracing import models
 
@@ -26,7 +25,7 @@ SHORT = Ladder(num_temperatures=6, num_chains=8, num_warmup=30, num_samples=20, 
 
 
 def bind(model: object, x: Tensor) -> GradientTarget:
-    return GradientTarget(model, x, ModelStructure.of(model, x))
+    return GradientTarget(bind(model, x))
 
 
 def random_state(shape: tuple[int, int, int, int]) -> GradientState:
@@ -220,7 +219,7 @@ every_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 
 def interrupted_run(kernel: Kernel, after: int) -> int:
     x = torch.zeros(2)
-    target = kernel.bind(models.two_sites, x, ModelStructure.of(models.two_sites, x))
+    target = kernel.bind(bind(models.two_sites, x))
     temperatures = torch.linspace(0, 1, 3, dtype=torch.float64)
     start = kernel.start(target, temperatures, 4)
     chains = Chains(kernel, target, temperatures, start, num_warmup=10)

@@ -105,7 +105,7 @@ def test_encoder_sees_categories_as_indicators() -> None:
     assert torch.equal(model.features(x), seen)
     guide = lv.AmortizedGuide(model, x, hidden=(4,))
     torch.testing.assert_close(guide.encoders[0].mean, seen.mean(0))
-    assert lv.draw_particles(model, guide, x, 7).log_weights.isfinite().all()
+    assert lv.draw_particles(model, guide, x, num_particles=7).log_weights.isfinite().all()
 
 
 WRONG = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.likelihoods.quantized_likelihood import QuantizedLikelihood
 from lvkam_pyro.programs import Program, ProgramError, load_program, program_names
-from lvkam_pyro.tracing.particles import draw_particles
+from lvkam_pyro.tracing.bind import draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.training.loop import fit
 
@@ -63,7 +63,7 @@ def test_model_has_particles_of_its_data(name: str) -> None:
     program = load(name)
     _, x = program.module.load_data()
     model = program.build({})
-    particles = draw_particles(model, PriorGuide(model), x[:5], 7)
+    particles = draw_particles(model, PriorGuide(model), x[:5], num_particles=7)
     assert particles.log_weights.shape == (7, 5)
     assert particles.log_weights.isfinite().all()
 

@@ -131,7 +131,9 @@ def test_guide_takes_counts_and_vectors_and_refuses_other_columns() -> None:
             pyro.sample("x", dist.Poisson(z.exp()), obs=x)
 
     x = torch.tensor([0, 3, 5])
-    particles = lv.draw_particles(counts, lv.AmortizedGuide(counts, x, hidden=(4,)), x, 6)
+    particles = lv.draw_particles(
+        counts, lv.AmortizedGuide(counts, x, hidden=(4,)), x, num_particles=6
+    )
     assert particles.log_weights.isfinite().all()
     guide = lv.AmortizedGuide(build(), torch.rand(7, 5), hidden=(4,))
     with pytest.raises(ValueError, match=r"5 columns, got shape \(7, 4\)"):

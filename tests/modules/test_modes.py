@@ -67,7 +67,7 @@ def normal_energy(centres: Tensor, z: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("distance", "count"), [(1.9, 1), (2.5, 2)])
 def test_close_components_have_one_mode_between_them(distance: float, count: int) -> None:
-    """Two equal normals merge when they are less than two standard deviations apart."""
+    """Two equal normals merge when they are less than two standard deviations no_handlers."""
     centres = torch.tensor([-0.5, 0.5], dtype=torch.float64) * distance
     parts = build(partial(normal_energy, centres), Uniform(-8.0, 8.0), (-8.0, 8.0))
     assert len(find_modes(EnergyMixture(parts))[0]) == count

@@ -118,7 +118,7 @@ ADDITIVE = [name for name in problem_names() if name not in GUIDES]
 @pytest.mark.parametrize("name", GUIDES)
 def test_exact_answer_is_the_mean_weight_of_a_made_guide(name: str) -> None:
     problem, (guide, num_particles) = load_problem(name), GUIDES[name]
-    particles = lv.draw_particles(problem.model, guide, problem.x, num_particles)
+    particles = lv.draw_particles(problem.model, guide, problem.x, num_particles=num_particles)
     shares = (particles.log_weights - particles.log_evidence).exp()
     # The squares are no draws: what is left of their rule is far below the rounding.
     error = shares.std(0) / num_particles**0.5 if name != "label_switching" else 1e-12

@@ -14,8 +14,8 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
 import lvkam_pyro as lv
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.parameters import check_parameters, own_parameters
-from lvkam_pyro.tracing.structure import ModelStructure
 from tests.assertions import assert_within_standard_errors
 
 X = torch.tensor([-1.0, 0.5, 2.0])
@@ -104,7 +104,7 @@ def test_arviz_and_the_amortized_guide_use_the_second_instance_itself() -> None:
     guide = lv.AmortizedGuide(second, X[:, None])
     with pytest.warns(lv.arviz.UnreliablePosteriorWarning):
         groups = lv.to_arviz(second, X, num_draws=50, num_chains=2, num_particles=100)
-    ModelStructure.of(second, X)
+    bind(second, X)
     assert_same_store(store)
     assert guide.names == ("z",)
     assert groups["prior_predictive"]["x"].std() > 10
@@ -180,14 +180,14 @@ def test_a_module_is_found_wherever_it_hides(wrapper: str) -> None:
 def test_one_name_in_model_and_guide_is_refused_and_both_stay_whole() -> None:
     model, guide = Scaled(0.5), ScaleGuide()
     with pytest.raises(ValueError, match="Pyro parameters of one name, scale"):
-        lv.evidence.Importance().estimate(model, X, guide)
+        lv.evidence.Importance().estimate(model, X, guide=guide)
     assert (float(model.scale.detach()), float(guide.scale.detach())) == pytest.approx((0.5, 1.5))
 
 
 def test_one_name_in_model_and_guide_is_fine_where_parameters_are_local() -> None:
     with pyro.settings.context(module_local_params=True):
         model, guide = Scaled(0.5), ScaleGuide()
-        assert_exact(lv.evidence.Importance().estimate(model, X, guide), model)
+        assert_exact(lv.evidence.Importance().estimate(model, X, guide=guide), model)
 
 
 def test_an_error_inside_goes_on_and_restores() -> None:
@@ -240,7 +240,7 @@ def test_particles_refuse_a_second_instance() -> None:
     Scaled(0.1)(X)
     model = Scaled(3.0)
     with pytest.raises(ValueError, match="under the names scale"):
-        lv.draw_particles(model, lv.PriorGuide(model), X, 8)
+        lv.draw_particles(model, lv.PriorGuide(model), X, num_particles=8)
 
 
 def lvkam() -> lv.LVKAM:
@@ -289,7 +289,7 @@ def test_a_lazy_guide_does_not_take_over_anothers_parameters() -> None:
     trained, lazy = AutoNormal(first), AutoNormal(second)
     Trace_ELBO().loss(first, trained, X)
     store, loc = snapshot(), trained.locs.z_unconstrained
-    lv.evidence.Importance(64).estimate(second, X, lazy)
+    lv.evidence.Importance(64).estimate(second, X, guide=lazy)
     assert_same_store(store)
     assert trained.locs.z_unconstrained is loc
     assert lazy.locs.z_unconstrained is not loc

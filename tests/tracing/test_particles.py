@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.tracing.particles import Particles, draw_particles
+from lvkam_pyro.tracing.bind import bind, draw_particles
+from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.structure import ModelStructure
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -64,7 +64,7 @@ def assert_evidence_matches(particles: Particles, exact: Tensor) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_prior_particles_estimate_the_evidence(form: str) -> None:
     model, x, exact = FORMS[form]
-    assert_evidence_matches(draw_particles(model, PriorGuide(model), x, 4000), exact)
+    assert_evidence_matches(draw_particles(model, PriorGuide(model), x, num_particles=4000), exact)
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "obs_mask"])
@@ -73,14 +73,14 @@ def test_a_mean_field_guide_estimates_the_evidence(form: str) -> None:
     guide = pyro.infer.autoguide.AutoNormal(model, init_scale=1.0)
     guide(x)
     with torch.no_grad():
-        assert_evidence_matches(draw_particles(model, guide, x, 4000), exact)
+        assert_evidence_matches(draw_particles(model, guide, x, num_particles=4000), exact)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_sum_over_the_data_is_pyros_total(form: str) -> None:
     model, x, _ = FORMS[form]
-    particles = draw_particles(model, ByHand(model), x, 1)
-    structure = ModelStructure.of(model, x)
+    particles = draw_particles(model, ByHand(model), x, num_particles=1)
+    structure = bind(model, x).structure
     values = {
         site.name: structure.to_pyro(particles.latents[site.name], site).squeeze(0)
         for site in structure.latents
@@ -103,8 +103,8 @@ class ByHand:
 def test_shapes_and_sharing() -> None:
     model = models.LinearGaussian(2, 5)
     x = model.sample(7)
-    shared = draw_particles(model, PriorGuide(model), x, 3)
-    own = draw_particles(model, model.posterior, x, 3)
+    shared = draw_particles(model, PriorGuide(model), x, num_particles=3)
+    own = draw_particles(model, model.posterior, x, num_particles=3)
     assert shared.latents["z"].shape == (3, 1, 2)
     assert own.latents["z"].shape == (3, 7, 2)
     for particles in (shared, own):
@@ -114,7 +114,7 @@ def test_shapes_and_sharing() -> None:
 
 def test_inner_plates_follow_the_data_axis() -> None:
     model, x, _ = FORMS["inner latents"]
-    own = draw_particles(model, ByHand(model), x, 5)
+    own = draw_particles(model, ByHand(model), x, num_particles=5)
     assert own.latents["z"].shape == (5, 4, 2)
     assert own.latents["e"].shape == (5, 4, 3)
 
@@ -122,7 +122,7 @@ def test_inner_plates_follow_the_data_axis() -> None:
 def test_the_exact_posterior_has_constant_weights() -> None:
     model = models.LinearGaussian(2, 5)
     x = model.sample(7)
-    particles = draw_particles(model, model.posterior, x, 3)
+    particles = draw_particles(model, model.posterior, x, num_particles=3)
     torch.testing.assert_close(
         particles.log_weights.double(), model.exact(x).expand(3, 7), atol=1e-4, rtol=0
     )
@@ -130,7 +130,7 @@ def test_the_exact_posterior_has_constant_weights() -> None:
 
 def test_the_total_is_scaled_to_the_plate() -> None:
     particles = draw_particles(
-        models.with_plate_total, PriorGuide(models.with_plate_total), VECTOR, 2
+        models.with_plate_total, PriorGuide(models.with_plate_total), VECTOR, num_particles=2
     )
     assert particles.data_scale == 25.0
 
@@ -144,7 +144,7 @@ def test_a_subsample_drawn_by_the_plate() -> None:
             pyro.sample("x", dist.Normal(z, 1.0), obs=x[index])
 
     for guide in (PriorGuide(model), ByHand(model)):
-        particles = draw_particles(model, guide, x, 4)
+        particles = draw_particles(model, guide, x, num_particles=4)
         assert particles.log_weights.shape == (4, 3)
         assert particles.data_scale == pytest.approx(10 / 3)
 
@@ -162,10 +162,10 @@ def test_gradients_reach_model_and_guide_but_not_the_prior_as_a_proposal() -> No
             pyro.sample("z", dist.Normal(x + 2 * loc, 1.0).to_event(1))
 
     x = torch.ones(3, 2)
-    learned = draw_particles(model, guide, x, 4)
+    learned = draw_particles(model, guide, x, num_particles=4)
     assert learned.latents["z"].requires_grad
     assert learned.log_guide.requires_grad
-    prior = draw_particles(model, PriorGuide(model), x, 4)
+    prior = draw_particles(model, PriorGuide(model), x, num_particles=4)
     assert prior.log_prior.requires_grad
     assert not prior.log_guide.requires_grad
     assert not prior.latents["z"].requires_grad
@@ -190,17 +190,15 @@ def test_the_prior_guide_stops_before_the_likelihood() -> None:
             calls.append(len(x))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-    guide = PriorGuide(model)
-    structure = ModelStructure.of(model, VECTOR)
-    draw_particles(model, guide, VECTOR, 2, structure=structure)
+    program = bind(model, VECTOR)
     calls.clear()
-    draw_particles(model, guide, VECTOR, 2, structure=structure)
+    program.draw(PriorGuide(model), 2)
     assert calls == [4]
 
 
 def test_the_structure_leaves_the_generator_alone() -> None:
     before = torch.get_rng_state()
-    ModelStructure.of(models.two_sites, VECTOR)
+    bind(models.two_sites, VECTOR)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -210,7 +208,7 @@ def test_double_precision_is_kept() -> None:
             z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=x.dtype), 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-    particles = draw_particles(model, PriorGuide(model), VECTOR.double(), 2)
+    particles = draw_particles(model, PriorGuide(model), VECTOR.double(), num_particles=2)
     assert particles.log_weights.dtype == torch.float64
 
 
@@ -295,4 +293,4 @@ WRONG = {
 def test_wrong_input(case: str) -> None:
     model, guide, x, num_particles, match = WRONG[case]
     with pytest.raises(ValueError, match=match):
-        draw_particles(model, guide or PriorGuide(model), x, num_particles)
+        draw_particles(model, guide or PriorGuide(model), x, num_particles=num_particles)

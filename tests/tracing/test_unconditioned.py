@@ -8,8 +8,8 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from lvkam_pyro.commands.pictures import draw_data
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
-from lvkam_pyro.tracing.structure import ModelStructure
 from lvkam_pyro.training.dreams import Dreams
 from tests.assertions import assert_p_value
 from tests.tracing import models
@@ -56,15 +56,13 @@ def test_the_pictures_draw_data_through_deterministic_sites_and_factors() -> Non
 
 def test_dreams_pass_through_deterministic_sites() -> None:
     x, guide = torch.zeros(NUM_DATA), Guide()
-    dreams = Dreams.of(
-        models.with_deterministic, x, ModelStructure.of(models.with_deterministic, x)
-    )
-    assert dreams.log_guide(models.with_deterministic, guide, x).shape == (NUM_DATA,)
+    program = bind(models.with_deterministic, x)
+    assert Dreams.of(program).log_guide(program, guide).shape == (NUM_DATA,)
     assert_law(guide.x)
 
 
 def test_nothing_dreams_that_would_have_another_posterior() -> None:
     x = torch.zeros(4)
     for model in (computed, models.with_factor, models.with_user_scale):
-        assert Dreams.of(model, x, ModelStructure.of(model, x)) is None
-    assert Dreams.of(models.with_plate_total, x, ModelStructure.of(models.with_plate_total, x))
+        assert Dreams.of(bind(model, x)) is None
+    assert Dreams.of(bind(models.with_plate_total, x))

@@ -90,7 +90,7 @@ def test_value_is_minus_the_mean_log_of_the_mean_weight() -> None:
     loss = objective.loss(model, guide, x)
     pyro.set_rng_seed(1)
     with torch.no_grad():
-        particles = lv.draw_particles(model, guide, x, 4)
+        particles = lv.draw_particles(model, guide, x, num_particles=4)
     assert loss == pytest.approx(-float(particles.log_evidence.sum()))
     assert 1 < float(objective.effective_size) < 4
 

@@ -11,7 +11,7 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.tracing.structure import ModelStructure
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.training.dreams import Dreams
 from tests.assertions import TEST_FAILURE_RATE, assert_within_standard_errors
 
@@ -171,7 +171,7 @@ def test_dreams_pull_the_guide_to_the_posterior() -> None:
         guide.offset.fill_(0.5)
     x = torch.zeros(40_000, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(
-        -Dreams.of(model, x, ModelStructure.of(model, x)).log_guide(model, guide, x).mean(),
+        -Dreams.of(bind(model, x)).log_guide(model, guide, x).mean(),
         guide.offset,
     )
     # The score has variance 1 / 0.5 about its mean 0.5 / 0.5.
@@ -199,6 +199,6 @@ def test_a_model_of_something_else_than_its_argument_does_not_dream() -> None:
             z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=x.dtype), 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=2 * x)
 
-    assert Dreams.of(model, X, ModelStructure.of(model, X)) is None
+    assert Dreams.of(bind(model, X)) is None
     loss = lv.EmpiricalBayes(4, sleep_weight=1.0).loss(model, ExactGuide(), X)
     assert math.isfinite(loss)
