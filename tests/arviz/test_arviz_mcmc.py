@@ -138,13 +138,21 @@ def test_loo_of_a_global_mean_is_the_exact_one() -> None:
     assert abs(loo - exact) < 0.1
 
 
-def test_summed_out_latents_leave_predictions_out() -> None:
+def test_summed_out_latents_leave_the_posterior_alone() -> None:
     x = torch.randn(4, generator=torch.Generator().manual_seed(0))
     mcmc = samplers.sampled(samplers.mixture, {"mean": torch.randn(2, 10)}, x)
-    with pytest.warns(UserWarning, match=r"no draws of \['kind'\]"):
+    with pytest.warns(UserWarning, match="'kind' is discrete"):
+        idata = to_arviz(mcmc)
+    assert groups_of(idata) == {"posterior", "sample_stats"}
+    assert dims(idata, "posterior", "mean") == SAMPLE
+
+
+def test_latents_without_draws_leave_predictions_out() -> None:
+    mcmc = samplers.sampled(samplers.mean_model, {"mean": torch.randn(2, 10)}, X)
+    with pytest.warns(UserWarning, match=r"no draws of \['shift'\]"):
         idata = to_arviz(mcmc)
     assert groups_of(idata) == JOINT - {"posterior_predictive", "log_likelihood", "log_prior"}
-    assert dims(idata, "prior", "kind") == (*SAMPLE, "data")
+    assert dims(idata, "prior", "shift") == (*SAMPLE, "group", "shift_dim_0")
 
 
 def test_potential_function_has_no_model() -> None:
