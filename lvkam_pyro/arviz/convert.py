@@ -152,8 +152,8 @@ def to_arviz(
           `constant_data`;
         - `log_likelihood`: where latents belong to a datum, the MARGINAL log p(x), with these
           integrated out, where `az.loo` and `az.compare` look. Its draws are of the sampling
-          distribution of its estimate: of `evidence` (of several, the reliable one of least error), else of
-          steppingstone on the ladder, else of importance sampling with the guide.
+          distribution of its estimate: of `evidence` (of several, the reliable one of least
+          error), else of steppingstone on the ladder, else of importance sampling with the guide.
           `conditional_log_likelihood` holds log p(x|z) for each draw;
         - `log_prior`: log p(z) for each draw;
         - `sample_stats`, of MCMC and wherever all data share latents: `lp`, the log joint

@@ -168,7 +168,7 @@ def evaluate(program: BoundProgram, layout: Layout, latents: Mapping[str, Tensor
 
 def _log_prob(name: str, run: SiteRecorder, layout: Layout, num_draws: int) -> Tensor:
     log_prob = site_log_prob(run.sites[name], layout.structure)
-    return _unpad(log_prob, layout.sites[name].batch_shape, num_draws)
+    return unpad(log_prob, layout.sites[name].batch_shape, num_draws)
 
 
 def _compute(
@@ -199,7 +199,7 @@ def _computed(
     return {
         name: torch.cat(
             [
-                _unpad(run.computed[name]["value"], layout.sites[name].shape, num_draws)
+                unpad(run.computed[name]["value"], layout.sites[name].shape, num_draws)
                 for run in runs
             ]
         )
@@ -213,7 +213,7 @@ def _is_close(stacked: Tensor | None, ends: Tensor) -> bool:
     )
 
 
-def _unpad(value: Tensor, shape: torch.Size, num_draws: int) -> Tensor:
+def unpad(value: Tensor, shape: torch.Size, num_draws: int) -> Tensor:
     """A run's value `(D, *plates, *event)` without the axes of plates that it is not in.
 
     Args:
@@ -270,18 +270,13 @@ def predict(
         (torch.Size([7, 1]), torch.Size([7, 5]))
     """
     runs = program.predict(num_draws, latents)
-    drawn = {
-        name: torch.cat(
-            [
-                _unpad(run.sites[name]["value"], layout.sites[name].shape, num_draws // len(runs))
-                for run in runs
-            ]
-        )
-        for name in (*layout.latent_dims, *layout.observations)
+    size = num_draws // len(runs)
+    observations = {
+        name: torch.cat([unpad(run.sites[name]["value"], axes.shape, size) for run in runs])
+        for name, axes in layout.sites.items()
+        if name in layout.observations
     }
-    return Prediction(
-        to_draws(drawn, program.structure), {name: drawn[name] for name in layout.observations}
-    )
+    return Prediction(program.latents_of(runs), observations)
 
 
 def to_draws(samples: Mapping[str, Tensor], structure: ProgramStructure) -> dict[str, Tensor]:

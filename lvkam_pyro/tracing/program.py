@@ -274,10 +274,25 @@ class BoundProgram:
         )
         return plate
 
-    def draw_prior(self, num_particles: int) -> SiteRecorder:
-        """Draws of the latents from the prior, for each unit, without the likelihood."""
-        with torch.no_grad(), self._particles(num_particles):
-            return self.record(recorder=PriorRecorder(last=self.structure.latents[-1].name))
+    def draw_prior(self, num_particles: int) -> list[SiteRecorder]:
+        """The run, or a run a particle, at draws from the prior, without the likelihood."""
+        last = self.structure.latents[-1].name
+        with torch.no_grad():
+            if not self.stacks:
+                recorders = (PriorRecorder(last=last) for _ in range(num_particles))
+                return [self.record_alone(recorder) for recorder in recorders]
+            with self._particles(num_particles):
+                return [self.record(recorder=PriorRecorder(last=last))]
+
+    def latents_of(self, runs: Sequence[SiteRecorder]) -> dict[str, Tensor]:
+        """The values of the latent sites, `(S, U, *inner plates, *event)` each."""
+        spread, to_particles = self.structure.spread, self.structure.to_particles
+        return {
+            site.name: torch.cat(
+                [to_particles(spread(run.sites[site.name]["value"], site), site) for run in runs]
+            )
+            for site in self.structure.latents
+        }
 
     def predict(
         self, num_draws: int, latents: Mapping[str, Tensor] | None = None
@@ -377,12 +392,7 @@ class BoundProgram:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not from_prior):
                 log_guide = self.sum(proposal.sites, num_particles)
         return Particles(
-            latents={
-                site.name: structure.to_particles(
-                    structure.spread(proposal.sites[site.name]["value"], site), site
-                )
-                for site in structure.latents
-            },
+            latents=self.latents_of([proposal]),
             log_prior=log_prior,
             log_likelihood=self.sum(run.observations, num_particles),
             log_guide=log_guide,

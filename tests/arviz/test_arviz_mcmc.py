@@ -114,7 +114,9 @@ def test_latents_of_each_datum(local: tuple[MCMC, Tensor]) -> None:
 
 
 def _evidence(x: Tensor) -> lv.evidence.Evidence:
-    return lv.evidence.Importance(256).estimate(programs.linear_gaussian, x, guide=programs.exact_guide)
+    return lv.evidence.Importance(256).estimate(
+        programs.linear_gaussian, x, guide=programs.exact_guide
+    )
 
 
 def test_latents_of_inner_plates() -> None:
