@@ -8,10 +8,10 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.datasets import SAMPLE
 from lvkam_pyro.arviz.draws import Evaluation, PosteriorDraws, evaluate, predict
+from lvkam_pyro.arviz.evidence import ladder_groups_of, thermodynamic_group
 from lvkam_pyro.arviz.layout import Layout, UnitLayout
 from lvkam_pyro.arviz.marginal import draw_marginal
 from lvkam_pyro.arviz.moments import guide_of_moments
-from lvkam_pyro.arviz.thermodynamic import ladder_groups_of, thermodynamic_group
 from lvkam_pyro.arviz.weights import note_weights, weight_groups
 from lvkam_pyro.tracing.program import BoundProgram
 
