@@ -14,10 +14,10 @@ from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generator import KANGenerator
 from lvkam_pyro.plots.style import render
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.loop import Fit
-from lvkam_pyro.training.recipe import Model
 from lvkam_pyro.training.runs.files import write_atomically
 from lvkam_pyro.training.runs.run_folder import RunFolder
 
@@ -29,7 +29,7 @@ _BATCH_SIZE = 32
 as many data at a time as take less memory than training."""
 
 
-def draw_data(model: Model, x: Tensor, *, seed: int = 0) -> Tensor:
+def draw_data(model: Program, x: Tensor, *, seed: int = 0) -> Tensor:
     """Draws new data from the model.
 
     Args:

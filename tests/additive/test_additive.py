@@ -70,17 +70,12 @@ def test_the_nodes_density_is_the_models(name: str) -> None:
     position = tables.at(tables.nodes, nodes)
     means = tables.additive.mean(position)
     torch.testing.assert_close(
-        log_likelihood, tables.additive.log_likelihood(x, means), rtol=1e-5, atol=1e-4
+        log_likelihood, tables.additive.log_likelihood(bind(model, x), means), rtol=1e-5, atol=1e-4
     )
     assert tables.mass_error.max() < 1e-4
     torch.testing.assert_close(
         tables.log_masses.exp().sum(-1), torch.ones(len(tables.nodes)).double()
     )
-
-
-def test_a_subsample_keeps_its_scale() -> None:
-    x = torch.zeros(5)
-    assert read(models.with_plate_total, x).data_scale(x) == pytest.approx(20.0)
 
 
 def test_nodes_grow_with_the_functions_in_units_of_the_noise() -> None:

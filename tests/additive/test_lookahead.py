@@ -140,7 +140,7 @@ def test_the_gradient_is_fishers() -> None:
     (exact,) = torch.autograd.grad(normal_evidence_of(model, x), weight)
     gradients = []
     for _ in range(60):
-        total, _ = lv.evidence.Lookahead(256).log_evidence(model, None, x)
+        total, _ = lv.evidence.Lookahead(256).log_evidence(bind(model, x), None)
         gradients.append(torch.autograd.grad(total, weight)[0])
     stacked = torch.stack(gradients)
     error = stacked.std(0) / len(stacked) ** 0.5

@@ -17,6 +17,7 @@ from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.ladder.ladder import Ladder
+from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
@@ -162,7 +163,7 @@ def test_the_loss_has_the_first_methods_gradient() -> None:
 
     x = torch.linspace(-1, 2, 5)
     cascade = Auto([Quadrature(), QuasiMonteCarlo()])
-    total, _ = cascade.log_evidence(model, None, x)
+    total, _ = cascade.log_evidence(bind(model, x), None)
     (gradient,) = torch.autograd.grad(total, shift)
     assert float(gradient) == pytest.approx(float(((x - 0.5) / 6).sum()), abs=0.02)
 
@@ -172,7 +173,7 @@ def test_no_method_applies() -> None:
     with pytest.raises(ValueError, match="1 to 3 latent coordinates"):
         cascade.estimate(models.LinearGaussian(4, 2), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="1 to 3 latent coordinates"):
-        cascade.log_evidence(models.LinearGaussian(4, 2), None, torch.zeros(2, 2))
+        cascade.log_evidence(bind(models.LinearGaussian(4, 2), torch.zeros(2, 2)), None)
 
 
 def test_no_estimator() -> None:

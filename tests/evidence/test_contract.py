@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from tests.assertions import assert_within_standard_errors
 from tests.evidence.estimators import ESTIMATORS
@@ -127,7 +128,10 @@ def test_the_gradient_is_fishers(name: str) -> None:
 
     x, estimator = torch.linspace(-1, 2, 6), ESTIMATORS[name].make()
     gradients = torch.stack(
-        [torch.autograd.grad(estimator.log_evidence(model, None, x)[0], shift)[0] for _ in range(4)]
+        [
+            torch.autograd.grad(estimator.log_evidence(bind(model, x), None)[0], shift)[0]
+            for _ in range(4)
+        ]
     )
     # Posterior deviations of 0.7; at least some fifty effective draws in every run.
     error = max(float(gradients.std()), 0.02)

@@ -218,7 +218,7 @@ def test_the_gradient_is_fishers() -> None:
             pyro.sample("x", dist.Normal(z + shift, 1.0), obs=x)
 
     x = torch.linspace(-1, 2, 5)
-    total, scale = Quadrature().log_evidence(model, None, x)
+    total, scale = Quadrature().log_evidence(bind(model, x), None)
     (gradient,) = torch.autograd.grad(total, shift)
     expected = ((x - 0.5) / 2).sum()
     # Posterior deviations of 0.7, 256 draws, 5 data.

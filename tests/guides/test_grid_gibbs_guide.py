@@ -60,7 +60,7 @@ def test_sweeps_reach_the_posterior_from_anywhere() -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(2)
     tables = AdditiveTables.of(AdditiveModel.of(bind(model, x)))
-    chains = NodeChains(tables, x, 1)
+    chains = NodeChains(tables, bind(model, x), 1)
     nodes = torch.zeros(2000, 2, 2, dtype=torch.long)
     log_density = chains.sweep(nodes, 60)
     torch.testing.assert_close(log_density, chains.sweep(nodes, 0))

@@ -190,14 +190,14 @@ def test_latents_in_further_plates_are_refused(build: Build) -> None:
 
 
 @every_general_guide
-def test_subsamples_that_the_plate_draws_are_refused(build: Build) -> None:
+def test_subsamples_that_the_plate_draws_stand_for_all_data(build: Build) -> None:
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x), subsample_size=2) as rows:
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x[rows])
 
-    with pytest.raises(ValueError, match="holds 2 of 4 data"):
-        lv.draw_particles(model, build(model), torch.zeros(4), num_particles=5)
+    particles = lv.draw_particles(model, build(model), torch.zeros(4), num_particles=5)
+    assert (particles.num_units, particles.data_scale) == (2, 2.0)
 
 
 def test_programs_apart_leave_the_plates_around_them() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, draw_particles
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
@@ -109,7 +110,7 @@ def test_shapes_and_sharing() -> None:
     assert own.latents["z"].shape == (3, 7, 2)
     for particles in (shared, own):
         assert particles.log_weights.shape == (3, 7)
-        assert (particles.num_particles, particles.num_data) == (3, 7)
+        assert (particles.num_particles, particles.num_units) == (3, 7)
 
 
 def test_inner_plates_follow_the_data_axis() -> None:
@@ -275,10 +276,14 @@ def joint_auxiliary(x: Tensor) -> None:
         pyro.sample("z", dist.Delta(pieces, event_dim=1))
 
 
+@pytest.mark.parametrize("model", [no_plate, global_latent])
+def test_data_that_are_not_independent_have_one_weight_together(model: Program) -> None:
+    particles = draw_particles(model, PriorGuide(model), VECTOR, num_particles=3)
+    assert particles.log_weights.shape == (3, 1)
+
+
 WRONG = {
     "nothing observed": (no_observation, None, VECTOR, 2, "observes nothing"),
-    "no plate": (no_plate, None, VECTOR, 2, "share no vectorised plate"),
-    "global latent": (global_latent, None, VECTOR, 2, "'level' is outside the data plate 'data'"),
     "discrete latent": (discrete_latent, None, VECTOR, 2, "'z' is discrete"),
     "unmarked event": (unmarked_event, None, MATRIX, 2, r"'x' has a log density .*to_event"),
     "missing site": (good, other_name, VECTOR, 2, r"does not draw .*\['z'\]"),
