@@ -15,6 +15,9 @@ Groups = Mapping[str, xr.Dataset]
 
 SAMPLE = ("chain", "draw")
 
+RESERVED: frozenset[str] = frozenset({"chain", "draw", "particle", "temperature", "swap", "estimator"})
+"""Axes that ArviZ or these groups have beside a model's plates."""
+
 Named = tuple[Sequence[str], Tensor]
 """Names of the axes, and the values."""
 
@@ -101,10 +104,6 @@ def constant_group(constant_data: Mapping[str, ArrayLike | Tensor]) -> xr.Datase
     return dataset(
         {name: (event_names(name, values.ndim), values) for name, values in tensors.items()}
     )
-
-
-RESERVED = frozenset({"chain", "draw", "particle", "temperature", "swap", "estimator"})
-"""Axes that ArviZ or these groups have beside a model's plates."""
 
 
 def free_name(site: str, axes: frozenset[str] = RESERVED) -> str:

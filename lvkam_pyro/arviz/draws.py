@@ -100,8 +100,14 @@ class PosteriorDraws:
     ) -> Self:
         """The draws of a ladder at temperature 1, chain by chain."""
         latents = {k: v.transpose(0, 1).flatten(0, 1) for k, v in ladder.latents.items()}
-        origin = {"particles": particles, "ladder": ladder, "estimates": estimates}
-        return cls.of_draws(latents, ladder.num_chains, source, **origin)
+        return cls.of_draws(
+            latents,
+            ladder.num_chains,
+            source,
+            particles=particles,
+            ladder=ladder,
+            estimates=estimates,
+        )
 
     @property
     def num_draws(self) -> int:

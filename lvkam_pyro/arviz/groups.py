@@ -122,8 +122,7 @@ def log_joint(groups: Mapping[str, xr.Dataset]) -> xr.DataArray:
     """
     (log_prior,) = groups["log_prior"].data_vars.values()
     (log_likelihood,) = groups["conditional_log_likelihood"].data_vars.values()
-    (data_dim,) = set(log_prior.dims) - set(SAMPLE)
-    return (log_prior + log_likelihood).sum(data_dim)
+    return (log_prior + log_likelihood).sum(set(log_prior.dims) - set(SAMPLE))
 
 
 def _posterior(

@@ -42,7 +42,7 @@ class UnitLayout:
     latent_dims: Mapping[str, tuple[str, ...]]
     unit_dims: tuple[str, ...] = ("data",)
     observed_name: str = "x"
-    axes: frozenset[str] = RESERVED | {"data"}
+    axes: frozenset[str] = frozenset({*RESERVED, "data"})
 
     @classmethod
     def of_latents(cls, latents: Mapping[str, Tensor]) -> Self:

@@ -38,7 +38,7 @@ SomeEvidence = Evidence | EvidenceComparison | None
 
 
 def model_groups(
-    model: Program | BoundProgram,
+    model: Program,
     *args: object,
     guide: Program | None = None,
     num_draws: int = 500,
@@ -83,10 +83,10 @@ def model_groups(
         if ladder is not None:
             chains = 0 if guide is None else ladder.num_chains
             particles = [program.draw(proposal, num_particles) for _ in range(chains)]
-            origin = {"particles": particles, "estimates": estimates}
-            return groups_with_model(
-                program, PosteriorDraws.of_ladder(ladder, _POWER_POSTERIOR, **origin)
+            draws = PosteriorDraws.of_ladder(
+                ladder, _POWER_POSTERIOR, particles=particles, estimates=estimates
             )
+            return groups_with_model(program, draws)
         if draws_posterior(program, proposal):
             return population_groups(program, proposal, estimates, **counts)
         particles = [program.draw(proposal, num_particles) for _ in range(num_chains)]
@@ -297,7 +297,7 @@ def _check_particles(program: BoundProgram, particles: Particles) -> None:
 
 
 def _bound(
-    model: Program | BoundProgram | None, args: tuple[object, ...], kwargs: dict[str, object]
+    model: Program | None, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> BoundProgram | None:
     """The program, if there is one; model and data come together or not at all."""
     if isinstance(model, BoundProgram):

@@ -142,7 +142,7 @@ def _program_groups(
     """The groups of draws, with the log joint density among the statistics."""
     check_count("num_particles", num_particles)
     estimates = estimates_of(evidence, program)
-    shape = next(iter(samples.values())).shape[:2]
+    num_chains, num_draws = next(iter(samples.values())).shape[:2]
     known = {site.name for site in program.structure.latents}
     if set(samples) - known:
         raise ValueError(
@@ -151,12 +151,12 @@ def _program_groups(
         )
     with program.session(seed=seed):
         if known - set(samples):
-            layout = Layout.of(program)
+            layout, shape = Layout.of(program), (num_chains, num_draws)
             _warn_of_missing(sorted(known - set(samples)))
             return {"posterior": plain_group(samples), **prior_groups(program, layout, shape)}
         flat = {name: values.flatten(0, 1) for name, values in samples.items()}
         latents = to_draws(flat, program.structure)
-        draws = PosteriorDraws.of_draws(latents, shape[0], estimates=estimates)
+        draws = PosteriorDraws.of_draws(latents, num_chains, estimates=estimates)
         groups = groups_by_moments(program, draws, num_particles)
     if "sample_stats" not in groups:
         groups["sample_stats"] = dataset({}).assign(lp=log_joint(groups))

@@ -57,7 +57,7 @@ def _own_model(guide: AutoGuide) -> Program:
 
 
 def guide_groups(
-    model: Program | BoundProgram,
+    model: Program,
     guide: Program,
     *args: object,
     num_draws: int = 500,

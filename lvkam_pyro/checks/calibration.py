@@ -148,7 +148,7 @@ class SBC(CheckResult):
 
 
 def sbc(
-    model: Program | BoundProgram,
+    model: Program,
     *args: Any,  # noqa: ANN401
     posterior: Posterior = None,
     num_simulations: int = 500,

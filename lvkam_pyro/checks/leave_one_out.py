@@ -7,6 +7,7 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import (
@@ -22,7 +23,7 @@ from lvkam_pyro.checks.pointwise import (
     observed_values,
     pointwise_log_likelihood,
 )
-from lvkam_pyro.checks.samplers import Posterior, PosteriorDraws, draw_posterior
+from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.evidence.verdict import MAX_PARETO_K
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.statistics.weights import smooth_weights
@@ -187,7 +188,7 @@ class LOOPIT(CheckResult):
 
 
 def loo_pit(
-    model: Program | BoundProgram,
+    model: Program,
     *args: Any,  # noqa: ANN401
     posterior: Posterior = None,
     num_draws: int = 1000,

@@ -158,7 +158,7 @@ class PriorPosteriorMismatch(CheckResult):
 
 
 def prior_posterior_mismatch(
-    model: Program | BoundProgram,
+    model: Program,
     *args: Any,  # noqa: ANN401
     posterior: Posterior = None,
     num_draws: int = 1000,

@@ -160,7 +160,7 @@ class PriorPredictiveCheck(PredictiveCheck):
 
 
 def prior_predictive_check(
-    model: Program | BoundProgram,
+    model: Program,
     *args: Any,  # noqa: ANN401
     discrepancies: Sequence[Discrepancy] = DISCREPANCIES,
     num_draws: int = 2000,
@@ -214,7 +214,7 @@ def prior_predictive_check(
 
 
 def posterior_predictive_check(
-    model: Program | BoundProgram,
+    model: Program,
     *args: Any,  # noqa: ANN401
     posterior: Posterior = None,
     discrepancies: Sequence[Discrepancy] = DISCREPANCIES,

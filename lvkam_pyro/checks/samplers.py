@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -160,7 +160,7 @@ class LadderSampler(PosteriorSampler):
         return thin(self.ladder.sample(program, seed=draw_seed()), num_draws)
 
 
-Posterior = PosteriorDraws | PosteriorSampler | Ladder | LadderSamples | Program | None
+Posterior: TypeAlias = PosteriorDraws | PosteriorSampler | Ladder | LadderSamples | Program | None
 """A source of posterior draws; see `draw_posterior`."""
 
 
@@ -216,7 +216,7 @@ def as_sampler(posterior: Posterior) -> PosteriorSampler:
 
 
 def draw_posterior(
-    model: Program | BoundProgram,
+    model: Program,
     *args: Any,  # noqa: ANN401
     posterior: Posterior = None,
     num_draws: int = 1000,

@@ -70,7 +70,7 @@ class NUTSGuide(PopulationGuide):
         """The chain's draws by the sites' names, `(S, N, *event)` each."""
         memory = self.memory if self.memory.is_for(program.num_units) else None
         structure, before = program.structure, program.runs.model
-        kernel = NUTS(program.call, max_tree_depth=self.max_tree_depth)
+        kernel = NUTS(program, max_tree_depth=self.max_tree_depth)
         chain = MCMC(
             kernel,
             num_samples=num_draws,

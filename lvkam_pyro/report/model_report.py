@@ -36,7 +36,7 @@ from lvkam_pyro.training.loop import Fit
 
 
 def diagnose(
-    model: Program | BoundProgram | Fit,
+    model: Program | Fit,
     *args: Any,  # noqa: ANN401
     guide: Program | None = None,
     ladder: Ladder | LadderSamples | None = None,

@@ -211,7 +211,7 @@ class BoundProgram:
             self.arguments.on(self.model, self.structure, alone=True)
         return run
 
-    def call(self) -> Any:  # noqa: ANN401
+    def __call__(self) -> Any:  # noqa: ANN401
         """Run the program as it is: for samplers that run programs by themselves."""
         self.runs.add_model()
         return self.arguments.on(self.model, self.structure)
