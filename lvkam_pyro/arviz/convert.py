@@ -39,7 +39,7 @@ def arviz_groups(source: object, *args: Any, **options: Any) -> Any:  # noqa: AN
     Register a function for a class of your own and `to_arviz` takes its instances.
 
     Args:
-        source: What to convert.
+        source: The object to convert.
         *args: The arguments of the model, where the source needs them.
         **options: Those of this kind of source.
 
@@ -134,8 +134,8 @@ def to_arviz(
     which reweights the posterior's predictions, has nothing to go by. Use `lv.checks.loo_pit`.
 
     Args:
-        source: What to convert.
-        *args: What the model is called with: mostly the data `x` `(N, ...)`.
+        source: The object to convert.
+        *args: The arguments of the model: mostly the data `(N, ...)`.
         coords: Names of the entries along an axis, as in ArviZ: `{"data": names}`.
         dims: Other names for a variable's axes, as in ArviZ, those of chain and draw left out:
             `{"z": ["person", "trait"]}`.

@@ -15,7 +15,9 @@ Groups = Mapping[str, xr.Dataset]
 
 SAMPLE = ("chain", "draw")
 
-RESERVED: frozenset[str] = frozenset({"chain", "draw", "particle", "temperature", "swap", "estimator"})
+RESERVED: frozenset[str] = frozenset(
+    {"chain", "draw", "particle", "temperature", "swap", "estimator"}
+)
 """Axes that ArviZ or these groups have beside a model's plates."""
 
 Named = tuple[Sequence[str], Tensor]

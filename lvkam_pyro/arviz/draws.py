@@ -1,4 +1,4 @@
-"""Draws from posterior and prior, and what the program says of them."""
+"""Draws from posterior and prior, and the program's densities and predictions at them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,12 +22,12 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class PosteriorDraws:
-    """Equally weighted draws of each unit's latents, and where they are from.
+    """Equally weighted draws of each unit's latents, and their origin.
 
     Attributes:
         latents: Site name to draws `(D, U, *inner plates, *event)`, chain after chain.
         ess: The number of independent draws that they are worth at most, `(U,)`.
-        source: What drew them, for people to read.
+        source: The name of the sampler, for people to read.
         data_hash: A short name of the observations.
         num_chains: The number of chains among the draws.
         particles: The weighted particles that tell the evidence, a chain each, if there are any.
@@ -79,7 +79,7 @@ class PosteriorDraws:
         Args:
             chains: The particles.
             num_draws: Draws to resample of each chain; None: the particles themselves.
-            source: What drew them, for people to read.
+            source: The name of the sampler, for people to read.
             estimates: Estimates of the log evidence.
 
         Raises:
@@ -122,7 +122,7 @@ class PosteriorDraws:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a program says of draws of its latents.
+    """A program's densities and computed values at draws of its latents.
 
     Attributes:
         log_prior: Log p(z), `(D, U)`.
@@ -183,7 +183,7 @@ def _compute(
     values: Mapping[str, Tensor],
     runs: Sequence[SiteRecorder],
 ) -> dict[str, Tensor]:
-    """The values of deterministic sites, which densities do not show to be right when stacked."""
+    """The values of deterministic sites, compared with those of single draws."""
     if not layout.computed:
         return {}
     alone = replace(program, stacks=False)

@@ -41,7 +41,7 @@ def groups_with_model(program: BoundProgram, draws: PosteriorDraws) -> dict[str,
 def groups_without_model(
     draws: PosteriorDraws, log_prior: Tensor | None, log_likelihood: Tensor
 ) -> dict[str, xr.Dataset]:
-    """What draws and their log densities say by themselves.
+    """The groups that draws and their log densities make by themselves.
 
     Args:
         draws: The posterior.

@@ -76,10 +76,10 @@ def _new_names(variable: xr.DataArray, names: Sequence[str]) -> dict[object, str
 
 
 def _assign(group: xr.Dataset, coords: Coords) -> xr.Dataset:
-    found = {dim: np.asarray(list(places)) for dim, places in coords.items() if dim in group.dims}
-    for dim, places in found.items():
-        if len(places) != group.sizes[dim]:
+    found = {dim: np.asarray(list(names)) for dim, names in coords.items() if dim in group.dims}
+    for dim, names in found.items():
+        if len(names) != group.sizes[dim]:
             raise ValueError(
-                f"Expected {group.sizes[dim]} places along '{dim}' in coords, got {len(places)}."
+                f"Expected {group.sizes[dim]} entries along '{dim}' in coords, got {len(names)}."
             )
     return group.assign_coords(found)

@@ -1,6 +1,6 @@
 r"""Draws of the marginal log-likelihood :math:`\log p(x_n)`: what `az.loo` looks at.
 
-With the parameters fixed, :math:`\log p(x_n)` is one number a datum, known up to the error of its
+With the parameters fixed, :math:`\log p(x_n)` is one value a datum, known up to the error of its
 estimate. ArviZ wants draws of it. A draw here is a draw from the sampling distribution of the
 estimate, so that the draws' mean is the estimate, their spread is its standard error, and `p_loo`
 is the Monte Carlo error in nats (0 if exact) instead of a number of parameters. Independent small

@@ -54,7 +54,7 @@ def model_groups(
     Args:
         model: A Pyro program such as `LVKAM`, or a bound program.
         *args: The program's arguments.
-        guide: What proposes the particles; None: the model's prior, unless there is a ladder. Of
+        guide: The proposal of the particles; None: the model's prior, unless there is a ladder. Of
             one that draws the posterior itself, such as `NUTSGuide`, the draws are kept as they
             are, and the evidence comes from particles with their moments.
         num_draws: Draws a chain; with a ladder it has its own number.
@@ -154,7 +154,7 @@ def fit_groups(fit: Fit, *args: object, **options: object) -> Groups:
     """The posterior of each datum's latents under a trained model, from its trained guide.
 
     Args:
-        fit: What `lvkam_pyro.fit` returned.
+        fit: The result of `lvkam_pyro.fit`.
         *args: The data, those of the training or others.
         **options: Those of `model_groups`; with a ladder the guide is not used, unless it is
             passed.

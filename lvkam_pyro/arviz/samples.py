@@ -58,7 +58,7 @@ def dict_groups(
 
     Raises:
         TypeError: If the draws are no tensors.
-        ValueError: If their numbers differ or are no multiple of the chains, or a site is not the
+        ValueError: If their counts differ or are no multiple of the chains, or a site is not the
             model's.
 
     Example:

@@ -105,7 +105,7 @@ def warn_of_weights(groups: Mapping[str, xr.Dataset]) -> None:
     """
     doubtful = [name for name, group in groups.items() if group.attrs.get("num_unreliable")]
     if doubtful:
-        # Without numbers: Python then shows it once a place, not at every datum.
+        # Without values: Python then shows it once a line of code, not at every datum.
         warnings.warn(
             f"The {' and '.join(doubtful)} comes, for some data at least, from particles with "
             f"Pareto k above {MAX_PARETO_K}: it rests on few of them, and is not reliable. See "

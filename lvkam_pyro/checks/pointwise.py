@@ -1,4 +1,4 @@
-"""What a model observes of each datum, value by value: densities, observations, replicates."""
+"""The values that a model observes of each datum: densities, observations, replicates."""
 
 from collections.abc import Mapping
 

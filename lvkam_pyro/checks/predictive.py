@@ -103,7 +103,8 @@ class PredictiveCheck(CheckResult):
     def caveats(self) -> tuple[str, ...]:
         """The meaning of the p-values."""
         least = 2 / (len(self.replicated) + 1)
-        resolution = f"no p-value can be below {least:.2g}, for there are so many data sets."
+        count = len(self.replicated)
+        resolution = f"no p-value can be below {least:.2g}, the resolution of {count} data sets."
         if self.source:
             return (
                 "latents were drawn given these very data, which are used twice: p-values are "

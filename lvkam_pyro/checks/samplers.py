@@ -1,4 +1,4 @@
-"""Where a check's posterior draws come from: a guide, its weighted particles, or a ladder."""
+"""The sources of a check's posterior draws: a guide, its weighted particles, or a ladder."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -93,11 +93,11 @@ class ImportanceSampler(PosteriorSampler):
     """Particles of a guide, resampled by their weights: what is checked is both together.
 
     Args:
-        guide: What proposes; None: the model's prior.
+        guide: The proposal; None: the model's prior.
         particles: Particles for each datum.
 
     Raises:
-        TypeError: If the number is no integer.
+        TypeError: If the count is no integer.
         ValueError: If there is no particle.
 
     Example:
@@ -168,7 +168,7 @@ def thin(samples: LadderSamples, num_draws: int) -> tuple[dict[str, Tensor], Ten
     """Draws of a ladder at temperature 1, evenly thinned, and their effective number.
 
     Args:
-        samples: What the ladder drew.
+        samples: The draws of the ladder.
         num_draws: D.
 
     Returns:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from tests.arviz.test_arviz import GROUPS, SAMPLE, dims, groups_of, values
+from tests.arviz.test_convert import GROUPS, SAMPLE, dims, groups_of, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs, samplers
 

@@ -89,7 +89,7 @@ CHAINS: dict[str, tuple[dict[str, object], str]] = {
     "nan": ({"rhat": torch.full((5, 12), torch.nan)}, "R-hat above 1.05"),
     "ess": ({"ess": torch.full((5, 12), 20.0)}, "fewer than 100 effective draws (least 20)"),
     "swaps": ({"swap_rate": torch.full((4, 12), 0.01)}, "below 10% (least 1.0%)"),
-    "bias": ({"biased": True}, "another law"),
+    "bias": ({"biased": True}, "another distribution"),
 }
 GOOD = {
     "rhat": torch.ones(5, 12),

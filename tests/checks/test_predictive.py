@@ -104,7 +104,7 @@ def test_replicated_mean_given_the_posterior_has_its_exact_law() -> None:
 WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "level": (lambda x: x + 2.0, "mean"),
     "scale": (lambda x: 2.0 * x, "standard deviation"),
-    "outlier": (lambda x: torch.cat([x, torch.full_like(x[:1], 30.0)]), "largest number"),
+    "outlier": (lambda x: torch.cat([x, torch.full_like(x[:1], 30.0)]), "maximum"),
     "copies": (lambda x: x[:25].repeat(2, 1), "nearest neighbour"),
     "shuffled columns": (
         lambda x: torch.stack([column[torch.randperm(len(x))] for column in x.T], -1),

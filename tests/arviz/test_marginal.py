@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from tests.arviz.test_arviz import loo_total, values
+from tests.arviz.test_convert import loo_total, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs
 

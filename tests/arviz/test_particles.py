@@ -14,7 +14,7 @@ import lvkam_pyro as lv
 from lvkam_pyro.arviz.convert import to_arviz
 from lvkam_pyro.arviz.marginal import best_estimate
 from lvkam_pyro.training.loop import Fit
-from tests.arviz.test_arviz import SAMPLE, dims, groups_of, values
+from tests.arviz.test_convert import SAMPLE, dims, groups_of, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs
 
@@ -156,7 +156,11 @@ BAD_INPUT: list[tuple[Callable[..., Any], type[Exception], str]] = [
     (lambda f: to_arviz(f("ladder"), f("x") + 1, model=MODEL), ValueError, "computed for others"),
     (lambda f: to_arviz(f("comparison"), num_chains=0), ValueError, "num_chains >= 1"),
     (lambda f: to_arviz(f("ladder"), coords={"person": "abc"}), ValueError, "no axis is called"),
-    (lambda f: to_arviz(f("ladder"), coords={"data": "abcd"}), ValueError, "3 places along 'data'"),
+    (
+        lambda f: to_arviz(f("ladder"), coords={"data": "abcd"}),
+        ValueError,
+        "3 entries along 'data'",
+    ),
     (lambda f: to_arviz(f("ladder"), dims={"y": ["a"]}), ValueError, "no variable is called"),
     (lambda f: to_arviz(f("ladder"), dims={"z": ["a"]}), ValueError, "2 names for the axes"),
 ]

@@ -19,7 +19,7 @@ from torch import Tensor
 import lvkam_pyro as lv
 from lvkam_pyro.arviz.convert import to_arviz
 from lvkam_pyro.arviz.moments import guide_of_moments
-from tests.arviz.test_arviz import SAMPLE, dims, groups_of, loo_total, values
+from tests.arviz.test_convert import SAMPLE, dims, groups_of, loo_total, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs, samplers
 
