@@ -7,11 +7,10 @@ from .cascade import CascadeEvidence
 from .elbo import ELBO
 from .estimator import Estimator
 from .evidence import Evidence
-from .grid_gibbs import GridGibbs
 from .importance import Importance
 from .lookahead import Lookahead
 from .mixture import MixtureImportance
-from .multistate import MultistateBAR, ThermodynamicCurve
+from .multistate import GridGibbs, MultistateBAR, ThermodynamicCurve
 from .quadrature import Quadrature
 from .quasi_monte_carlo import QuasiMonteCarlo
 from .rules import CorrectedTrapezoid, HermiteRule, PCHIPRule, TrapezoidRule

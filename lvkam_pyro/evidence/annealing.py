@@ -31,9 +31,9 @@ MIN_REPLICATES = 8
 class AnnealingEstimator(Estimator):
     """An estimator by weighted particles that go from the prior to the posterior.
 
-    The temperatures, step sizes and covariances are learned from a population of its own, so that
-    each island's exp(estimate) is unbiased; islands are the replicates of the standard error. It
-    needs no guide: one that is given is left aside.
+    The temperatures, step sizes and covariances are learned from other particles, so that each
+    island's exp(estimate) is unbiased; islands are the replicates of the standard error. It needs
+    no guide: one that is given is left aside.
 
     Implementing one: define `path(target)`, `gates(summary)`, and set `threshold` and `remedy`.
 
@@ -141,7 +141,7 @@ def _summarize(draws: AnnealedDraws, path: AnnealingPath) -> dict[str, Tensor]:
     summary = {
         "replicates": draws.population.log_ratio,
         "ess": draws.ess,
-        "pareto_k": pareto_k(draws.population.log_weights.flatten(0, 1)),
+        "pareto_k": pareto_k(draws.population.pooled_log_weights),
         "acceptance": draws.acceptance,
         "num_temperatures": below_one + 1,
     }

@@ -14,7 +14,7 @@ class TemperedSMC(AnnealingEstimator):
     .. math:: \log \hat p(x_n) = \sum_k \log \sum_i W_i \, p(x_n | z_i)^{t_{k+1} - t_k}
 
     (Del Moral, Doucet and Jasra 2006, https://doi.org/10.1111/j.1467-9868.2006.00553.x) with the
-    weights W carried from step to step. Each datum has temperatures of its own, chosen so that
+    weights W carried from step to step. Each datum has its temperatures, chosen so that
     each step leaves the share `efficiency` of the particles effective. Diagnostics: `ess` (the
     least along the path), `acceptance` (the least mean acceptance of the moves),
     `num_temperatures`, `island_spread` and `pareto_k` (of the last weights), `(N,)` each.
@@ -64,5 +64,5 @@ class TemperedSMC(AnnealingEstimator):
         return AnnealingPath.adaptive(target, self.efficiency, self.num_particles)
 
     def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
-        """None of its own: resampling keeps the weights equal."""
+        """No condition: resampling keeps the weights equal."""
         return []

@@ -11,6 +11,9 @@ from lvkam_pyro.ladder.state import LadderState, StateT
 MAX_FULL_COORDINATES = 32
 """Above this many coordinates only variances are learned, not covariances."""
 
+PARTICLES_PER_CHAIN = 4
+"""Particles of which each chain's start is chosen."""
+
 _WINDOW_ENDS = (0.1, 0.25, 0.5, 0.8)
 _DRAWS_PER_INDEPENDENT_DRAW = 5
 

@@ -9,14 +9,12 @@ from lvkam_pyro.additive.conditionals import draw_node
 from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import MIN_NODES, AdditiveTables
-from lvkam_pyro.ladder.adaptation import Start, Tuning
+from lvkam_pyro.ladder.adaptation import PARTICLES_PER_CHAIN, Start, Tuning
 from lvkam_pyro.ladder.kernel import Kernel
 from lvkam_pyro.ladder.state import LadderState
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
-
-_PARTICLES_PER_CHAIN = 4
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class NodeTarget:
     def draw_near(self, temperature: float, num_chains: int) -> Tensor:
         """Nodes `(C, N, Q)` nearly from the density at a temperature, by look-ahead draws."""
         sampler = LookaheadSampler(self.tables.tempered(temperature))
-        size = _PARTICLES_PER_CHAIN * num_chains
+        size = PARTICLES_PER_CHAIN * num_chains
         draws = sampler.sample(self.data * temperature**0.5, self._constant, size)
         self.num_evaluations += size
         index = resample_systematic(draws.log_weights[0], num_chains)

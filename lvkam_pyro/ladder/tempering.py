@@ -7,7 +7,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lvkam_pyro.ladder.adaptation import Start, Tuning, blend, covariance_of, second_moment
+from lvkam_pyro.ladder.adaptation import (
+    PARTICLES_PER_CHAIN,
+    Start,
+    Tuning,
+    blend,
+    covariance_of,
+    second_moment,
+)
 from lvkam_pyro.ladder.leapfrog import LANGEVIN_ACCEPTANCE
 from lvkam_pyro.ladder.population import Population
 from lvkam_pyro.ladder.state import GradientState, tempered
@@ -17,7 +24,6 @@ from lvkam_pyro.statistics.weights import effective_sample_size, normalized_weig
 # Few chains still start from many particles: what decides between modes is the population, and it
 # costs a fifth of the chains.
 _MIN_POPULATION = 320
-_PARTICLES_PER_CHAIN = 4
 _NUM_MOVES = 3
 _MAX_TEMPERATURES = 1000
 _NUM_BISECTIONS = 40
@@ -113,7 +119,7 @@ def temper(target: GradientTarget, temperatures: Tensor, num_chains: int) -> Sta
         >>> temper(target, torch.linspace(0, 1, 4).double(), 8).state.position.shape
         torch.Size([4, 8, 3, 1])
     """
-    population = Tempering(target, max(_PARTICLES_PER_CHAIN * num_chains, _MIN_POPULATION))
+    population = Tempering(target, max(PARTICLES_PER_CHAIN * num_chains, _MIN_POPULATION))
     starts = [start for _, start in population.climb(temperatures)]
     tensors = zip(*(start.state.tensors for start in starts), strict=True)
     return Start(

@@ -4,14 +4,16 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.ladder.adaptation import Metric, Tuning
 from lvkam_pyro.ladder.kernel import GradientKernel, Kernel
+from lvkam_pyro.ladder.leapfrog import langevin_step
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.tracing.bind import bind
-from tests.assertions import assert_within_standard_errors
+from tests.assertions import assert_p_value, assert_within_standard_errors
 from tests.tracing import models
 
 EXACT = {
@@ -142,6 +144,28 @@ def test_ula_inflates_a_normal_law_by_its_step() -> None:
     assert_within_standard_errors(
         variance, torch.tensor(exact**2), exact**2 * torch.tensor(2 / 20_000) ** 0.5
     )
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0])
+def test_mala_leaves_the_tempered_posterior_invariant(temperature: float) -> None:
+    # z ~ N(0, 1), x ~ N(z, 1/4): the power posterior is normal.
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+    x = torch.tensor([1.0])
+    target = GradientTarget(bind(model, x))
+    precision = 1 + 4 * temperature
+    exact = dist.Normal(4 * temperature / precision, precision**-0.5)
+    state = target.state_at(exact.sample((1, 20_000, 1, 1)))
+    tuning = Tuning(Metric(torch.ones(1, 1, 1, 1)), torch.ones(1, 1))
+    stacked = torch.full((1, 1, 1), temperature)
+    for _ in range(3):
+        state, probability = langevin_step(state, stacked, tuning, target.state_at)
+    assert probability.mean() < 0.95
+    uniform = exact.cdf(state.position.flatten()).numpy()
+    assert_p_value(kstest(uniform, "uniform").pvalue)
 
 
 def test_mala_is_hmc_of_one_step_without_jitter() -> None:
