@@ -1,8 +1,8 @@
 """Draws from posterior and prior, and the program's densities and predictions at them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -55,15 +55,12 @@ class PosteriorDraws:
         latents: Mapping[str, Tensor],
         num_chains: int,
         source: str = "",
-        *,
-        particles: Sequence[Particles] = (),
-        ladder: LadderSamples | None = None,
-        estimates: Sequence[Evidence] = (),
+        **origin: Any,  # noqa: ANN401
     ) -> Self:
-        """Draws that are taken as they are."""
+        """Draws that are taken as they are; `origin` are `particles`, `ladder`, `estimates`."""
         some = next(iter(latents.values()))
         ess = torch.full((some.shape[1],), float(len(some)))
-        return cls(dict(latents), ess, source, "", num_chains, particles, ladder, estimates)
+        return cls(dict(latents), ess, source, "", num_chains, **origin)
 
     @classmethod
     def of_particles(
@@ -90,24 +87,10 @@ class PosteriorDraws:
         return cls.of_draws(latents, len(chains), source, particles=chains, estimates=estimates)
 
     @classmethod
-    def of_ladder(
-        cls,
-        ladder: LadderSamples,
-        source: str,
-        *,
-        particles: Sequence[Particles] = (),
-        estimates: Sequence[Evidence] = (),
-    ) -> Self:
+    def of_ladder(cls, ladder: LadderSamples, source: str, **origin: Any) -> Self:  # noqa: ANN401
         """The draws of a ladder at temperature 1, chain by chain."""
         latents = {k: v.transpose(0, 1).flatten(0, 1) for k, v in ladder.latents.items()}
-        return cls.of_draws(
-            latents,
-            ladder.num_chains,
-            source,
-            particles=particles,
-            ladder=ladder,
-            estimates=estimates,
-        )
+        return cls.of_draws(latents, ladder.num_chains, source, ladder=ladder, **origin)
 
     @property
     def num_draws(self) -> int:
@@ -157,24 +140,17 @@ def evaluate(program: BoundProgram, layout: Layout, latents: Mapping[str, Tensor
         >>> evaluate(program, Layout.of(program), {"z": torch.zeros(7, 5)}).log_likelihood.shape
         torch.Size([7, 5])
     """
-    values = program.structure.all_to_pyro(latents)
-    count = len(next(iter(values.values())))
-    runs = program.runs_at(values)
+    structure = program.structure
+    values = structure.all_to_pyro(latents)
+    count, runs = len(next(iter(values.values()))), program.runs_at(values)
     pointwise = () if layout.unit_dims else (*layout.latent_dims, *layout.observations)
+    batch_shapes = {name: layout.sites[name].batch_shape for name in pointwise}
     return Evaluation(
         torch.cat([program.sum(run.latents, count) for run in runs]),
         torch.cat([program.sum(run.observations, count) for run in runs]),
-        {
-            name: torch.cat([_log_prob(name, run, layout, count // len(runs)) for run in runs])
-            for name in pointwise
-        },
-        _compute(program, layout, values, runs),
+        gather(runs, batch_shapes, count, lambda run, k: site_log_prob(run.sites[k], structure)),
+        _compute(program, layout, values, runs) if layout.computed else {},
     )
-
-
-def _log_prob(name: str, run: SiteRecorder, layout: Layout, num_draws: int) -> Tensor:
-    log_prob = site_log_prob(run.sites[name], layout.structure)
-    return unpad(log_prob, layout.sites[name].batch_shape, num_draws)
 
 
 def _compute(
@@ -184,33 +160,22 @@ def _compute(
     runs: Sequence[SiteRecorder],
 ) -> dict[str, Tensor]:
     """The values of deterministic sites, compared with those of single draws."""
-    if not layout.computed:
-        return {}
-    alone = replace(program, stacks=False)
+    alone, count = replace(program, stacks=False), len(next(iter(values.values())))
     if len(runs) == 1:
-        ends = _computed(alone.runs_at({k: v[[0, -1]] for k, v in values.items()}), layout)
+        ends = _computed(alone.runs_at({k: v[[0, -1]] for k, v in values.items()}), layout, 2)
         try:
-            stacked = _computed(runs, layout, len(next(iter(values.values()))))
+            stacked = _computed(runs, layout, count)
         except RuntimeError:  # Its axes are not those of draws and plates.
             stacked = {}
         if all(_is_close(stacked.get(name), value) for name, value in ends.items()):
             return stacked
         runs = alone.runs_at(values)
-    return _computed(runs, layout)
+    return _computed(runs, layout, count)
 
 
-def _computed(
-    runs: Sequence[SiteRecorder], layout: Layout, num_draws: int = 1
-) -> dict[str, Tensor]:
-    return {
-        name: torch.cat(
-            [
-                unpad(run.computed[name]["value"], layout.sites[name].shape, num_draws)
-                for run in runs
-            ]
-        )
-        for name in layout.computed
-    }
+def _computed(runs: Sequence[SiteRecorder], layout: Layout, num_draws: int) -> dict[str, Tensor]:
+    shapes = {name: layout.sites[name].shape for name in layout.computed}
+    return gather(runs, shapes, num_draws, lambda run, name: run.computed[name]["value"])
 
 
 def _is_close(stacked: Tensor | None, ends: Tensor) -> bool:
@@ -219,17 +184,33 @@ def _is_close(stacked: Tensor | None, ends: Tensor) -> bool:
     )
 
 
-def unpad(value: Tensor, shape: torch.Size, num_draws: int) -> Tensor:
-    """A run's value `(D, *plates, *event)` without the axes of plates that it is not in.
+def gather(
+    runs: Sequence[SiteRecorder],
+    shapes: Mapping[str, torch.Size],
+    num_draws: int,
+    value: Callable[[SiteRecorder, str], Tensor],
+) -> dict[str, Tensor]:
+    """The values of sites in a run of all draws, or in a run a draw, in the sites' own shapes.
 
     Args:
-        value: The value; without an axis of draws where all draws share it.
-        shape: Its shape in a run of the program alone.
-        num_draws: D.
+        runs: The runs.
+        shapes: Site name to the value's shape in a run of the program alone.
+        num_draws: D, of all runs.
+        value: The value of a site in a run, `(*draws, *plates, *event)`, without an axis of draws
+            where all draws share it.
 
     Returns:
-        `(D, *shape)`.
+        Site name to `(D, *shape)`.
     """
+    size = num_draws // len(runs)
+    return {
+        name: torch.cat([_unpad(value(run, name), shape, size) for run in runs])
+        for name, shape in shapes.items()
+    }
+
+
+def _unpad(value: Tensor, shape: torch.Size, num_draws: int) -> Tensor:
+    """The value without the axes of plates that its site is not in."""
     if value.ndim > len(shape):
         value = value.reshape(-1, *value.shape[value.ndim - len(shape) :])
     return value.expand(num_draws, *shape)
@@ -276,13 +257,9 @@ def predict(
         (torch.Size([7, 1]), torch.Size([7, 5]))
     """
     runs = program.predict(num_draws, latents)
-    size = num_draws // len(runs)
-    observations = {
-        name: torch.cat([unpad(run.sites[name]["value"], axes.shape, size) for run in runs])
-        for name, axes in layout.sites.items()
-        if name in layout.observations
-    }
-    return Prediction(program.latents_of(runs), observations)
+    shapes = {name: layout.sites[name].shape for name in layout.observations}
+    drawn = gather(runs, shapes, num_draws, lambda run, name: run.sites[name]["value"])
+    return Prediction(program.latents_of(runs), drawn)
 
 
 def to_draws(samples: Mapping[str, Tensor], structure: ProgramStructure) -> dict[str, Tensor]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from lvkam_pyro.arviz.draws import predict, unpad
+from lvkam_pyro.arviz.draws import gather, predict
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
@@ -62,23 +61,22 @@ def pointwise_log_likelihood(
             density is masked or scaled.
     """
     runs = program.runs_at(program.structure.all_to_pyro(latents))
-    size = len(next(iter(latents.values()))) // len(runs)
-    each = {
-        name: torch.cat([_each_of(name, run, layout, size) for run in runs])
-        for name in layout.observations
-    }
-    return layout.rows(each, 1)
+    shapes = {name: layout.sites[name].shape for name in layout.observations}
+
+    def value(run: SiteRecorder, name: str) -> Tensor:
+        _check_unweighted(run.sites[name], layout)
+        return _log_prob_of_each(run.sites[name])
+
+    num_draws = len(next(iter(latents.values())))
+    return layout.rows(gather(runs, shapes, num_draws, value), 1)
 
 
-def _each_of(name: str, run: SiteRecorder, layout: Layout, num_draws: int) -> Tensor:
-    """The log density of each value of a site, `(D, *shape)`."""
-    site = run.sites[name]
+def _check_unweighted(site: Site, layout: Layout) -> None:
     if is_weighted(site, layout.structure):
         raise ValueError(
-            f"The site '{name}' is masked or scaled, so its values have no densities of their "
-            "own. Leave the mask and the scale out for this check."
+            f"The site '{site['name']}' is masked or scaled, so its values have no densities of "
+            "their own. Leave the mask and the scale out for this check."
         )
-    return unpad(_log_prob_of_each(site), layout.sites[name].shape, num_draws)
 
 
 def _log_prob_of_each(site: Site) -> Tensor:
