@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Normal
 
-from lvkam_pyro.likelihoods.factored import FactoredNormal
-from lvkam_pyro.likelihoods.factored_bernoulli import FactoredBernoulli
-from lvkam_pyro.likelihoods.factored_categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.bernoulli import FactoredBernoulli
+from lvkam_pyro.likelihoods.categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.normal import FactoredNormal
 
 NUM_PARTICLES, NUM_DATA, NUM_OUTPUTS, NUM_BLOCKS = 256, 128, 784, 7
 NUM_PLACES, NUM_CATEGORIES = 16, 27

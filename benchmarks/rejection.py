@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.distributions.envelope import control_points
+from lvkam_pyro.distributions.bounds import control_points
 from lvkam_pyro.distributions.univariate import Sampler, UnivariateDensity
 
 NUM_DENSITIES, NUM_DRAWS, GRID_SIZE, NUM_BLOCKS = 820, 1000, 20, 5

@@ -23,22 +23,20 @@ from . import (
 from .arviz.convert import to_arviz
 from .comparison.compare import compare_evidence
 from .distributions.energy import EnergyDistribution
-from .distributions.logspline import LogSpline
-from .distributions.logspline_mixture import LogSplineMixture
+from .distributions.logspline import LogSpline, LogSplineMixture
 from .distributions.mixture import EnergyMixture
 from .guides.amortized import AmortizedGuide
 from .kan.bases.bspline import BSplineBasis
 from .kan.layer import KANLayer
 from .kan.network import KAN
-from .likelihoods.discrete_likelihoods import BernoulliLikelihood, CategoricalLikelihood
-from .likelihoods.joint_likelihood import JointLikelihood
+from .likelihoods.bernoulli import BernoulliLikelihood
+from .likelihoods.categorical import CategoricalLikelihood
+from .likelihoods.joint import JointLikelihood
 from .likelihoods.normal import NormalLikelihood
-from .likelihoods.quantized_likelihood import QuantizedLikelihood
+from .likelihoods.quantized import QuantizedLikelihood
 from .lvkam import LVKAM
-from .modules.gating import MixtureOfExperts
-from .modules.generator import KANGenerator
-from .modules.mixture_prior import MixturePrior
-from .modules.product_prior import ProductPrior
+from .modules.generators import KANGenerator, MixtureOfExperts
+from .modules.priors import MixturePrior, ProductPrior
 from .programs import load_recipe
 from .report.model_report import diagnose
 from .tracing.bind import bind, draw_particles

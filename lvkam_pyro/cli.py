@@ -1,4 +1,4 @@
-"""The `lvkam` command: its arguments, and what it says and returns when something is wrong."""
+"""The `lvkam` command: its subcommands, their exit codes, and errors in one line."""
 
 import os
 import shlex
@@ -22,11 +22,10 @@ from jsonargparse import (
 from lvkam_pyro import __version__
 from lvkam_pyro.commands.compare import compare_command, evidence_command
 from lvkam_pyro.commands.diagnose import diagnose_command
-from lvkam_pyro.commands.examples import examples_of
-from lvkam_pyro.commands.fit import fit_command
+from lvkam_pyro.commands.fit import fit_command, resume_command
 from lvkam_pyro.commands.interrupts import Interrupted, Terminated, terminable
 from lvkam_pyro.commands.new import new_command
-from lvkam_pyro.commands.resume import resume_command
+from lvkam_pyro.commands.parsers import command_parser, description_of
 from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
 from lvkam_pyro.commands.torchrun import is_first, joined_processes, leave, local_device
@@ -111,144 +110,14 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lvkam_pyro {__version__}")
     commands = parser.add_subcommands(required=True, dest="command")
-    commands.add_subcommand("fit", _fit_parser(), help="train a model by a recipe")
-    commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
-    commands.add_subcommand("evidence", _evidence_parser(), help="estimate a run's evidence")
-    commands.add_subcommand("compare", _compare_parser(), help="the evidence by several recipes")
-    commands.add_subcommand("sample", _sample_parser(), help="draw data from a run's model")
-    commands.add_subcommand("diagnose", _diagnose_parser(), help="posterior, and what is wrong")
-    commands.add_subcommand("new", _new_parser(), help="a project with programs of one's own")
-    commands.add_subcommand("validate", _validate_parser(), help="estimators on known evidence")
+    for name, function in _COMMANDS.items():
+        help_text = description_of(function)
+        commands.add_subcommand(name, command_parser(name, function), help=help_text)
     return parser
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Leaves the lines of the examples as they are."""
-
-
-def _bare_parser(command: str, description: str) -> ArgumentParser:
-    parser = ArgumentParser(
-        description=description,
-        epilog=examples_of(command),
-        exit_on_error=False,
-        allow_abbrev=False,
-        parser_mode="toml",
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
-
-
-def _common_parser(command: str, description: str) -> ArgumentParser:
-    parser = _bare_parser(command, description)
-    parser.add_argument("--config", action="config", help="a .toml file of these settings")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; one is best here")
-    parser.add_argument("--device", type=str, default="cpu", help="as torch names it: cpu, cuda")
-    return parser
-
-
-def _seeded_parser(command: str, description: str) -> ArgumentParser:
-    parser = _common_parser(command, description)
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    return parser
-
-
-def _fit_parser() -> ArgumentParser:
-    parser = _seeded_parser("fit", "Trains a model by a recipe, and keeps the run in a folder.")
-    parser.add_argument("model", type=str, help="a model program: name, or path of a .py file")
-    parser.add_argument("--inference", type=str, default="amortized", help="a recipe, likewise")
-    _add_set(parser)
-    parser.add_argument(
-        "--data", type=Path | None, default=None, help="own data: .npy, .npz, .csv, .parquet"
-    )
-    parser.add_argument("--out", type=Path | None, default=None, help="folder; else runs/MODEL")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="remove the folder's old run")
-    text = "check everything, print the settings, and train nothing"
-    parser.add_argument("--dry-run", action="store_true", help=text)
-    return parser
-
-
-def _resume_parser() -> ArgumentParser:
-    parser = _common_parser("resume", "Goes on with a run that was stopped, bit for bit.")
-    _add_run(parser)
-    return parser
-
-
-def _new_parser() -> ArgumentParser:
-    parser = _bare_parser("new", "Makes a project: a model and a recipe to change, and a test.")
-    parser.add_argument("folder", type=Path, help="a new folder")
-    parser.add_argument("--model", type=str, default="two_moons", help="the model to begin with")
-    text = "the recipe to begin with"
-    parser.add_argument("--inference", type=str, default="amortized", help=text)
-    return parser
-
-
-def _evidence_parser() -> ArgumentParser:
-    parser = _seeded_parser(
-        "evidence", "Estimates the evidence of held-out data by the run's own recipe."
-    )
-    _add_run(parser)
-    _add_num_data(parser)
-    return parser
-
-
-def _compare_parser() -> ArgumentParser:
-    parser = _seeded_parser(
-        "compare", "Estimates the evidence of held-out data by several recipes."
-    )
-    text = "models, whose runs are in runs/MODEL, or run folders"
-    parser.add_argument("models", type=str, nargs="+", help=text)
-    parser.add_argument("--run", type=Path | None, default=None, help="another run of one model")
-    text = "folder of tables and pictures; else that of the one run"
-    parser.add_argument("--out", type=Path | None, default=None, help=text)
-    recipes = ["amortized", "thermodynamic", "elbo"]
-    parser.add_argument("--inference", type=str, nargs="+", default=recipes, help="recipes")
-    _add_set(parser)
-    _add_num_data(parser)
-    return parser
-
-
-def _sample_parser() -> ArgumentParser:
-    parser = _seeded_parser("sample", "Draws data from the model of a run.")
-    _add_run(parser)
-    parser.add_argument("--num-samples", type=int, default=1000, help="how many")
-    return parser
-
-
-def _diagnose_parser() -> ArgumentParser:
-    parser = _seeded_parser(
-        "diagnose", "Draws the posterior of held-out data and says what is wrong."
-    )
-    _add_run(parser)
-    _add_num_data(parser, default=20)
-    return parser
-
-
-def _validate_parser() -> ArgumentParser:
-    parser = _seeded_parser(
-        "validate", "Runs estimators on problems whose evidence is known exactly."
-    )
-    for name in ("problems", "estimators"):
-        parser.add_argument(f"--{name}", type=str, nargs="+", default=[], help="names; else all")
-    parser.add_argument("--num-seeds", type=int, default=1, help="runs of each")
-    parser.add_argument("--out", type=Path | None, default=None, help="a Markdown file to write")
-    return parser
-
-
-def _add_run(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, help="a run folder, or a model whose run is runs/MODEL")
-
-
-def _add_set(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--set", dest="assignments", metavar="KEY=VALUE", type=str, nargs="+", action="extend",
-        default=[], help="options of the model and the recipe",
-    )  # fmt: skip
-
-
-def _add_num_data(parser: ArgumentParser, default: int | None = None) -> None:
-    text = "use only the first of the held-out data"
-    parser.add_argument("--num-data", type=int | None, default=default, help=text)
 
 
 def _run(command: str, options: Namespace) -> int:

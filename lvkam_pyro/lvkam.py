@@ -4,11 +4,9 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from lvkam_pyro.likelihoods.normal import NormalLikelihood
-from lvkam_pyro.modules.gating import MixtureOfExperts
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.likelihoods.factored import Likelihood
+from lvkam_pyro.modules.generators import KANGenerator, MixtureOfExperts
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 
 Generator = KANGenerator | MixtureOfExperts
 
@@ -32,8 +30,8 @@ class LVKAM(PyroModule):
             numbers of latents or of outputs disagree.
 
     Example:
-        >>> import torch
-        >>> model = LVKAM(MixturePrior(16), KANGenerator(16, 64), NormalLikelihood(64))
+        >>> import torch, lvkam_pyro as lv
+        >>> model = LVKAM(MixturePrior(16), KANGenerator(16, 64), lv.NormalLikelihood(64))
         >>> model(torch.zeros(100, 64)).shape
         torch.Size([100, 64])
     """
@@ -42,7 +40,7 @@ class LVKAM(PyroModule):
         self,
         prior: MixturePrior | ProductPrior,
         generator: Generator | nn.Module,
-        likelihood: NormalLikelihood | nn.Module,
+        likelihood: Likelihood | nn.Module,
     ) -> None:
         super().__init__()
         if isinstance(generator, Generator):
@@ -53,7 +51,7 @@ class LVKAM(PyroModule):
         self.likelihood = likelihood
 
     def features(self, x: Tensor) -> Tensor:
-        """What a network should see of data `(N, O)`, which the likelihood may say."""
+        """The input of a network that reads data `(N, O)`, as the likelihood has it."""
         features = getattr(self.likelihood, "features", None)
         return x if features is None else features(x)
 

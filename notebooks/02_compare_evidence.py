@@ -93,7 +93,7 @@ print(comparison)
 # stay together.
 
 # %%
-shown = [row.evidence for row in comparison if not row.is_bound][1:]
+shown = [row.evidence for row in comparison if not row.is_lower_bound][1:]
 figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 axes.axvspan(-2, 2, color="0.93")
 print(f"{'estimator':<18}{'mean z':>8}{'sd of z':>9}{'|z| > 2':>9}{'grid error':>12}")

@@ -140,8 +140,9 @@ def test_fit_then_every_other_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert "6 held-out data of two_moons" in table
     assert all(recipe in table for recipe in recipes)
     lines = Path("runs/two_moons/evidence.csv").read_text().splitlines()
-    rows = [row["model"] for row in csv.DictReader(lines)]
-    assert rows == [*recipes, "thermodynamic"]
+    rows = list(csv.DictReader(lines))
+    assert [row["recipe"] for row in rows] == [*recipes, "thermodynamic"]
+    assert {row["model"] for row in rows} == {"two_moons"}
 
     assert lvkam("evidence", "runs/two_moons", "--num-data", 5) == OK
     assert len(json.loads(Path("runs/two_moons/evidence.json").read_text())) == 1

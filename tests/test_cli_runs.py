@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main, make_parser
-from lvkam_pyro.commands.examples import EXAMPLES
+from lvkam_pyro.commands.parsers import EXAMPLES
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from tests.test_cli import STOPPING, lvkam, own_folder, weights
@@ -45,6 +45,26 @@ def test_resume_of_a_run_without_a_checkpoint_begins_anew() -> None:
     assert lvkam("resume", "two_moons") == OK
     after = weights("runs/two_moons")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_resume_makes_the_pictures_of_a_run_killed_before_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert lvkam("fit", "two_moons", "--set", *QUICK) == OK
+    settings, plots = Path("runs/two_moons/settings.json"), Path("runs/two_moons/plots")
+    finished = json.loads(settings.read_text())
+    assert finished.pop("finished")
+    settings.write_text(json.dumps(finished))
+    before = weights("runs/two_moons")
+    names = {path.name for path in plots.iterdir()}
+    for picture in plots.iterdir():
+        picture.unlink()
+    assert lvkam("resume", "two_moons") == OK
+    assert {path.name for path in plots.iterdir()} == names
+    after = weights("runs/two_moons")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert lvkam("resume", "two_moons") == WRONG_INPUT
+    assert "is finished, after 1 epochs" in capsys.readouterr().err
 
 
 def test_resume_refuses_what_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:

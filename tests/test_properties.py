@@ -11,9 +11,8 @@ from torch import Tensor
 
 from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.likelihoods.factored import FactoredNormal
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.likelihoods.normal import FactoredNormal
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.programs import load_program
 from lvkam_pyro.tracing.bind import draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide

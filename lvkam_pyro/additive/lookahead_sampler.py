@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.additive.tables import AdditiveTables
-from lvkam_pyro.statistics.resampling import comb
+from lvkam_pyro.statistics.resampling import systematic_indices
 
 _RESAMPLE_BELOW = 0.5
 
@@ -186,7 +186,7 @@ class _Population:
         if not poor.any():
             return cumulated
         kept = torch.arange(num_particles, device=poor.device)[:, None]
-        drawn = comb(weights.movedim(1, -1), num_particles).movedim(-1, 1)
+        drawn = systematic_indices(weights.movedim(1, -1), num_particles).movedim(-1, 1)
         index = torch.where(poor.unsqueeze(1), drawn, kept)
         mean = self.log_weights.logsumexp(1, keepdim=True) - math.log(num_particles)
         self.log_evidence = torch.where(

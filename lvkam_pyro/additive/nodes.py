@@ -1,33 +1,9 @@
 """Quadrature nodes on a line, crowded where a curve runs fast."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
-_NODES_PER_PANEL = 4
-_UNIT_NODES, _UNIT_WEIGHTS = (
-    torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(_NODES_PER_PANEL)
-)
-
-
-def composite_nodes(edges: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre nodes, four in each panel between neighbouring edges.
-
-    Args:
-        edges: Increasing edges, `(Q, M + 1)` in float64.
-
-    Returns:
-        Nodes and quadrature weights, `(Q, 4 M)` each, in increasing order.
-
-    Example:
-        >>> nodes, weights = composite_nodes(torch.tensor([[0.0, 1.0, 3.0]]).double())
-        >>> (weights * nodes**7).sum()  # Exact: 3**8 / 8.
-        tensor(820.1250, dtype=torch.float64)
-    """
-    unit, weights = _UNIT_NODES.to(edges), _UNIT_WEIGHTS.to(edges)
-    half = edges.diff(dim=-1)[..., None] / 2
-    middle = (edges[..., 1:] + edges[..., :-1])[..., None] / 2
-    return (middle + half * unit).flatten(-2), (half * weights).flatten(-2)
+NODES_PER_PANEL = 4
 
 
 def edges_of_equal_length(points: Tensor, length: Tensor, num_nodes: int) -> Tensor:
@@ -46,7 +22,7 @@ def edges_of_equal_length(points: Tensor, length: Tensor, num_nodes: int) -> Ten
         >>> edges_of_equal_length(points, torch.tensor([[0.0, 3.0, 4.0]]), 8)
         tensor([[0.0000, 0.6667, 2.0000]])
     """
-    num_panels = -(-num_nodes // _NODES_PER_PANEL)
+    num_panels = -(-num_nodes // NODES_PER_PANEL)
     steps = torch.linspace(0, 1, num_panels + 1, dtype=length.dtype, device=length.device)
     wanted = (length[:, -1:] * steps).clamp(max=length[:, -1:])
     right = torch.searchsorted(length, wanted).clamp(1, length.shape[1] - 1)
@@ -69,7 +45,8 @@ def cell_ends(low: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         Lower ends and widths of the cells, `(Q, G)` each.
 
     Example:
-        >>> nodes, weights = composite_nodes(torch.tensor([[0.0, 1.0]]).double())
+        >>> from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
+        >>> nodes, weights = composite_gauss_legendre(torch.tensor([[0.0, 1.0]]).double(), 4)
         >>> ends, widths = cell_ends(torch.zeros(1), weights)
         >>> bool(((ends < nodes) & (nodes < ends + widths)).all())
         True

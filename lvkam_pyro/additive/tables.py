@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.additive.model import AdditiveModel
-from lvkam_pyro.additive.nodes import cell_ends, composite_nodes, edges_of_equal_length
+from lvkam_pyro.additive.nodes import NODES_PER_PANEL, cell_ends, edges_of_equal_length
+from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 from lvkam_pyro.tracing.program import BoundProgram
 
 MIN_NODES = 96
@@ -192,7 +193,8 @@ class _Scouts:
         """Nodes and weights: a half for the curve's length, a quarter each for mass and range."""
         place = self.points - self.points[:, :1]
         measure = 0.5 * _share(self.length) + 0.25 * _share(self.mass) + 0.25 * _share(place)
-        return composite_nodes(edges_of_equal_length(self.points, measure, num_nodes))
+        edges = edges_of_equal_length(self.points, measure, num_nodes)
+        return composite_gauss_legendre(edges, NODES_PER_PANEL)
 
 
 def _cumulated(steps: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ variance.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.ladder.ladder import LadderSamples
@@ -128,7 +128,9 @@ def estimates_of(
             f"Expected evidence of one model, got a comparison of {models}. Compare the estimators "
             "of this model alone, or pass one Evidence."
         )
-    found = [evidence] if isinstance(evidence, Evidence) else [row.evidence for row in rows]
+    # Two recipes may have estimators of one name, which tell them apart in the data.
+    named = [replace(row.evidence, estimator=row.method) for row in rows]
+    found = [evidence] if isinstance(evidence, Evidence) else named
     if program is not None:
         _check_same_data(program, ladder, found)
     return found
@@ -146,7 +148,7 @@ def best_estimate(estimates: Sequence[Evidence]) -> Evidence:
 def _doubt(evidence: Evidence) -> tuple[bool, int, float]:
     error = evidence.total_standard_error + evidence.total_discretization_error
     num_unreliable = int(evidence.verdict.unreliable.sum())
-    return EvidenceRow("", evidence).is_bound, num_unreliable, error
+    return evidence.is_lower_bound, num_unreliable, error
 
 
 def _check_same_data(

@@ -9,8 +9,8 @@ import xarray as xr
 
 from lvkam_pyro.arviz.datasets import Named
 from lvkam_pyro.arviz.layout import UnitLayout
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K
 from lvkam_pyro.statistics.weights import (
+    MAX_PARETO_K,
     effective_sample_size,
     largest_weight,
     pareto_k,

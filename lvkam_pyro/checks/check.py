@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import ClassVar
 
+from pandas import DataFrame
+
 from lvkam_pyro.checks.finding import Finding
+from lvkam_pyro.statistics.text_table import text_table
 
 Table = Sequence[Sequence[str]]
 """Rows of texts, the first of them the header; the first column names the row."""
@@ -61,7 +64,7 @@ class CheckResult(ABC):
 
     def __str__(self) -> str:
         lines = [f"{self.title}: {self.verdict}", *wrapped(self.question)]
-        lines += [f"  {line}" for line in text_table(self.table())]
+        lines += [f"  {line}" for line in table_lines(self.table())]
         lines += [line for finding in self.findings for line in wrapped(str(finding))]
         lines += [line for caveat in self.caveats for line in wrapped(f"But: {caveat}")]
         return "\n".join(lines)
@@ -77,23 +80,15 @@ def wrapped(text: str) -> list[str]:
     return wrap(text, 100, initial_indent="  ", subsequent_indent="    ")
 
 
-def text_table(table: Table) -> list[str]:
+def table_lines(table: Table) -> list[str]:
     """The rows as lines: names to the left, numbers to the right.
 
     Example:
-        >>> text_table([["latent", "p"], ["z[0]", "0.50"]])
+        >>> table_lines([["latent", "p"], ["z[0]", "0.50"]])
         ['latent     p', 'z[0]    0.50']
     """
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        ).rstrip()
-        for row in table
-    ]
+    header, *rows = table
+    return text_table(DataFrame(rows, columns=list(header)), left=header[:1]).splitlines()
 
 
 def shorten(table: Table, *, limit: int = 12) -> Table:

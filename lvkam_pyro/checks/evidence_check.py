@@ -36,7 +36,7 @@ class EvidenceCheck(CheckResult):
             (
                 f"{row.evidence.mean:.3f} ± {row.evidence.mean_standard_error:.2g} nats per datum"
                 for row in self.comparison
-                if not row.is_bound
+                if not row.is_lower_bound
             ),
             "lower bounds alone",
         )
@@ -48,12 +48,11 @@ class EvidenceCheck(CheckResult):
             Finding(
                 Severity.ERROR,
                 self.title,
-                f"{row.evidence.estimator} is unreliable: "
-                + " ".join(row.evidence.verdict.reasons),
+                f"{row.method} is unreliable: " + " ".join(row.evidence.verdict.reasons),
                 row.evidence.verdict.remedy,
             )
             for row in self.comparison
-            if not row.is_bound and not row.is_reliable
+            if not row.is_lower_bound and not row.is_reliable
         ]
         apart = [
             Finding(Severity.ERROR, self.title, str(pair), "Trust neither until one is explained.")
@@ -69,7 +68,12 @@ class EvidenceCheck(CheckResult):
     def table(self) -> Table:
         """A row for each model and estimator."""
         header = ["estimator", "nats/datum", "s.e.", "ESS", "k", "R-hat", "evals", "verdict"]
-        rows = [row.cells() for row in self.comparison]
-        if len({row[0] for row in rows}) > 1:
-            return [header, *([f"{model}, {name}", *rest] for model, name, *rest in rows)]
-        return [header, *(rest for _, *rest in rows)]
+        names = [row.method for row in self.comparison]
+        if len({row.model for row in self.comparison}) > 1:
+            names = [f"{row.model}, {row.method}" for row in self.comparison]
+        cells = [row.cells() for row in self.comparison]
+        rows = [
+            [name, *(row[column] for column in header[1:])]
+            for name, row in zip(names, cells, strict=True)
+        ]
+        return [header, *rows]

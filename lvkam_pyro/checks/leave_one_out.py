@@ -24,9 +24,8 @@ from lvkam_pyro.checks.pointwise import (
     pointwise_log_likelihood,
 )
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
-from lvkam_pyro.statistics.weights import smooth_weights
+from lvkam_pyro.statistics.weights import MAX_PARETO_K, smooth_weights
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.program import BoundProgram

@@ -8,8 +8,13 @@ from torch import Tensor
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import Finding, Severity
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K, MIN_EFFECTIVE_SAMPLE_SIZE
-from lvkam_pyro.statistics.weights import effective_sample_size, largest_weight, pareto_k
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE
+from lvkam_pyro.statistics.weights import (
+    MAX_PARETO_K,
+    effective_sample_size,
+    largest_weight,
+    pareto_k,
+)
 from lvkam_pyro.tracing.particles import Particles
 
 _REMEDY = (

@@ -1,1 +1,1 @@
-"""What each `lvkam` command does, on programs and run folders."""
+"""The `lvkam` commands, on programs and run folders."""

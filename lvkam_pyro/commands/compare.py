@@ -7,10 +7,13 @@ from pathlib import Path
 from torch import Tensor
 
 from lvkam_pyro.commands.assignments import assign
-from lvkam_pyro.commands.evidence_files import keep_comparison, keep_nothing
-from lvkam_pyro.commands.evidence_runs import estimate_jobs, make_jobs
-from lvkam_pyro.commands.held_out import check_num_data, shared_data
-from lvkam_pyro.commands.setup import Run, load_run
+from lvkam_pyro.commands.evidence_runs import (
+    estimate_jobs,
+    keep_comparison,
+    keep_nothing,
+    make_jobs,
+)
+from lvkam_pyro.commands.setup import Run, check_num_data, load_run, shared_data
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.programs import Program, load_program
 from lvkam_pyro.training.recipe import Recipe
@@ -42,7 +45,7 @@ def compare_command(
         out: The folder of the results; None: the run folder of the one model, and no file for
             several.
         seed: Of the estimators.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         The table, which `evidence.csv`, `evidence.json` and `evidence.tex` hold too, and Bayes
@@ -75,7 +78,7 @@ def evidence_command(
         run: A run folder, or the name of a model whose folder is `runs/NAME`.
         num_data: Use the first of the held-out data only.
         seed: Of the estimators.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         The table, which the run folder holds too, as for `compare_command`.
@@ -108,8 +111,8 @@ def _report(
 
 
 def _bayes_factors(comparison: EvidenceComparison, runs: Mapping[str, Run]) -> list[str]:
-    """The Bayes factors of several models, unless all that there is are bounds."""
-    if len(runs) == 1 or all(row.is_bound for row in comparison):
+    """The Bayes factors of several models, unless all results are bounds."""
+    if len(runs) == 1 or all(row.is_lower_bound for row in comparison):
         return []
     return ["", str(comparison.bayes_factors())]
 

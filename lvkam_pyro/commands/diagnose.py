@@ -9,9 +9,8 @@ from arviz import summary
 from lvkam_pyro.arviz.convert import to_arviz
 from lvkam_pyro.arviz.weights import UnreliablePosteriorWarning
 from lvkam_pyro.checks.evidence_check import EvidenceCheck
-from lvkam_pyro.commands.held_out import check_num_data, held_out
 from lvkam_pyro.commands.pictures import save_pictures
-from lvkam_pyro.commands.setup import load_run
+from lvkam_pyro.commands.setup import check_num_data, held_out, load_run
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.report.model_report import diagnose
 from lvkam_pyro.tracing.bind import bind
@@ -29,7 +28,7 @@ def diagnose_command(
         run: A run folder, or the name of a model whose folder is `runs/NAME`.
         num_data: The first of the held-out data; None: all.
         seed: Of the draws.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         A summary of the posterior of the first datum, the diagnosis and the verdict, for the

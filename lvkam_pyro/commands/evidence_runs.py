@@ -1,7 +1,6 @@
-"""The evidence of runs by recipes, kept recipe by recipe."""
+"""The evidence of runs by recipes, kept in a folder recipe by recipe."""
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -13,14 +12,17 @@ from lvkam_pyro.commands.interrupts import (
     raise_interrupt,
     remembered_interrupts,
 )
+from lvkam_pyro.commands.pictures import save_evidence_pictures
 from lvkam_pyro.commands.setup import Run
 from lvkam_pyro.comparison.compare import compare_evidence
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
 from lvkam_pyro.evidence.ladder import LadderEstimator
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.large_data import evenly_spaced
-from lvkam_pyro.training.recipe import Model, Recipe
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.runs.files import replace_file, write_atomically
+from lvkam_pyro.training.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Job:
     """The estimators of one recipe on one run.
 
     Attributes:
-        model: The run's name in the table.
+        model: The model's name in the table.
         recipe_name: The recipe's name in the table.
         run: The run.
         recipe: The recipe.
@@ -39,17 +41,20 @@ class Job:
     recipe_name: str
     run: Run
     recipe: Recipe
-    guide: Model | None
+    guide: Program | None
 
     def estimate(self, x: Tensor, seed: int) -> EvidenceComparison:
-        """A row an estimator, under the name of the recipe."""
-        return compare_evidence(
-            {self.recipe_name: self.run.fit.model},
+        """A row an estimator, of the model by the recipe."""
+        comparison = compare_evidence(
+            {self.model: self.run.fit.model},
             x,
             self.recipe.estimators,
             guide=self.guide,
             seed=seed,
             progress=sys.stderr.isatty(),
+        )
+        return EvidenceComparison(
+            tuple(replace(row, recipe=self.recipe_name) for row in comparison)
         )
 
 
@@ -76,13 +81,13 @@ def make_jobs(runs: Mapping[str, Run], recipes: Mapping[str, Recipe]) -> list[Jo
 def estimate_jobs(
     jobs: Sequence[Job], x: Tensor, seed: int, keep: Callable[[EvidenceComparison], str]
 ) -> EvidenceComparison:
-    """One comparison of all jobs: under the recipes' names for one run, the models' for several.
+    """One comparison of all jobs.
 
     Args:
-        jobs: What to estimate.
+        jobs: The jobs.
         x: The data.
         seed: Of the estimators.
-        keep: Called with what is there after each job; says where it is kept.
+        keep: Called with the rows so far after each job; says where they are kept.
 
     Raises:
         Interrupted: On Ctrl-C or SIGTERM, with what is kept.
@@ -94,12 +99,38 @@ def estimate_jobs(
             for job in jobs:
                 finished.append(job.estimate(x, seed))
                 names = ", ".join(_names(jobs)[: len(finished)])
-                kept = f"{keep(_join(jobs, finished))}: {names}."
+                kept = f"{keep(_join(finished))}: {names}."
                 if interrupts:
                     raise_interrupt(interrupts[-1])
         except KeyboardInterrupt as interrupt:
             raise Interrupted(kept) from interrupt
-    return _join(jobs, finished)
+    return _join(finished)
+
+
+def keep_comparison(folder: RunFolder, comparison: EvidenceComparison) -> str:
+    """Writes `evidence.csv`, `.json` and `.tex`, the forest plot, and a ladder's curve if any.
+
+    Args:
+        folder: Where; it is made if need be.
+        comparison: The rows.
+
+    Returns:
+        Where it is kept, as the beginning of a sentence.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder.create()
+    replace_file(folder.evidence(".csv"), comparison.to_csv)
+    replace_file(folder.evidence(".json"), comparison.to_json)
+    write_atomically(folder.evidence(".tex"), comparison.to_latex().encode())
+    save_evidence_pictures(folder, comparison)
+    return f"Kept in {folder.evidence('.csv')}"
+
+
+def keep_nothing(comparison: EvidenceComparison) -> str:
+    """Says that the rows of several models are kept nowhere without a folder for them."""
+    return f"Nothing is kept without --out; {len(comparison.rows)} results were finished"
 
 
 def _names(jobs: Sequence[Job]) -> list[str]:
@@ -109,29 +140,11 @@ def _names(jobs: Sequence[Job]) -> list[str]:
     return [f"{job.model} by {job.recipe_name}" for job in jobs]
 
 
-def _join(jobs: Sequence[Job], finished: Sequence[EvidenceComparison]) -> EvidenceComparison:
-    if len({job.model for job in jobs}) == 1:
-        return reduce(EvidenceComparison.merge, finished)
-    # Estimators that occur in two recipes are told apart by the recipes' names.
-    recipes = {job.recipe_name: job.recipe for job in jobs}
-    counts = Counter(one.name for recipe in recipes.values() for one in recipe.estimators)
-    return EvidenceComparison(
-        tuple(
-            _of_model(row, job, counts)
-            for job, comparison in zip(jobs, finished, strict=False)
-            for row in comparison
-        )
-    )
+def _join(finished: Sequence[EvidenceComparison]) -> EvidenceComparison:
+    return reduce(EvidenceComparison.merge, finished)
 
 
-def _of_model(row: EvidenceRow, job: Job, counts: Counter[str]) -> EvidenceRow:
-    name = row.evidence.estimator
-    if counts[name] > 1:
-        name = f"{name} ({job.recipe_name})"
-    return EvidenceRow(job.model, replace(row.evidence, estimator=name))
-
-
-def _guide(run: Run, recipe: Recipe) -> Model | None:
+def _guide(run: Run, recipe: Recipe) -> Program | None:
     """The recipe's guide, or the run's fitted one where the recipe's would have to be fitted."""
     if all(isinstance(estimator, LadderEstimator) for estimator in recipe.estimators):
         return None

@@ -1,7 +1,8 @@
-"""`lvkam fit`: trains a model and keeps the run in a folder."""
+"""`lvkam fit` and `lvkam resume`: train a model and keep the run in a folder."""
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from torch import nn
@@ -9,10 +10,12 @@ from torch import nn
 from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.commands.data import read_data
 from lvkam_pyro.commands.pictures import save_pictures
-from lvkam_pyro.commands.setup import Setup, default_folder
+from lvkam_pyro.commands.setup import Setup, default_folder, find_run, load_setup
 from lvkam_pyro.programs import load_program
 from lvkam_pyro.training.loop import check_training, fit
 from lvkam_pyro.training.processes import running_processes
+from lvkam_pyro.training.recipe import Recipe
+from lvkam_pyro.training.runs.journal import metrics_of
 from lvkam_pyro.training.runs.run_folder import RunFolder
 
 
@@ -32,16 +35,16 @@ def fit_command(
     """Trains a model by a recipe, and leaves a run folder with pictures.
 
     Args:
-        model: A model program.
-        inference: A recipe.
-        assignments: Options `key=value` of both.
-        data: A data file instead of the model's own data.
-        seed: Of everything.
+        model: A model program: its name, or the path of a `.py` file.
+        inference: A recipe, likewise.
+        assignments: Options `key=value` of the model and the recipe.
+        data: Data instead of the model's own: `.npy`, `.npz`, `.csv` or `.parquet`.
+        seed: Of everything random.
         out: The run folder; None: `runs/NAME`.
-        resume: Go on from the folder's checkpoint.
+        resume: Go on from the folder's checkpoint, if it has one.
         overwrite: Remove the folder's old run first.
         dry_run: Check everything and say what would be done; write nothing.
-        device: Where to compute.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
         What was reached, for the terminal.
@@ -58,6 +61,32 @@ def fit_command(
     return train(setup, folder, resume=resume, overwrite=overwrite)
 
 
+def resume_command(run: str, *, device: str = "cpu") -> str:
+    """Goes on with a run from its newest checkpoint, as if it had never been stopped.
+
+    Programs, options, data and seed are those in the run's settings. A run that was stopped before
+    its first checkpoint begins anew.
+
+    Args:
+        run: A run folder, or the name of a model whose folder is `runs/NAME`.
+        device: Where to compute, as torch names it: `cpu`, `cuda`.
+
+    Returns:
+        What was reached, for the terminal.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        FileExistsError: If it is finished.
+        ValueError: If its settings are damaged, or a program or the data cannot be found.
+        CheckpointError: If its checkpoint is damaged, or its data have changed.
+    """
+    folder = find_run(run)
+    setup = load_setup(folder, device=device)
+    if folder.checkpoint.exists():
+        _check_unfinished(folder, setup.build_recipe())
+    return train(setup, folder, resume=True)
+
+
 def train(setup: Setup, folder: RunFolder, *, resume: bool, overwrite: bool = False) -> str:
     """Trains what a setup says into a folder, and draws the pictures.
 
@@ -71,27 +100,33 @@ def train(setup: Setup, folder: RunFolder, *, resume: bool, overwrite: bool = Fa
 
     Returns:
         What was reached, for the terminal.
+
+    Raises:
+        FolderInUseError: If another process trains into the folder.
     """
     data, x_test = setup.load_data()
     model, recipe = setup.build_model(data), setup.build_recipe()
     x, x_validation = setup.hold_out(data, recipe)
     check_training(model, x, recipe, x_test=x_test, seed=setup.seed)
     processes = running_processes()
-    if overwrite:
-        processes.from_first(folder.clear)
-    processes.from_first(lambda: claim(folder, setup, resume=resume))
-    result = fit(
-        model,
-        x,
-        recipe,
-        x_validation=x_validation,
-        x_test=x_test,
-        folder=folder.path,
-        resume=resume,
-        seed=setup.seed,
-    )
-    if processes.is_first:
-        save_pictures(folder, setup, result, x_test)
+    with ExitStack() as owner:
+        processes.from_first(lambda: owner.enter_context(folder.owned()))
+        if overwrite:
+            processes.from_first(folder.clear)
+        processes.from_first(lambda: claim(folder, setup, resume=resume))
+        result = fit(
+            model,
+            x,
+            recipe,
+            x_validation=x_validation,
+            x_test=x_test,
+            folder=folder.path,
+            resume=resume,
+            seed=setup.seed,
+        )
+        if processes.is_first:
+            save_pictures(folder, setup, result, x_test)
+            folder.write_settings({"finished": recipe.is_over(result.metrics)})
     row = result.metrics[result.epoch - 1]
     best = f" of which {result.epoch} was the best," if recipe.early_stopping else ""
     return (
@@ -102,7 +137,7 @@ def train(setup: Setup, folder: RunFolder, *, resume: bool, overwrite: bool = Fa
 
 
 def describe(setup: Setup, folder: RunFolder) -> str:
-    """What a training would be, in JSON, once its model has been run on a batch of its data.
+    """The settings of a training, in JSON, once its model has been run on a batch of its data.
 
     Args:
         setup: Programs, options, data and seed.
@@ -187,3 +222,13 @@ def make_setup(
         seed,
         device,
     )
+
+
+def _check_unfinished(folder: RunFolder, recipe: Recipe) -> None:
+    """Refuses a finished run: one that has its pictures, before which a process may have ended."""
+    metrics = metrics_of(folder.read_checkpoint(), folder)
+    if recipe.is_over(metrics) and folder.read_settings().get("finished"):
+        raise FileExistsError(
+            f"{folder.path} is finished, after {len(metrics)} epochs. To train for longer, fit "
+            "again into another folder (--out) with a larger num_epochs or patience."
+        )

@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def raise_interrupt(number: int, frame: FrameType | None = None) -> NoReturn:
-    """What a signal does: it raises KeyboardInterrupt, SIGTERM its own kind of it.
+    """The handler of both signals: it raises KeyboardInterrupt, or for SIGTERM its own kind of it.
 
     Args:
         number: The signal.

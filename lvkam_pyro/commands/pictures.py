@@ -12,7 +12,7 @@ from lvkam_pyro import plots
 from lvkam_pyro.commands.setup import Setup
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.plots.style import render
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide

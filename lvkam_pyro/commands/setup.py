@@ -1,4 +1,4 @@
-"""What a run is made of: programs with their options, data and a seed."""
+"""A run: its programs with their options, data and seed, and what is read back from its folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lvkam_pyro.commands.data import read_data, split
 from lvkam_pyro.programs import Program, ProgramError, load_program
+from lvkam_pyro.tracing.arguments import hash_data
 from lvkam_pyro.tracing.options import check_count, suggestion
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.loop import Fit, load_fit
@@ -164,6 +165,39 @@ def load_run(path: str | Path, *, device: str = "cpu") -> Run:
     x, _ = setup.hold_out(data, recipe)
     fit = load_fit(model, x, recipe, folder.path, seed=setup.seed)
     return Run(folder, setup, fit, x, x_test)
+
+
+def check_num_data(num_data: int | None) -> None:
+    """Raises ValueError unless there is a datum to use."""
+    if num_data is not None:
+        check_count("--num-data", num_data)
+
+
+def held_out(run: Run, num_data: int | None) -> Tensor:
+    """The first of the run's held-out data, or all."""
+    return run.x_test if num_data is None else run.x_test[:num_data]
+
+
+def shared_data(runs: Mapping[str, Run], num_data: int | None) -> Tensor:
+    """The held-out data of all runs.
+
+    Args:
+        runs: At least one run, by name.
+        num_data: Use the first of them only.
+
+    Raises:
+        ValueError: If two runs hold out different data.
+    """
+    data = {name: held_out(run, num_data) for name, run in runs.items()}
+    first, *others = data
+    for other in others:
+        if hash_data(data[other]) != hash_data(data[first]):
+            raise ValueError(
+                f"{first} and {other} hold out different data, of shapes "
+                f"{tuple(data[first].shape)} and {tuple(data[other].shape)}: their evidence is not "
+                "comparable. Fit both with the same --data and --seed."
+            )
+    return data[first]
 
 
 def find_run(name: str | Path) -> RunFolder:

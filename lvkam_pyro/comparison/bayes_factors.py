@@ -5,30 +5,30 @@ from dataclasses import dataclass
 from math import hypot
 
 import torch
+from pandas import DataFrame
 from torch import Tensor
 
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
-from lvkam_pyro.evidence.evidence import Evidence
-
-_LINE = "{:<16} {:<18} {:>11} {:>8} {:>8} {:>9} {}"
-_WIDTHS = (16, 18, 11, 8, 8, 9, 10)
+from lvkam_pyro.comparison.rows import EvidenceRow
+from lvkam_pyro.statistics.text_table import text_table
 
 
 @dataclass(frozen=True, eq=False)
 class BayesFactor:
-    r"""What one estimator says of two models of the same data.
+    r"""The log Bayes factor of two models of the same data by one estimator.
 
     .. math:: \log B = \sum_n \log p(x_n | M) - \log p(x_n | M_0)
 
     Two errors that are no substitute for each other: `standard_error` is that of the Monte Carlo
     on these data (the models' errors are taken as independent, which is safe where they share
     random numbers); `data_standard_error` is how much the total would change with other data of
-    the same law, :math:`\sqrt{N \operatorname{Var}_n(\log p(x_n | M) - \log p(x_n | M_0))}`.
+    the same distribution,
+    :math:`\sqrt{N \operatorname{Var}_n(\log p(x_n | M) - \log p(x_n | M_0))}`.
 
     Attributes:
         model: M.
         reference: M_0.
         estimator: The estimator's name.
+        recipe: The recipe that both results are by; empty where they are by none.
         log_bayes_factor: log B in nats, for M where it is positive.
         standard_error: Its Monte Carlo standard error.
         discretization_error: The sum of both estimates' discretisation errors.
@@ -49,6 +49,7 @@ class BayesFactor:
     model: str
     reference: str
     estimator: str
+    recipe: str
     log_bayes_factor: float
     standard_error: float
     discretization_error: float
@@ -64,13 +65,19 @@ class BayesFactor:
             model=row.model,
             reference=reference.model,
             estimator=one.estimator,
+            recipe=row.recipe,
             log_bayes_factor=one.total - other.total,
             standard_error=hypot(one.total_standard_error, other.total_standard_error),
-            discretization_error=_discretization_error(one, other),
+            discretization_error=one.total_discretization_error + other.total_discretization_error,
             differences=one.log_evidence - other.log_evidence,
             difference_errors=torch.hypot(one.standard_error, other.standard_error),
             reliable=one.verdict.reliable and other.verdict.reliable,
         )
+
+    @property
+    def method(self) -> str:
+        """The name of the estimator, with that of the recipe where there is one."""
+        return f"{self.estimator} ({self.recipe})" if self.recipe else self.estimator
 
     @property
     def data_standard_error(self) -> float:
@@ -82,6 +89,7 @@ class BayesFactor:
         return {
             "model": self.model,
             "reference": self.reference,
+            "recipe": self.recipe,
             "estimator": self.estimator,
             "log_bayes_factor": self.log_bayes_factor,
             "standard_error": self.standard_error,
@@ -90,14 +98,26 @@ class BayesFactor:
             "reliable": self.reliable,
         }
 
+    def cells(self) -> dict[str, str]:
+        """The result as the texts of a table's columns, by name."""
+        return {
+            "model": self.model,
+            "recipe": self.recipe,
+            "estimator": self.estimator,
+            "log B": f"{self.log_bayes_factor:.3f}",
+            "s.e.": f"{self.standard_error:.2g}",
+            "discret.": f"{self.discretization_error:.2g}",
+            "over data": f"{self.data_standard_error:.2g}",
+            "verdict": "reliable" if self.reliable else "unreliable",
+        }
 
-def _discretization_error(one: Evidence, other: Evidence) -> float:
-    return one.total_discretization_error + other.total_discretization_error
+
+_LEFT = ("model", "recipe", "estimator", "verdict")
 
 
 @dataclass(frozen=True)
 class BayesFactors:
-    """Bayes factors of all models against one, by each estimator that both have.
+    """The Bayes factors of all models against one, by each estimator that both have.
 
     Attributes:
         rows: The Bayes factors.
@@ -118,43 +138,30 @@ class BayesFactors:
         return iter(self.rows)
 
     def __getitem__(self, key: tuple[str, str]) -> BayesFactor:
-        """The Bayes factor of one (model, estimator).
+        """The Bayes factor of one (model, method): see `EvidenceComparison`.
 
         Raises:
             KeyError: If there is none.
         """
         for row in self.rows:
-            if (row.model, row.estimator) == key:
+            if (row.model, row.method) == key:
                 return row
-        present = [(row.model, row.estimator) for row in self.rows]
+        present = [(row.model, row.method) for row in self.rows]
         raise KeyError(f"No Bayes factor {key}. There are: {present}.")
 
-    def to_dict(self) -> list[dict[str, str | float | bool]]:
-        """The rows as plain values, for `pandas.DataFrame`."""
-        return [row.to_dict() for row in self.rows]
+    def to_frame(self) -> DataFrame:
+        """The rows as a data frame."""
+        return DataFrame([row.to_dict() for row in self.rows])
 
     def __str__(self) -> str:
         first = self.rows[0]
         head = f"log Bayes factors against {first.reference}, of {len(first.differences)} data"
-        names = ("model", "estimator", "log B", "s.e.", "discret.", "over data", "verdict")
-        lines = [_LINE.format(*names), _LINE.format(*("-" * width for width in _WIDTHS))]
-        lines += [_line(row) for row in self.rows]
-        return "\n".join([f"{head}, in nats", *lines])
+        cells = DataFrame([row.cells() for row in self.rows])
+        cells = cells if any(row.recipe for row in self.rows) else cells.drop(columns="recipe")
+        return f"{head}, in nats\n{text_table(cells, left=_LEFT, gap=1)}"
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _line(row: BayesFactor) -> str:
-    return _LINE.format(
-        row.model[:16],
-        row.estimator[:18],
-        f"{row.log_bayes_factor:.3f}",
-        f"{row.standard_error:.2g}",
-        f"{row.discretization_error:.2g}",
-        f"{row.data_standard_error:.2g}",
-        "reliable" if row.reliable else "unreliable",
-    )
 
 
 def bayes_factors_of(rows: Sequence[EvidenceRow], reference: str | None = None) -> BayesFactors:
@@ -165,7 +172,7 @@ def bayes_factors_of(rows: Sequence[EvidenceRow], reference: str | None = None) 
         reference: The model to compare with; None is the first.
 
     Returns:
-        A row for each other model and each estimator that both models have.
+        A row for each other model and each estimator that both models have, by the same recipe.
 
     Raises:
         ValueError: If there is no such model, no other one, or no estimator that both have.
@@ -181,12 +188,12 @@ def bayes_factors_of(rows: Sequence[EvidenceRow], reference: str | None = None) 
         raise ValueError(
             f"Expected results of the model {chosen!r} and of others, but got results of {models}."
         )
-    estimates = [row for row in rows if not row.is_bound]
-    base = {row.evidence.estimator: row for row in estimates if row.model == chosen}
+    estimates = [row for row in rows if not row.is_lower_bound]
+    base = {row.method: row for row in estimates if row.model == chosen}
     factors = tuple(
-        BayesFactor.of(row, base[row.evidence.estimator])
+        BayesFactor.of(row, base[row.method])
         for row in estimates
-        if row.model != chosen and row.evidence.estimator in base
+        if row.model != chosen and row.method in base
     )
     if not factors:
         raise ValueError(

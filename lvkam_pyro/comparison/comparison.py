@@ -1,6 +1,5 @@
 """Results of several models and estimators on the same data."""
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,15 +8,14 @@ from pathlib import Path
 from pandas import DataFrame
 
 from lvkam_pyro.comparison.bayes_factors import BayesFactors, bayes_factors_of
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
-from lvkam_pyro.comparison.comparison_table import latex_table, text_table
 from lvkam_pyro.comparison.disagreement import Disagreement, find_disagreements
+from lvkam_pyro.comparison.rows import EvidenceRow, comparison_text, latex_table
 from lvkam_pyro.evidence.evidence import Evidence
 
 
 @dataclass(frozen=True)
 class EvidenceComparison:
-    """Results on the same data, one row for each model and estimator.
+    """Results on the same data, one row for each model, recipe and estimator.
 
     Results on different data are not comparable, and refused.
 
@@ -49,15 +47,15 @@ class EvidenceComparison:
         return iter(self.rows)
 
     def __getitem__(self, key: tuple[str, str]) -> Evidence:
-        """The result of one (model, estimator).
+        """The result of one (model, method): the estimator, or `"estimator (recipe)"`.
 
         Raises:
             KeyError: If there is none.
         """
         for row in self.rows:
-            if (row.model, row.evidence.estimator) == key:
+            if (row.model, row.method) == key:
                 return row.evidence
-        present = [(row.model, row.evidence.estimator) for row in self.rows]
+        present = [(row.model, row.method) for row in self.rows]
         raise KeyError(f"No result {key}. Results: {present}.")
 
     def merge(self, other: "EvidenceComparison") -> "EvidenceComparison":
@@ -68,21 +66,13 @@ class EvidenceComparison:
         """
         return EvidenceComparison(self.rows + other.rows)
 
-    def to_dict(self) -> list[dict[str, str | float | int | bool | None]]:
-        """The rows as plain values."""
-        return [row.to_dict() for row in self.rows]
-
     def to_csv(self, path: str | Path) -> None:
         """Write the rows to a CSV file.
 
         Args:
             path: The file.
         """
-        rows = self.to_dict()
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        self.to_frame().to_csv(path, index=False)
 
     def to_json(self, path: str | Path) -> None:
         """Write the rows, each with its values per datum, to a JSON file.
@@ -101,9 +91,9 @@ class EvidenceComparison:
         ]
         Path(path).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
-    def to_pandas(self) -> DataFrame:
+    def to_frame(self) -> DataFrame:
         """The rows as a data frame, with the columns of the CSV file."""
-        return DataFrame(self.to_dict())
+        return DataFrame([row.to_dict() for row in self.rows])
 
     def to_latex(self) -> str:
         """The table in LaTeX, for a document that uses the package booktabs."""
@@ -122,12 +112,12 @@ class EvidenceComparison:
 
     @property
     def disagreements(self) -> tuple[Disagreement, ...]:
-        """Pairs of estimators of one model that differ by more than their errors."""
+        """Pairs of estimates of one model that differ by more than their errors."""
         return find_disagreements(self.rows)
 
     def table(self) -> str:
         """The comparison as text of at most 100 columns, with all that is wrong below it."""
-        return text_table(self.rows, self.disagreements)
+        return comparison_text(self.rows, [str(found) for found in self.disagreements])
 
     def __str__(self) -> str:
         return self.table()

@@ -1,4 +1,4 @@
-"""Estimators of one model that differ by more than their errors."""
+"""Estimates of one model that differ by more than their errors."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from math import hypot, inf
 
 from scipy.stats import t as student_t
 
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 
 _RATE = 1e-4
@@ -28,7 +28,7 @@ class Disagreement:
 
     Attributes:
         model: The model's name.
-        estimators: The names of the two.
+        estimators: The names of the two, with those of their recipes where they have some.
         difference: Of the totals, first less second, in nats.
         z: The difference beyond the discretisation errors, in standard errors; infinite where
             both estimates claim to be exact, or one is not finite.
@@ -52,7 +52,9 @@ class Disagreement:
 
 
 def find_disagreements(rows: Sequence[EvidenceRow]) -> tuple[Disagreement, ...]:
-    """The pairs of estimators that disagree, model by model; bounds are left aside.
+    """The pairs of estimates that disagree, model by model; bounds are left aside.
+
+    Estimates of one model by several recipes are held against each other too.
 
     The limit is Student's t at the rate of 1e-4, with the degrees of freedom of the estimate of
     fewer replicates.
@@ -64,7 +66,7 @@ def find_disagreements(rows: Sequence[EvidenceRow]) -> tuple[Disagreement, ...]:
         >>> find_disagreements([])
         ()
     """
-    estimates = sorted((row for row in rows if not row.is_bound), key=_model)
+    estimates = sorted((row for row in rows if not row.is_lower_bound), key=_model)
     return tuple(
         found
         for _, group in groupby(estimates, _model)
@@ -82,7 +84,7 @@ def _judge(pair: tuple[EvidenceRow, EvidenceRow]) -> Iterable[Disagreement]:
     z = _standard_errors_apart(one, other)
     freedom = min(one.num_replicates, other.num_replicates) - 1
     if z > student_t.isf(_RATE / 2, max(freedom, 1)):
-        names = (one.estimator, other.estimator)
+        names = (pair[0].method, pair[1].method)
         yield Disagreement(pair[0].model, names, one.total - other.total, z)
 
 

@@ -1,9 +1,9 @@
 """The public names of the room, which load on first use."""
 
+from .bounds import CurvatureBound
 from .energy import EnergyDistribution
-from .envelope import ConstantEnvelope, CurvatureBound, LogLinearEnvelope
-from .logspline import LogSpline
-from .logspline_mixture import LogSplineMixture
+from .envelope import ConstantEnvelope, LogLinearEnvelope
+from .logspline import LogSpline, LogSplineMixture
 from .mixture import EnergyMixture
 from .nodes import QuadratureNodes
 from .rejection import RejectionSampler

@@ -6,9 +6,9 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
-from lvkam_pyro.distributions.panels import Panels, support_bounds
-from lvkam_pyro.distributions.tails import far_quantile
-from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.reference import far_quantile, is_flat, support_bounds
+from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 _DEFAULT_CELLS = 32
 _OUTER_MASS = 1e-12
@@ -151,10 +151,3 @@ def _check_ends(ends: list[float], bounds: tuple[float, float]) -> None:
             f"Expected breakpoints that reach the finite ends of the support [{low:g}, {high:g}], "
             f"got [{first:g}, {last:g}]. Use the support's own ends as first and last breakpoint."
         )
-
-
-def fits(breakpoints: Size, batch: Size) -> bool:
-    """Whether rows of breakpoints `(*b, G + 1)` broadcast to the batch without enlarging it."""
-    rows = breakpoints[:-1]
-    pairs = zip(rows[::-1], batch[::-1], strict=False)
-    return len(rows) <= len(batch) and all(own in (1, size) for own, size in pairs)

@@ -1,4 +1,4 @@
-"""Where quadrature panels must go for a density that equal panels do not resolve."""
+"""Panels that follow a density which equal panels do not resolve."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvkam_pyro.distributions.panels import (
-    NODES_PER_PANEL,
-    Panels,
-    search_rows,
-    take_rows,
-    unit_nodes,
-)
+from lvkam_pyro.distributions.panels import NODES_PER_PANEL, Panels, unit_nodes
+from lvkam_pyro.distributions.rows import search_rows, take_rows
 from lvkam_pyro.distributions.table import Table
+from lvkam_pyro.statistics.quadrature import gauss_legendre
 
 _FREE_PANELS = 64
 _MOVES = (1, 1.5, 2, 2, 3, 3)
@@ -30,10 +26,10 @@ _TINY = 1e-300
 
 def _last_legendre_coefficients() -> Tensor:
     """From the masses of a panel's nodes to the last four coefficients of the density, `(n, 4)`."""
-    nodes, _ = np.polynomial.legendre.leggauss(NODES_PER_PANEL)
+    nodes, _ = gauss_legendre(NODES_PER_PANEL)
     degrees = np.arange(NODES_PER_PANEL)
-    values = np.polynomial.legendre.legvander(nodes, NODES_PER_PANEL - 1) * (2 * degrees + 1)
-    return torch.from_numpy(values[:, -4:].copy())
+    values = np.polynomial.legendre.legvander(2 * nodes.numpy() - 1, NODES_PER_PANEL - 1)
+    return torch.from_numpy((values * (2 * degrees + 1))[:, -4:].copy())
 
 
 _LAST_COEFFICIENTS = _last_legendre_coefficients()
@@ -55,7 +51,7 @@ def resolve(panels: Panels, evaluate: Callable[[Panels], Tensor], tolerance: flo
     free = max(_FREE_PANELS, 4 * num_sections, panels.section.shape[-1] - num_sections)
     for factor in _MOVES:
         resolved = is_resolved(table, tolerance)
-        # The one place that waits for an accelerator.
+        # The one line that waits for an accelerator.
         if bool(resolved.all()):
             break
         _check_finite(table.potentials)
@@ -111,7 +107,7 @@ def follow(table: Table, *, free: int, keep: Tensor) -> Panels:
     share = monitor.new_zeros(*batch, num_sections).scatter_add(-1, section, monitor.sum(-1))
     before = torch.nn.functional.pad(share.cumsum(-1), (1, 0))
     number, own = _allocate(before, free)
-    # The place of each panel in its section, in the measure that all panels share equally.
+    # The position of each panel in its section, in the measure that all panels share equally.
     first = take_rows(number, own)
     count = (take_rows(number, own + 1) - first).clamp(min=1)
     index = torch.arange(own.shape[-1], device=own.device)
@@ -154,7 +150,7 @@ def _errors(table: Table) -> Tensor:
 
 
 def _hump(height: Tensor) -> Tensor:
-    """How much higher than a node, which is a peak so far, the potential may be next to it.
+    """The height by which the potential may exceed that of a node, a peak so far, next to it.
 
     Zero for less than 1.5 nats, or where it stays far below the height 0.
     """
@@ -177,7 +173,7 @@ def _is_beside_cliff(height: Tensor) -> Tensor:
 
 
 def _monitor(table: Table) -> Tensor:
-    """How many panels each node calls for, up to a factor: `(*batch, M, n)`."""
+    """The number of panels that each node calls for, up to a factor: `(*batch, M, n)`."""
     height = table.potentials - table.potentials.amax((-2, -1), keepdim=True)
     root = torch.stack([(height / temperature).exp() for temperature in _TEMPERATURES]).sum(0)
     step = torch.nn.functional.pad(root.flatten(-2).diff().abs(), (1, 1))
@@ -226,5 +222,5 @@ def _invert(panels: Panels, monitor: Tensor, target: Tensor) -> Tensor:
     below = take_rows(above, piece) - take_rows(pieces, piece)
     fraction = ((target - below) / take_rows(pieces, piece)).clamp(0, 1)
     _, weights = unit_nodes(monitor)
-    place = (weights.cumsum(0) - weights)[node] + fraction * weights[node]
-    return take_rows(panels.edges, panel) + place * take_rows(panels.edges.diff(), panel)
+    position = (weights.cumsum(0) - weights)[node] + fraction * weights[node]
+    return take_rows(panels.edges, panel) + position * take_rows(panels.edges.diff(), panel)

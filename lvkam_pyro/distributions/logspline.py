@@ -1,4 +1,4 @@
-"""The log-spline density: an energy that is a polynomial in each cell."""
+"""Log-splines, whose energies are polynomials in each cell, and mixtures of them."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,14 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
-from lvkam_pyro.distributions.blocks import in_blocks
-from lvkam_pyro.distributions.energy import build_panels, check_finite_energy, fits
-from lvkam_pyro.distributions.panels import Panels, locate, row_index
+from lvkam_pyro.distributions.energy import build_panels, check_finite_energy
+from lvkam_pyro.distributions.mixture import EnergyMixture
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.reference import is_flat
+from lvkam_pyro.distributions.rows import choose, in_blocks, locate, row_index
+from lvkam_pyro.distributions.shapes import broadcasts_to
 from lvkam_pyro.distributions.tabulated import version_of
-from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
+from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 
 class LogSpline(UnivariateDensity):
@@ -20,7 +23,7 @@ class LogSpline(UnivariateDensity):
               f(z) = \sum_{j=0}^{d} a_{gj} t^j, \quad t = \frac{z - b_g}{b_{g+1} - b_g}
 
     for `z` in cell `g` (Kooperberg and Stone 1991, "A study of logspline density estimation").
-    One evaluation is a gather of `d + 1` numbers and a Horner rule, whatever the number of cells.
+    One evaluation is a gather of `d + 1` values and a Horner rule, whatever the number of cells.
     Outside the breakpoints `f` keeps its end values.
 
     Arguments:
@@ -91,21 +94,76 @@ class LogSpline(UnivariateDensity):
         coefficients = self.coefficients.double()
         cell = panels.cell.expand(*self._parameter_shape, -1).unsqueeze(-1)
         local = coefficients.gather(-2, cell.expand(*cell.shape[:-1], coefficients.shape[-1]))
-        energy = horner(local.unsqueeze(-2).unbind(-1), panels.place)
+        energy = horner(local.unsqueeze(-2).unbind(-1), panels.position)
         return self._with_reference(energy, panels.nodes)
 
     def _with_reference(self, energy: Tensor, z: Tensor) -> Tensor:
         return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
 
 
+class LogSplineMixture(EnergyMixture):
+    r"""Mixture of :class:`LogSpline` densities, evaluated and drawn in one pass.
+
+    .. math:: p(z) = \sum_p \alpha_p \, e^{f_p(z)} \pi_0(z) / Z_p
+
+    The same density as :class:`EnergyMixture` of the same components. An evaluation finds the cell
+    of a point once for all components; a draw finds component and panel together, by one search
+    in the row of the `P M` weighted panel masses, and inverts that component alone.
+
+    Arguments:
+        components: Log-splines of batch shape `(*batch, P)`.
+        logits: Unnormalised log weights, broadcastable to `(*batch, P)`. Default: equal weights.
+        validate_args: Whether to check values against the support.
+
+    Example:
+        >>> cells = torch.tensor([[[0.0, -8.0]], [[0.0, 8.0]]])  # f(t) = -8 t and 8 t
+        >>> mixture = LogSplineMixture(LogSpline(cells, torch.tensor([0.0, 1.0])))
+        >>> mixture.icdf(torch.tensor([0.25, 0.5, 0.75]))
+        tensor([0.0865, 0.5000, 0.9135])
+    """
+
+    components: LogSpline
+
+    def _choose(self, index: Tensor) -> LogSpline:
+        return LogSpline(
+            choose(self.components.coefficients, index, 2),
+            self.panels,
+            self.reference,
+            validate_args=self._validate_args,
+        )
+
+    def _log_potential(self, z: Tensor) -> Tensor:
+        columns = to_columns(self._fused_coefficients())
+        return in_blocks(
+            lambda block: self._score_block(columns, block), z, batch=self._parameter_shape
+        )
+
+    def _score_block(self, columns: list[Tensor], z: Tensor) -> Tensor:
+        batch = self._parameter_shape
+        cell, t = locate_cell(z, self.panels, batch)
+        # Components first, so that each is evaluated on points next to each other.
+        rows = row_index(Size([*batch, self.logits.shape[-1]]), z).movedim(-1, 0)
+        rows = rows.view(-1, *[1] * (z.ndim - len(batch)), *batch)
+        index = rows * (self.breakpoints.shape[-1] - 1) + cell
+        values = horner(take(columns, index), t)
+        values = values[0] if len(values) == 1 else values.logsumexp(0)
+        return self.components._with_reference(values, z)
+
+    def _fused_coefficients(self) -> Tensor:
+        """Coefficients `(*batch, P, G, d + 1)`, weights and normalisers included."""
+        offset = self.log_weights - self.components._table.log_normalizer.to(self.dtype)
+        constant, *powers = self.components.coefficients.unbind(-1)
+        return torch.stack([constant + offset.unsqueeze(-1), *powers], -1)
+
+
 def locate_cell(z: Tensor, panels: Panels, batch: Size) -> tuple[Tensor, Tensor]:
-    """Cell of each point of shape `(..., *batch)`, an end cell outside, and its place in it."""
+    """Cell of each point of shape `(..., *batch)`, an end cell outside, and its position in it."""
     breakpoints = panels.breakpoints
     num_cells = breakpoints.shape[-1] - 1
     if panels.has_equal_cells:
         scale = num_cells / (breakpoints[-1] - breakpoints[0])
         position = ((z - breakpoints[0]) * scale).clamp(0, num_cells)
-        # The integer is clamped too: the conversion of a NaN may give any number.
+        # The integer is clamped too: the conversion of a NaN may give any value.
         cell = position.detach().long().clamp(0, num_cells - 1)
         return cell, position - cell.to(position.dtype)
     cell = locate(breakpoints, z, batch)
@@ -141,7 +199,11 @@ def horner(terms: Sequence[Tensor], t: Tensor) -> Tensor:
 def _check_coefficients(coefficients: Tensor, breakpoints: Size) -> None:
     num_cells = breakpoints[-1] - 1
     own = coefficients.shape[:-2]
-    if coefficients.ndim < 2 or coefficients.shape[-2] != num_cells or not fits(breakpoints, own):
+    if (
+        coefficients.ndim < 2
+        or coefficients.shape[-2] != num_cells
+        or not broadcasts_to(breakpoints[:-1], own)
+    ):
         raise ValueError(
             f"Expected coefficients of shape (*batch, G, degree + 1) with G = {num_cells} cells "
             f"between {num_cells + 1} breakpoints, and breakpoints that broadcast to "

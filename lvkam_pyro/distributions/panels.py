@@ -1,25 +1,24 @@
 """Composite Gauss-Legendre panels, aligned with the breakpoints of an energy."""
 
 import copy
-import math
 from typing import Self
 
-import numpy as np
 import torch
-from torch import Size, Tensor
-from torch.distributions import Distribution, constraints
+from torch import Tensor
+from torch.distributions import Distribution
 
-from lvkam_pyro.distributions.tails import lower_tail, upper_tail
+from lvkam_pyro.distributions.reference import lower_tail, support_bounds, upper_tail
+from lvkam_pyro.distributions.rows import search_rows, take_rows
+from lvkam_pyro.statistics.quadrature import gauss_legendre
 
 NODES_PER_PANEL = 8
+
 _PANELS_PER_CELL = 4
+
 _MIN_PANELS = 32
 
-# Tabulated at import: numpy's leggauss inside a traced function breaks torch.compile.
-_UNIT_NODES, _UNIT_WEIGHTS = (
-    torch.from_numpy(0.5 * values) for values in np.polynomial.legendre.leggauss(NODES_PER_PANEL)
-)
-_UNIT_NODES = _UNIT_NODES + 0.5
+# Tabulated at import: numpy's rule inside a traced function breaks torch.compile.
+_UNIT_NODES, _UNIT_WEIGHTS = gauss_legendre(NODES_PER_PANEL)
 
 
 def unit_nodes(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,8 +31,8 @@ class Panels:
 
     Each cell between two breakpoints is cut into at least 4 equal panels, all cells into at least
     32, of 8 Gauss-Legendre nodes. Where :math:`\pi_0` reaches beyond the breakpoints, each tail
-    is a section of its own, with panels of
-    :func:`lvkam_pyro.distributions.tails.lower_tail`. :meth:`moved` puts other panels into the
+    is another section, with panels of
+    :func:`lvkam_pyro.distributions.reference.lower_tail`. :meth:`moved` puts other panels into the
     same sections, for each density its own.
 
     Arguments:
@@ -49,7 +48,7 @@ class Panels:
         nodes: Quadrature nodes, of shape `(*b, M, n)`, float64.
         log_weights: Logarithms of the quadrature weights, of shape `(*b, M, n)`, float64.
         cell: Cell of each panel, of the shape of `section`; the end cells for the tails.
-        place: Place of each node in its cell, from 0 to 1, of shape `(*b, M, n)`, float64.
+        position: Position of each node in its cell, from 0 to 1, of shape `(*b, M, n)`, float64.
     """
 
     def __init__(self, breakpoints: Tensor, reference: Distribution) -> None:
@@ -105,7 +104,7 @@ class Panels:
         for name in ("breakpoints", "sections", "edges", "section", "cell"):
             rows = getattr(self, name)
             setattr(new, name, rows if rows.ndim == 1 else rows.unsqueeze(-2))
-        for name in ("nodes", "log_weights", "place"):
+        for name in ("nodes", "log_weights", "position"):
             rows = getattr(self, name)
             setattr(new, name, rows if rows.ndim == 2 else rows.unsqueeze(-3))
         return new
@@ -121,69 +120,7 @@ class Panels:
         # The tails belong to the end cells, beyond which the energy keeps its value.
         self.cell = (section - self._has_lower).clamp(0, cells.shape[-1] - 2)
         offset = self.nodes - take_rows(cells, self.cell).unsqueeze(-1)
-        self.place = (offset / take_rows(cells.diff(), self.cell).unsqueeze(-1)).clamp(0, 1)
-
-
-def search_rows(rows: Tensor, values: Tensor) -> Tensor:
-    """How many entries of each sorted row are at most each value.
-
-    Arguments:
-        rows: Sorted rows, of shape `(M,)` or `(*b, M)`.
-        values: Values of shape `(*b, D)`; the leading dimensions of both broadcast.
-    """
-    if rows.ndim == 1:
-        return torch.searchsorted(rows, values.contiguous(), right=True)
-    batch = torch.broadcast_shapes(rows.shape[:-1], values.shape[:-1])
-    rows, values = (part.expand(*batch, -1).contiguous() for part in (rows, values))
-    return torch.searchsorted(rows, values, right=True)
-
-
-def take_rows(rows: Tensor, index: Tensor) -> Tensor:
-    """The entries `index` of each row; the leading dimensions of both broadcast."""
-    if rows.ndim == 1:
-        return rows[index]
-    batch = torch.broadcast_shapes(rows.shape[:-1], index.shape[:-1])
-    return rows.expand(*batch, -1).gather(-1, index.expand(*batch, -1))
-
-
-def locate(edges: Tensor, z: Tensor, batch: Size) -> Tensor:
-    """Number of the interval that holds each point, an end interval for points outside.
-
-    Arguments:
-        edges: Increasing ends of the intervals, of shape `(M + 1,)` or `(*b, M + 1)`.
-        z: Points of shape `(..., *batch)`, to which `b` broadcasts.
-        batch: Shape of the batch.
-    """
-    inner, z = edges[..., 1:-1], z.detach().to(edges.dtype)
-    if inner.ndim == 1:
-        return search_rows(inner, z)
-    rows = inner.expand(*batch, -1).reshape(batch.numel(), -1)
-    return search_rows(rows, z.reshape(-1, len(rows)).T).T.reshape(z.shape)
-
-
-def row_index(batch: Size, like: Tensor) -> Tensor:
-    """Numbers of the rows of a batch, in its shape and on the device of `like`."""
-    return torch.arange(batch.numel(), device=like.device).view(batch)
-
-
-def support_bounds(reference: Distribution) -> tuple[float, float]:
-    """Ends of the support of a univariate continuous distribution, infinite where unbounded.
-
-    Raises:
-        ValueError: If the support is neither an interval, a half-line nor the real line.
-    """
-    support = reference.support
-    low = getattr(support, "lower_bound", -math.inf)
-    high = getattr(support, "upper_bound", math.inf)
-    known = support is constraints.real or math.isfinite(low) or math.isfinite(high)
-    discrete = support is None or support.is_discrete
-    if not known or discrete or reference.batch_shape or reference.event_shape:
-        raise ValueError(
-            "Expected a reference measure that is one univariate continuous distribution "
-            f"(batch_shape () and an interval, half-line or real support), got {reference}. "
-            "Pass for example torch.distributions.Uniform(0.0, 1.0)."
-        )
-    return float(low), float(high)
+        self.position = (offset / take_rows(cells.diff(), self.cell).unsqueeze(-1)).clamp(0, 1)
 
 
 def _are_equally_spaced(points: Tensor) -> bool:

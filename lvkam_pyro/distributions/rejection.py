@@ -2,23 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Size, Tensor
 
-from lvkam_pyro.distributions.alias import AliasTable
-from lvkam_pyro.distributions.envelope import (
-    BernsteinBound,
-    Bound,
-    ConstantEnvelope,
-    Envelope,
-    LogLinearEnvelope,
-)
+from lvkam_pyro.distributions.bounds import BernsteinBound, Bound
+from lvkam_pyro.distributions.envelope import ConstantEnvelope, Envelope, LogLinearEnvelope
 from lvkam_pyro.distributions.mixture import EnergyMixture
-from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
+from lvkam_pyro.distributions.reference import is_flat
+from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 _LOWEST_RATE = 1e-3
+
 _SLACK = 1e-2
+
 _BLOCK = 2**17
 """Elements that are proposed at once, few enough to stay in the cache."""
 
@@ -32,18 +30,17 @@ class RejectionSampler:
 
     The bound `g` is above the energy everywhere, not only at points that were tried, so the draws
     follow the density exactly. Only refused elements are proposed again. A proposal is a piece by
-    table lookup (:class:`~lvkam_pyro.distributions.alias.AliasTable`) and a point in it; most are
-    accepted by a lower bound of the energy, without its value (Marsaglia's squeeze). Mixtures draw
-    component and piece together.
+    table lookup (:class:`AliasTable`) and a point in it; most are accepted by a lower bound of the
+    energy, without its value (Marsaglia's squeeze). Mixtures draw component and piece together.
 
-    Use it by ``density.drawn_by(RejectionSampler())``: the same law with the same gradients, in
+    Use it by ``density.drawn_by(RejectionSampler())``: the same density with the same gradients, in
     ``pyro.sample`` as elsewhere.
 
     Arguments:
         envelope: Form of the bound on a piece. Default: log-linear under a uniform reference,
             constant under any other.
         bound: Where the bound comes from: the polynomials of a log-spline by default, or a
-            :class:`~lvkam_pyro.distributions.envelope.CurvatureBound` for any other energy.
+            :class:`~lvkam_pyro.distributions.bounds.CurvatureBound` for any other energy.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -87,7 +84,7 @@ class RejectionSampler:
 
 
 class _Proposal:
-    """What is drawn and refused, for densities flattened to `R` rows."""
+    """Proposals and their acceptance, for densities flattened to `R` rows."""
 
     def __init__(self, density: UnivariateDensity, envelope: Envelope | None, bound: Bound) -> None:
         leaf, log_weights = _components(density)
@@ -167,7 +164,7 @@ def evaluate_rows(
 
     Arguments:
         function: Takes values of shape `(..., *shape)`, elementwise.
-        row: Numbers of functions, in any order, of shape `(n,)`.
+        row: Indices of functions, in any order, of shape `(n,)`.
         z: Points, of shape `(n,)`.
         shape: The batch of functions.
     """
@@ -181,3 +178,60 @@ def evaluate_rows(
     columns = z[0].expand(int(count.max()), len(count)).clone()
     columns[place, row] = z
     return function(columns.view(-1, *shape)).view(columns.shape)[place, row]
+
+
+class AliasTable(NamedTuple):
+    r"""Walker's alias tables of many discrete distributions, one a row.
+
+    Column `c` of a row is kept with probability `threshold[c]` and exchanged for `alias[c]`
+    otherwise, so that a draw is one uniform column, one comparison and no search:
+
+    .. math:: p_c = \frac{1}{C} \Big( t_c + \sum_{k : a_k = c} (1 - t_k) \Big)
+
+    (Walker 1977, "An efficient method for generating discrete random variables with general
+    distributions"). All rows are built at once by prefix sums: Huebschle-Schneider and Sanders
+    2022, "Parallel Weighted Random Sampling", section 4.2, https://arxiv.org/abs/1903.00227.
+
+    Attributes:
+        threshold: Probabilities to keep a column, of shape `(R, C)`.
+        alias: The other column, as an index into the flattened table, of shape `(R, C)`.
+    """
+
+    threshold: Tensor
+    alias: Tensor
+
+    @staticmethod
+    def of(weights: Tensor) -> "AliasTable":
+        """The tables of non-negative weights of shape `(R, C)`, normalised by row."""
+        num_columns = weights.shape[-1]
+        weights = weights * (num_columns / weights.sum(-1, keepdim=True))
+        # The light columns first: each is filled up by the heavy one that the sweep has reached.
+        order = (weights >= 1).int().argsort(dim=-1, stable=True)
+        excess = weights.gather(-1, order) - 1
+        deficit, surplus = excess.neg().clamp(min=0).cumsum(-1), excess.clamp(min=0).cumsum(-1)
+        light = excess < 0
+        # Shifted, not subtracted: both searches must see the same values to break ties alike.
+        before = torch.nn.functional.pad(deficit[:, :-1], (1, 0))
+        filled_by = torch.searchsorted(surplus, before, right=True)
+        # A heavy column that gave more than it had is filled up by its successor.
+        overdrawn = torch.searchsorted(deficit, surplus).clamp(max=num_columns - 1)
+        debt = (surplus - deficit.gather(-1, overdrawn)).clamp(max=0).masked_fill(surplus == 0, 0)
+        place = torch.arange(num_columns, device=weights.device)
+        partner = torch.where(light, filled_by, place + 1).clamp(max=num_columns - 1)
+        threshold = 1 + torch.where(light, excess, debt)
+        row = torch.arange(len(weights), device=weights.device)[:, None] * num_columns
+        alias = order.gather(-1, partner) + row
+        return AliasTable(
+            torch.empty_like(threshold).scatter_(-1, order, threshold),
+            torch.empty_like(alias).scatter_(-1, order, alias),
+        )
+
+    def draw(self, row: Tensor) -> Tensor:
+        """An entry of the flattened table for each `row`: an index of the shape of `row`."""
+        num_columns = self.threshold.shape[-1]
+        scaled = torch.rand(row.shape, dtype=self.threshold.dtype, device=row.device) * num_columns
+        # In float32 the product may round up to the number of columns.
+        column = scaled.long().clamp_(max=num_columns - 1)
+        slot = torch.add(column, row, alpha=num_columns)
+        keep = scaled - column < self.threshold.view(-1).index_select(0, slot)
+        return torch.where(keep, slot, self.alias.view(-1).index_select(0, slot))

@@ -1,6 +1,5 @@
-"""What every one-dimensional density of this library is and does."""
+"""The base of the one-dimensional densities: a Pyro distribution known by its integrals."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -10,16 +9,13 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints, register_kl
 from torch.distributions.utils import lazy_property
 
-from lvkam_pyro.distributions.following import resolve
-from lvkam_pyro.distributions.inversion import PanelInverse, quantiles
 from lvkam_pyro.distributions.nodes import QuadratureNodes, spread_nodes
-from lvkam_pyro.distributions.panels import Panels, support_bounds
-from lvkam_pyro.distributions.reference import as_measure, support_of
-from lvkam_pyro.distributions.table import Table
-from lvkam_pyro.distributions.tabulated import Tabulated
-
-# Admitted error of the distribution function, as it is estimated.
-_TOLERANCE = {torch.float32: 2e-7, torch.float64: 1e-10}
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.reference import as_measure, support_bounds, support_of
+from lvkam_pyro.distributions.rows import apply_shared
+from lvkam_pyro.distributions.shapes import check_expansion
+from lvkam_pyro.distributions.table import PanelInverse, Table, quantiles
+from lvkam_pyro.distributions.tabulated import TOLERANCE, Tabulated
 
 
 class UnivariateDensity(Tabulated, TorchDistribution):
@@ -64,15 +60,6 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         self._sampler: Sampler | None = None
         super().__init__(batch_shape, validate_args=validate_args)
 
-    @abstractmethod
-    def _log_potential(self, z: Tensor) -> Tensor:
-        """Unnormalised log density of `z`, of shape `(..., *parameter_shape)`."""
-
-    @property
-    def breakpoints(self) -> Tensor:
-        """Ends of the cells between which the energy is smooth, of shape `(*b, G + 1)`."""
-        return self.panels.breakpoints
-
     @lazy_property
     def _bounds(self) -> tuple[float, float]:
         return support_bounds(self.reference)
@@ -84,13 +71,14 @@ class UnivariateDensity(Tabulated, TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
         """The same densities over a larger batch; parameters and their table stay shared."""
+        shape = check_expansion(self, batch_shape)
         new = self._get_checked_instance(type(self), _instance)
         new.__dict__.update(self.__dict__)
-        new._batch_shape = Size(batch_shape)
+        new._batch_shape = shape
         return new
 
     def _spread(self) -> Self:
-        """The same batch with parameters of its own for each entry, for those who index them."""
+        """The same batch without shared parameters, so that they can be indexed."""
         new = self.expand(self._batch_shape)
         if self._parameter_shape != self._batch_shape:
             new._parameter_shape = self._batch_shape
@@ -102,7 +90,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         """Bring tensor parameters to a batch of another shape, for subclasses that hold some."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Normalised log density of `value`; minus infinity outside the support."""
+        """Normalised log density of `value`; minus infinity outside the support, NaN for NaN."""
         self._refresh()
         if self._validate_args:
             self._validate_sample(value)
@@ -112,7 +100,8 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         low, high = self._bounds
         outside = (value < low) | (value > high)
         log_prob = self._apply(self._log_density, self._into_support(value))
-        return log_prob.masked_fill(outside, -torch.inf)
+        # A function that does not look at its argument, such as a step, hides a NaN.
+        return log_prob.masked_fill(outside, -torch.inf).masked_fill(value.isnan(), torch.nan)
 
     def cdf(self, value: Tensor) -> Tensor:
         r"""Distribution function :math:`F(z) = \int_{-\infty}^z p`, exact to quadrature."""
@@ -159,7 +148,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     def drawn_by(self, sampler: "Sampler") -> Self:
         """The same density, sharing its table, whose draws are made by `sampler`.
 
-        The gradient of `rsample` is that of the law, so it does not depend on how draws are made.
+        The gradient of `rsample` is that of the density, however draws are made.
 
         Arguments:
             sampler: Takes the density and the shape of the draws, which ends in the shape of its
@@ -169,54 +158,6 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         new = self.expand(self._batch_shape)
         new._sampler = sampler
         return new
-
-    @property
-    def mean(self) -> Tensor:
-        """Expectation of `z`."""
-        self._refresh()
-        return self._expectation(self._table.panels.nodes)
-
-    @property
-    def variance(self) -> Tensor:
-        """Variance of `z`."""
-        self._refresh()
-        nodes = self._table.panels.nodes
-        mean = (self._table.probabilities * nodes).sum((-2, -1), keepdim=True)
-        return self._expectation((nodes - mean).square())
-
-    def expectation(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        r"""Expectation :math:`\int g(z) \, p(z) \, dz` by quadrature, without Monte Carlo.
-
-        Arguments:
-            function: The function `g`, smooth between the breakpoints. Takes points of shape
-                `(..., *batch)` and returns its values in the same shape.
-
-        Returns:
-            The expectations, of the shape of the batch; differentiable in the parameters of the
-            density and of the function.
-
-        Raises:
-            ValueError: If the function does not keep the shape of its argument.
-
-        Example:
-            >>> from lvkam_pyro.distributions.energy import EnergyDistribution
-            >>> EnergyDistribution(lambda z: 0 * z).expectation(torch.square)  # uniform on [0, 1]
-            tensor(0.3333)
-        """
-        self._refresh()
-        points = self._table.points(self._open)
-        values = function(points)
-        if values.shape != points.shape:
-            raise ValueError(
-                f"Expected a function that keeps the shape {tuple(points.shape)} of its argument, "
-                f"got {tuple(values.shape)}. Take one expectation for each output."
-            )
-        return self._expectation(self._table.on_panels(values))
-
-    def entropy(self) -> Tensor:
-        r"""Differential entropy :math:`-\int p \log p`, in nats."""
-        self._refresh()
-        return self._expectation(-self._table.log_density)
 
     def on_nodes(self, num_nodes: int | None = None) -> QuadratureNodes:
         r"""The density as masses on quadrature nodes, for Pyro's exact enumeration.
@@ -255,37 +196,9 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         points = self._open(nodes).expand(*self._parameter_shape, -1).movedim(-1, 0)
         return self._log_density(points).double().movedim(0, -1)
 
-    def _expectation(self, values: Tensor) -> Tensor:
-        """Expectation of a function given by its values at the nodes `(..., M, n)`."""
-        expectation = (self._table.probabilities * values).sum((-2, -1))
-        return expectation.to(self.dtype).expand(self._batch_shape)
-
-    def _tabulate(self) -> Table:
-        """The integrals, on panels that are moved until they resolve every density."""
-        return resolve(self.panels, self._node_potentials, _TOLERANCE[self.dtype])
-
-    def _node_potentials(self, panels: Panels) -> Tensor:
-        """Log potential at the nodes of panels, of shape `(*parameter_shape, M, n)`, float64."""
-        nodes = panels.nodes.to(self.dtype)
-        points = nodes.expand(*self._parameter_shape, -1, -1).flatten(-2).movedim(-1, 0)
-        values = self._log_potential(points).double()
-        return values.movedim(0, -1).unflatten(-1, nodes.shape[-2:])
-
     def _apply(self, function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-        """An elementwise function of values `(..., *parameter_shape)`, at values of any batch.
-
-        Dimensions along which parameters of size 1 serve many values are moved to the front and
-        back, so that expand() never copies parameters or their table.
-        """
-        value = self._align(value)
-        own = len(self._parameter_shape)
-        sizes = zip(self._parameter_shape, value.shape[value.ndim - own :], strict=True)
-        shared = [dim - own for dim, (size, wanted) in enumerate(sizes) if size != wanted]
-        for dim in shared:
-            value = value.unsqueeze(0).transpose(0, dim)
-        result = function(value)
-        for dim in reversed(shared):
-            result = result.transpose(0, dim).squeeze(0)
+        """An elementwise function of values `(..., *parameter_shape)`, at values of any batch."""
+        result = apply_shared(function, self._align(value), self._parameter_shape)
         return result.expand(torch.broadcast_shapes(result.shape, self._batch_shape))
 
     def _align(self, value: Tensor) -> Tensor:
@@ -308,7 +221,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
     def _quantile(self, u: Tensor) -> Tensor:
         table = self._table
         masses = table.cdf.diff().reshape(self._parameter_shape.numel(), -1)
-        # As in torch, a single number may be on the CPU.
+        # As in torch, a scalar may be on the CPU.
         rows = u.to(masses).reshape(-1, len(masses)).T.contiguous()
         z = quantiles(masses, table.inverse(torch.float64), rows)
         return self._open(z.T.contiguous().view(u.shape))
@@ -330,7 +243,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         return self._into_support(z.to(self.dtype))
 
     def _with_implicit_gradient(self, z: Tensor) -> Tensor:
-        # Plain operations and a detach of its own, not an autograd.Function: torch.jit.trace
+        # Plain operations and a detach, not an autograd.Function: torch.jit.trace
         # records neither that nor no_grad, and would train on wrong gradients without an error.
         z = z.detach()
         if not (torch.is_grad_enabled() and self._table.cdf.requires_grad):
@@ -349,7 +262,7 @@ Sampler = Callable[[UnivariateDensity, Size], Tensor]
 
 
 def _check_dtype(dtype: torch.dtype) -> None:
-    if dtype not in _TOLERANCE:
+    if dtype not in TOLERANCE:
         raise ValueError(
             f"Expected parameters and breakpoints in float32 or float64, got {dtype}: an energy of "
             "10 in half precision is off by 0.4 per cent in density. Cast with .float()."

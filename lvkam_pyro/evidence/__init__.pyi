@@ -13,11 +13,11 @@ from .mixture import MixtureImportance
 from .multistate import GridGibbs, MultistateBAR, ThermodynamicCurve
 from .quadrature import Quadrature
 from .quasi_monte_carlo import QuasiMonteCarlo
-from .rules import CorrectedTrapezoid, HermiteRule, PCHIPRule, TrapezoidRule
+from .rules import CorrectedTrapezoid, HermiteRule, PCHIPRule, Rule, TrapezoidRule
 from .smc import TemperedSMC
 from .steppingstone import SteppingStone
 from .thermodynamic import ThermodynamicIntegration
-from .verdict import Verdict
+from .verdict import Gate, Verdict
 
 __all__ = [
     "ELBO",
@@ -27,6 +27,7 @@ __all__ = [
     "CorrectedTrapezoid",
     "Estimator",
     "Evidence",
+    "Gate",
     "GridGibbs",
     "HermiteRule",
     "Importance",
@@ -36,6 +37,7 @@ __all__ = [
     "PCHIPRule",
     "Quadrature",
     "QuasiMonteCarlo",
+    "Rule",
     "Sandwich",
     "SteppingStone",
     "TemperedSMC",

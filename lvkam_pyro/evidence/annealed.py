@@ -5,10 +5,11 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K, Gate
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath
+from lvkam_pyro.statistics.weights import MAX_PARETO_K
 from lvkam_pyro.tracing.options import check_count
 
 _MIN_ISLAND_SIZE = 15.0

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from lvkam_pyro.statistics.quadrature import gauss_legendre
 
 _NODES_PER_AXIS = {1: 8, 2: 4, 3: 4}
 
@@ -121,9 +122,7 @@ def tensor_rule(corners: Tensor) -> tuple[Tensor, Tensor]:
         tensor(1.0000, dtype=torch.float64)
     """
     num_coordinates = corners.shape[-1]
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES_PER_AXIS[num_coordinates])
-    unit = torch.from_numpy(nodes / 2 + 0.5).to(corners)
-    share = torch.from_numpy(weights / 2).to(corners)
+    unit, share = (part.to(corners) for part in gauss_legendre(_NODES_PER_AXIS[num_coordinates]))
     return _product([unit] * num_coordinates), _product([share] * num_coordinates).prod(-1)
 
 

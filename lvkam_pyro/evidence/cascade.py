@@ -123,6 +123,7 @@ def combine_steps(
         data_hash=data_hash,
         discretization_error=slack.gather(0, chosen)[0],
         data_scale=steps[0].evidence.data_scale,
+        is_lower_bound=any(one.is_lower_bound for one in _used(steps, method)),
         steps=tuple(step.evidence for step in steps),
         skipped=tuple(skipped),
     )
@@ -168,8 +169,12 @@ def _partial_total_error(evidence: Evidence, own: Tensor) -> float:
 
 
 def _num_replicates(steps: Sequence[Step], method: Tensor) -> int:
-    used = set(method.tolist())
-    return min(s.evidence.num_replicates for i, s in enumerate(steps) if i in used)
+    return min(evidence.num_replicates for evidence in _used(steps, method))
+
+
+def _used(steps: Sequence[Step], method: Tensor) -> list[Evidence]:
+    """The results that data have their values from."""
+    return [steps[index].evidence for index in sorted(set(method.tolist()))]
 
 
 def _count_evaluations(steps: Sequence[Step]) -> int:

@@ -39,6 +39,7 @@ class ELBO(Importance):
     """
 
     name = "ELBO"
+    is_lower_bound = True
 
     def __init__(self, num_particles: int = 1024, *, num_replicates: int = 32) -> None:
         super().__init__(num_particles, num_replicates=num_replicates)

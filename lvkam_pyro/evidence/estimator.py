@@ -29,7 +29,8 @@ class Estimator(ELBO):
 
     Implementing an estimator:
 
-    - Inherit from `Estimator` and set `name`, the display name.
+    - Inherit from `Estimator` and set `name`, the display name, and `is_lower_bound` if what it
+      estimates is a bound: its results say so.
     - Define `estimate_bound(program, guide, seed) -> Evidence`.
     - Define `log_evidence(program, guide) -> (total, data scale)`: the total of one estimate as a
       tensor with Fisher's gradient, from torch's global generator.
@@ -41,6 +42,7 @@ class Estimator(ELBO):
     """
 
     name: str
+    is_lower_bound: bool = False
 
     def __init__(self, num_particles: int = 1) -> None:
         super().__init__(num_particles=num_particles)

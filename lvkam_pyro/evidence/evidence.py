@@ -32,6 +32,8 @@ class Evidence:
         data_scale: The data plate's full size divided by the number of data.
         leave_one_out: The values without each replicate, `(R, N)`, if they are kept: what totals
             of some of the data have their errors from.
+        is_lower_bound: Whether it bounds the evidence from below, with an unknown gap: to be
+            compared with no estimate.
 
     Example:
         >>> verdict = Verdict(True, (), "", torch.zeros(2, dtype=torch.bool))
@@ -56,6 +58,7 @@ class Evidence:
     discretization_error: Tensor | None = None
     data_scale: float = 1.0
     leave_one_out: Tensor | None = None
+    is_lower_bound: bool = False
 
     @classmethod
     def of(
@@ -70,6 +73,7 @@ class Evidence:
         data_hash: str,
         discretization_error: Tensor | None = None,
         data_scale: float = 1.0,
+        is_lower_bound: bool = False,
     ) -> "Evidence":
         """The result from an estimate and its delete-one values `(R, N)`."""
         return cls(
@@ -86,6 +90,7 @@ class Evidence:
             discretization_error=discretization_error,
             data_scale=data_scale,
             leave_one_out=leave_one_out,
+            is_lower_bound=is_lower_bound,
         )
 
     @property

@@ -7,15 +7,15 @@ from torch import Tensor
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.islands import Draw, island_log_weights, island_size
-from lvkam_pyro.evidence.verdict import (
-    MAX_PARETO_K,
-    MIN_EFFECTIVE_SAMPLE_SIZE,
-    Gate,
-    Verdict,
-)
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
 from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
-from lvkam_pyro.statistics.weights import effective_sample_size, largest_weight, pareto_k
+from lvkam_pyro.statistics.weights import (
+    MAX_PARETO_K,
+    effective_sample_size,
+    largest_weight,
+    pareto_k,
+)
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
@@ -126,6 +126,7 @@ class Importance(Estimator):
             estimator=self.name,
             data_hash=program.data_hash,
             data_scale=program.data_scale,
+            is_lower_bound=self.is_lower_bound,
         )
 
     def combine(self, replicates: Tensor) -> Tensor:

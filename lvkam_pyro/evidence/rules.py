@@ -4,7 +4,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor
+
+from lvkam_pyro.statistics.quadrature import gauss_legendre
+
+_NUM_NODES = 8
 
 
 def bracket(temperatures: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,6 +51,16 @@ class Rule(ABC):
 
     Implementing a rule: inherit from `Rule`, set `order` (halving the steps divides the error by
     2 to the power `order`, cautiously) and define `integrate`.
+
+    Example:
+        >>> class LeftSum(Rule):
+        ...     order = 1
+        ...
+        ...     def integrate(self, temperatures, mean, variance):
+        ...         return bracket(temperatures, mean)[0]
+        >>> t = torch.tensor([0.0, 0.5, 1.0])
+        >>> LeftSum().error(t, t[:, None], torch.ones(3, 1))
+        tensor([0.2500])
     """
 
     order: int
@@ -157,31 +172,17 @@ def monotone_slopes(knots: Tensor, values: Tensor) -> Tensor:
         values: `(..., T, N)`.
 
     Returns:
-        Slopes `(..., T, N)`.
+        Slopes `(..., T, N)`, NaN in a column that is not finite.
 
     Example:
         >>> monotone_slopes(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([[0.0], [1.0], [2.0]])).T
         tensor([[1., 1., 1.]])
     """
-    gaps = knots.diff()[:, None]
-    secants = values.diff(dim=-2) / gaps
-    if len(knots) == 2:
-        return secants.expand_as(values)
-    left, right = secants[..., :-1, :], secants[..., 1:, :]
-    weight_left, weight_right = gaps[:-1] + 2 * gaps[1:], 2 * gaps[:-1] + gaps[1:]
-    harmonic = (weight_left + weight_right) / (weight_left / left + weight_right / right)
-    inner = torch.where(left * right > 0, harmonic, 0.0)
-    first = _end_slope(gaps[0], gaps[1], secants[..., 0, :], secants[..., 1, :])
-    last = _end_slope(gaps[-1], gaps[-2], secants[..., -1, :], secants[..., -2, :])
-    return torch.cat([first[..., None, :], inner, last[..., None, :]], -2)
-
-
-def _end_slope(near_gap: Tensor, far_gap: Tensor, near: Tensor, far: Tensor) -> Tensor:
-    """A three-point slope at an end, no steeper than the data allow and of their sign."""
-    slope = ((2 * near_gap + far_gap) * near - near_gap * far) / (near_gap + far_gap)
-    slope = torch.where(slope * near > 0, slope, 0.0)
-    steep = (near * far <= 0) & (slope.abs() > 3 * near.abs())
-    return torch.where(steep, 3 * near, slope)
+    finite = values.isfinite().all(-2, keepdim=True)
+    places = knots.double().cpu().numpy()
+    heights = torch.where(finite, values, 0.0).double().cpu().numpy()
+    slopes = PchipInterpolator(places, heights, axis=-2).derivative()(places)
+    return torch.where(finite, torch.from_numpy(slopes).to(values), torch.nan)
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ class HermiteRule(Rule):
 
     def _weights(self, knots: Tensor) -> Tensor:
         """The integrals of the Hermite functions over each step, `(4, T - 1)`."""
-        nodes, node_weights = _GAUSS_LEGENDRE.to(knots)
+        nodes, node_weights = (part.to(knots) for part in gauss_legendre(_NUM_NODES))
         s = knots[:-1, None] + knots.diff()[:, None] * nodes
         density = self.exponent * s ** (self.exponent - 1) * knots.diff()[:, None] * node_weights
         basis = torch.stack(
@@ -238,15 +239,3 @@ class HermiteRule(Rule):
             ]
         )
         return torch.einsum("bg,tg->bt", basis, density)
-
-
-_GAUSS_LEGENDRE = torch.tensor(
-    [
-        [0.019855071751231856, 0.10166676129318664, 0.2372337950418355, 0.4082826787521751,
-         0.5917173212478249, 0.7627662049581645, 0.8983332387068134, 0.9801449282487682],
-        [0.05061426814518813, 0.11119051722668724, 0.15685332293894363, 0.18134189168918100,
-         0.18134189168918100, 0.15685332293894363, 0.11119051722668724, 0.05061426814518813],
-    ],
-    dtype=torch.float64,
-)  # fmt: skip
-"""Nodes and weights of the eight-point Gauss-Legendre rule on [0, 1]."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MAX_PARETO_K = 0.7
 MIN_EFFECTIVE_SAMPLE_SIZE = 10.0
 MAX_CHAIN_SPREAD = 2.0
 MAX_RHAT = 1.05
@@ -19,6 +18,10 @@ class Gate:
     Attributes:
         failed: Which data fail it, `(N,)`.
         reason: What is wrong, as a sentence's end: "have Pareto k above 0.7 (worst 1.2)".
+
+    Example:
+        >>> Gate.above("Pareto k", torch.tensor([0.2, 1.5]), 0.7).failed
+        tensor([False,  True])
     """
 
     failed: Tensor

@@ -9,6 +9,7 @@ from torch import Tensor
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
 from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
 from lvkam_pyro.statistics.weights import (
+    MAX_PARETO_K,
     effective_sample_size,
     largest_weight,
     pareto_k,
@@ -20,7 +21,6 @@ from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import no_handlers
 
-_MAX_PARETO_K = 0.7
 _MIN_FOR_TAIL = 25
 """With fewer particles no Pareto law is fitted, and nothing is known."""
 
@@ -154,7 +154,7 @@ class ImportanceGuide(PopulationGuide):
             return population
         log_weights, k = smooth_weights(population.log_weights)
         # A datum without any weight is refused when it comes to be resampled.
-        doubtful = (k > _MAX_PARETO_K) & (log_weights.amax(0) > -torch.inf)
+        doubtful = (k > MAX_PARETO_K) & (log_weights.amax(0) > -torch.inf)
         if size >= _MIN_FOR_TAIL and doubtful.any():
             # Without numbers: Python then shows it once, not at every update.
             warnings.warn(

@@ -7,7 +7,7 @@ from pyro.distributions import Unit
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from lvkam_pyro.likelihoods.factored import FactoredNormal
+from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site
 

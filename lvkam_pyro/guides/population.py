@@ -1,7 +1,7 @@
 """Guides that draw whole populations: what makes the weights of dependent draws right."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class Population:
         return self.resample(num_draws, resampler)
 
 
-class PopulationGuide(LibraryGuide, ABC):
+class PopulationGuide(LibraryGuide):
     """A Pyro guide whose particles of one datum are one population, drawn together.
 
     Such draws depend on each other, so what counts as their density is what makes their weights

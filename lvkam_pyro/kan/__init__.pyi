@@ -4,11 +4,15 @@ from .bases.basis import Basis
 from .bases.bspline import BSplineBasis
 from .bases.chebyshev import ChebyshevBasis
 from .bases.dense import DenseBasis
-from .bases.extrapolation import AnalyticExtrapolation, ConstantExtrapolation, LinearExtrapolation
+from .bases.extrapolation import (
+    AnalyticExtrapolation,
+    ConstantExtrapolation,
+    Extrapolation,
+    LinearExtrapolation,
+)
 from .bases.fourier import FourierBasis
 from .bases.nonuniform import NonUniformBSplineBasis
-from .bases.rbf import RBFBasis
-from .bases.rswaf import RSWAFBasis
+from .bases.radial import RBFBasis, RSWAFBasis
 from .bases.wavelet import MorletBasis
 from .grids.grid import GridUpdate, refine_grid, update_grid
 from .grids.grid_schedule import GridSchedule
@@ -17,7 +21,7 @@ from .network import KAN
 from .pruning import Pruning, edge_importance, prune
 from .regularization import edge_entropy, edge_l1, roughness
 from .symbolic.fit import SymbolicFit, fit_symbolic
-from .symbolic.form import SymbolicForm
+from .symbolic.forms import SymbolicForm
 from .symbolic.formula import Formula
 from .symbolic.layer import SymbolicLayer
 from .symbolic.layer_fit import LayerFit, fit_symbolic_layer
@@ -31,6 +35,7 @@ __all__ = [
     "ChebyshevBasis",
     "ConstantExtrapolation",
     "DenseBasis",
+    "Extrapolation",
     "Formula",
     "FourierBasis",
     "GridSchedule",

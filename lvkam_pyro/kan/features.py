@@ -1,4 +1,4 @@
-"""What the functions of a layer are linear in: the basis and the base activation at points."""
+"""Features, in which the functions of a layer are linear: the basis and the base activation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -54,8 +54,8 @@ class DenseFeatures(Features):
 
     def selected(self, coefficients: Tensor, index: Tensor) -> Tensor:
         """The sums over features for one output each, ``(..., I)`` as the index."""
-        numbers = torch.arange(coefficients.shape[1], device=index.device)
-        return (_read(coefficients, numbers, index, -1) * self.values).sum(-1)
+        indices = torch.arange(coefficients.shape[1], device=index.device)
+        return (_read(coefficients, indices, index, -1) * self.values).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,18 @@ class LocalFeatures(Features):
 
     Attributes:
         values: Those that may differ from 0, ``(..., L, I)``.
-        numbers: Which they are of an input's, int64 of the same shape.
+        indices: Their indices among an input's features, int64 of the same shape.
         num_features: Their number :math:`C` for an input.
     """
 
     values: Tensor
-    numbers: Tensor
+    indices: Tensor
     num_features: int
 
     @property
     def _columns(self) -> Tensor:
-        """Where the values are among the features of all inputs: (..., L I)."""
-        return (self.numbers + _first(self.numbers, self.num_features)).flatten(-2)
+        """The indices of the values among the features of all inputs: (..., L I)."""
+        return (self.indices + _first(self.indices, self.num_features)).flatten(-2)
 
     def dense(self) -> Tensor:
         """All features, ``(..., I, C)``."""
@@ -91,7 +91,7 @@ class LocalFeatures(Features):
 
     def selected(self, coefficients: Tensor, index: Tensor) -> Tensor:
         """The sums over features for one output each, ``(..., I)``: few coefficients are read."""
-        return (_read(coefficients, self.numbers, index, -2) * self.values).sum(-2)
+        return (_read(coefficients, self.indices, index, -2) * self.values).sum(-2)
 
 
 def compute_features(
@@ -114,17 +114,17 @@ def compute_features(
         tensor([[[0.5000, 0.5000, 0.0000, 0.2449],
                  [0.0000, 0.0000, 1.0000, 0.7616]]])
     """
-    numbers, values = basis.nonzero(z)
+    indices, values = basis.nonzero(z)
     base = None if base_activation is None else base_activation(z)
     if values.shape[-1] == basis.num_functions:
         return DenseFeatures(values if base is None else _append(values, base, -1))
-    numbers, values = numbers.movedim(-1, -2), values.movedim(-1, -2)
+    indices, values = indices.movedim(-1, -2), values.movedim(-1, -2)
     num_features = basis.num_functions
     if base is not None:
-        last = numbers.new_full((1,), num_features).expand(base.shape)
-        numbers, values = _append(numbers, last, -2), _append(values, base, -2)
+        last = indices.new_full((1,), num_features).expand(base.shape)
+        indices, values = _append(indices, last, -2), _append(values, base, -2)
         num_features += 1
-    return LocalFeatures(values, numbers, num_features)
+    return LocalFeatures(values, indices, num_features)
 
 
 def _append(values: Tensor, last: Tensor, dim: int) -> Tensor:
@@ -132,13 +132,13 @@ def _append(values: Tensor, last: Tensor, dim: int) -> Tensor:
 
 
 def _first(like: Tensor, stride: int) -> Tensor:
-    """Where each input begins, (I,), inputs being last in a tensor."""
+    """The first index of each input, (I,), inputs being last in a tensor."""
     return torch.arange(0, like.shape[-1] * stride, stride, device=like.device)
 
 
-def _read(coefficients: Tensor, numbers: Tensor, index: Tensor, dim: int) -> Tensor:
-    """The coefficients (I, C, O) of the features with some numbers, for one output an input."""
+def _read(coefficients: Tensor, indices: Tensor, index: Tensor, dim: int) -> Tensor:
+    """The coefficients (I, C, O) of the features with some indices, for one output an input."""
     stride = coefficients[0].numel()
     outputs = (_first(index, stride) + index).unsqueeze(dim)
-    flat = torch.add(outputs, numbers, alpha=coefficients.shape[-1])
+    flat = torch.add(outputs, indices, alpha=coefficients.shape[-1])
     return coefficients.flatten().index_select(0, flat.flatten()).view_as(flat)

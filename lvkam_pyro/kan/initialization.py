@@ -1,4 +1,4 @@
-"""Where the coefficients of a KAN layer start."""
+"""The initial coefficients of a KAN layer."""
 
 import math
 
@@ -46,7 +46,7 @@ def draw_base_weights(in_features: int, out_features: int, *, mu: float, sigma: 
 def draw_noise(basis: Basis, in_features: int, out_features: int, *, noise: float) -> Tensor:
     r"""Draws coefficients whose functions are small noise.
 
-    Each basis maps independent normal numbers to coefficients in its own way: B-splines by the
+    Each basis maps independent normal values to coefficients in its own way: B-splines by the
     least-squares fit to noise at the breakpoints, Fourier and Chebyshev functions by scales that
     fall as :math:`1/k^2`, others with one scale. All are then brought to one size: a sum over the
     inputs, for inputs uniform on the domain, has the standard deviation ``noise``.
@@ -76,8 +76,8 @@ def draw_noise(basis: Basis, in_features: int, out_features: int, *, noise: floa
 def _mean_square(basis: Basis, mapping: Tensor) -> Tensor:
     """The variance of a function over its coefficients and the domain: () or (I,)."""
     low, high = basis.domain
-    places = (torch.arange(_NUM_POINTS).to(mapping) + 0.5) / _NUM_POINTS
-    points = (low + (high - low) * places).expand(*basis.breakpoints.shape[:-1], _NUM_POINTS)
+    shares = (torch.arange(_NUM_POINTS).to(mapping) + 0.5) / _NUM_POINTS
+    points = (low + (high - low) * shares).expand(*basis.breakpoints.shape[:-1], _NUM_POINTS)
     # A basis with knots for each input takes inputs last; its map has them first.
     values = basis(points.movedim(-1, 0)).movedim(0, -2)
     return (values @ mapping).square().sum(-1).mean(-1)

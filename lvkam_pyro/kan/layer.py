@@ -26,11 +26,11 @@ class KANLayer(nn.Module):
 
     with a base activation :math:`b`, a basis :math:`\phi` and a mask :math:`m` of zeros and ones.
     Three forms are offered, each at its own cost: ``layer(z)`` sums over the inputs, ``unsummed``
-    keeps them apart, and ``selected`` evaluates one chosen output for each input.
+    keeps them separate, and ``selected`` evaluates one chosen output for each input.
 
     Outside the domain of the basis its functions go on as its extrapolation says, by default with
     the value of the nearest end, while the base activation goes on by itself. An input that is
-    not a number makes the outputs that it enters not a number, and no others.
+    NaN makes the outputs that it enters NaN, and no others.
 
     Attributes:
         coefficients: The only parameter, ``(I, K+1, O)``: the basis' coefficients

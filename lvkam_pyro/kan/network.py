@@ -74,7 +74,7 @@ class KAN(nn.Module):
         return values
 
     def between(self, number: int, values: Tensor) -> Tensor:
-        """What the next layer gets of the outputs of one.
+        """The inputs of the next layer, made of the outputs of one.
 
         Args:
             number: The number of the layer whose outputs these are, from 0.
@@ -88,7 +88,7 @@ class KAN(nn.Module):
         return squash(values, next_layer.domain)
 
 
-def walk(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]]:
+def layer_inputs(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]]:
     """The layers in turn, each with the inputs that it gets.
 
     They are computed one layer at a time: what is done to a layer before the next one is asked for
@@ -102,7 +102,7 @@ def walk(network: KAN | KANLayer, z: Tensor) -> Iterator[tuple[KANLayer, Tensor]
         A layer and its inputs.
 
     Example:
-        >>> [inputs.shape for _, inputs in walk(KAN([3, 5, 2]), torch.rand(10, 3))]
+        >>> [inputs.shape for _, inputs in layer_inputs(KAN([3, 5, 2]), torch.rand(10, 3))]
         [torch.Size([10, 3]), torch.Size([10, 5])]
     """
     layers = layers_of(network)
@@ -140,3 +140,42 @@ def squash(values: Tensor, domain: tuple[float, float]) -> Tensor:
     """
     low, high = domain
     return (low + high) / 2 + (high - low) / 2 * torch.tanh(values)
+
+
+def check_samples(network: KAN | KANLayer, samples: Tensor) -> Tensor:
+    """Samples of a network's inputs as rows.
+
+    Args:
+        network: A network or a layer of I inputs.
+        samples: Inputs of shape ``(..., I)``.
+
+    Returns:
+        The same, of shape ``(S, I)``, in the precision and on the device of the network.
+
+    Raises:
+        TypeError: If the samples are no tensor.
+        ValueError: If the last dimension is not I, or there is no sample, or one is not a number.
+
+    Example:
+        >>> import torch
+        >>> check_samples(KANLayer(3, 2), torch.rand(4, 5, 3)).shape
+        torch.Size([20, 3])
+    """
+    if not isinstance(samples, Tensor):
+        raise TypeError(f"Expected samples as a torch.Tensor, got {type(samples).__name__}.")
+    first = layers_of(network)[0]
+    in_features = first.in_features
+    if samples.dim() < 2 or samples.shape[-1] != in_features:
+        raise ValueError(
+            f"Expected samples of the {in_features} inputs, of shape (..., {in_features}) with at "
+            f"least one dimension before the inputs, got shape {tuple(samples.shape)}."
+        )
+    if samples.numel() == 0:
+        raise ValueError(f"Expected at least one sample, got shape {tuple(samples.shape)}.")
+    num_missing = int(samples.isnan().any(-1).sum())
+    if num_missing:
+        raise ValueError(
+            f"Expected samples that are numbers, got {num_missing} rows of "
+            f"{samples[..., 0].numel()} with a NaN. Leave these rows out."
+        )
+    return samples.flatten(0, -2).to(first.coefficients)

@@ -8,15 +8,14 @@ from torch import Tensor
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 
 
 @torch.no_grad()
 def edge_importance(network: KAN | KANLayer, samples: Tensor) -> tuple[Tensor, ...]:
-    r"""How much of the network's outputs each function makes.
+    r"""The share of the network's outputs that each function makes.
 
     .. math:: B_{oi} = A_o \frac{\operatorname{sd} f_{oi}(z_i)}{\operatorname{sd} h_o}, \qquad
               h_o = \sum_i f_{oi}(z_i),
@@ -48,7 +47,7 @@ def edge_importance(network: KAN | KANLayer, samples: Tensor) -> tuple[Tensor, .
                 [0.0000]], dtype=torch.float64),)
     """
     rows = check_samples(network, samples)
-    deviations = [_deviations(layer, inputs) for layer, inputs in walk(network, rows)]
+    deviations = [_deviations(layer, inputs) for layer, inputs in layer_inputs(network, rows)]
     scores: list[Tensor] = []
     received = torch.ones_like(deviations[-1][1])
     for of_functions, of_outputs in reversed(deviations):
@@ -60,7 +59,7 @@ def edge_importance(network: KAN | KANLayer, samples: Tensor) -> tuple[Tensor, .
 
 @dataclass(frozen=True)
 class Pruning:
-    """What `prune` did.
+    """The report of `prune`, with the way back.
 
     Attributes:
         removed: For every layer, ``(I, O)``, whether the function was switched off now.
@@ -115,7 +114,7 @@ def prune(network: KAN | KANLayer, samples: Tensor, *, threshold: float = 0.01) 
         threshold: The smallest score of a function that stays.
 
     Returns:
-        What was removed and what it cost, with the way back.
+        The removed functions and what they cost, with the way back.
 
     Raises:
         ValueError: If the threshold is negative or not finite, or the samples do not fit.
@@ -139,7 +138,7 @@ def prune(network: KAN | KANLayer, samples: Tensor, *, threshold: float = 0.01) 
     plans = [
         _Plan.of(layer, inputs, scores, threshold)
         for (layer, inputs), scores in zip(
-            walk(network, rows), edge_importance(network, rows), strict=True
+            layer_inputs(network, rows), edge_importance(network, rows), strict=True
         )
     ]
     for plan in plans:
@@ -154,7 +153,7 @@ def prune(network: KAN | KANLayer, samples: Tensor, *, threshold: float = 0.01) 
 
 @dataclass(frozen=True)
 class _State:
-    """What pruning changes of a layer, and the basis that it belongs to."""
+    """The state of a layer that pruning changes, with the basis that it belongs to."""
 
     layer: KANLayer
     basis: Basis
@@ -181,7 +180,7 @@ class _State:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be removed from a layer."""
+    """The functions to remove from a layer."""
 
     layer: KANLayer
     removed: Tensor

@@ -1,18 +1,18 @@
-"""What a function costs: its roughness, its size, and how many functions share an output."""
+"""Penalties on functions: roughness, size, and the entropy of their shares of an output."""
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis, extend
-from lvkam_pyro.kan.grids.samples import check_samples
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.splines import extend
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
 
 
 def roughness(layer: KANLayer) -> Tensor:
-    r"""How much the slopes of a layer's functions change, for any basis.
+    r"""The change of the slopes of a layer's functions, squared and summed, for any basis.
 
     .. math:: \sum_{o,i} \sum_{k=2}^{K-1} (c_{oi,k+1} - 2 c_{oik} + c_{oi,k-1})^2
 
@@ -55,7 +55,7 @@ def roughness(layer: KANLayer) -> Tensor:
 
 
 def edge_magnitudes(layer: KANLayer, samples: Tensor | None = None) -> Tensor:
-    r"""How large each function of a layer is.
+    r"""The size of each function of a layer.
 
     .. math:: |f_{oi}|_1 = \frac{1}{S} \sum_{s=1}^{S} |f_{oi}(z_{si})|
               \qquad\text{or, without samples,}\qquad
@@ -117,7 +117,7 @@ def edge_l1(network: KAN | KANLayer, samples: Tensor | None = None) -> Tensor:
 
 
 def edge_entropy(network: KAN | KANLayer, samples: Tensor | None = None) -> Tensor:
-    r"""How evenly the functions of each layer share its magnitude.
+    r"""The entropy of the shares that functions have in the magnitude of their layer.
 
     .. math:: \sum_{layers} - \sum_{o,i} p_{oi} \log p_{oi}, \qquad
               p_{oi} = \frac{|f_{oi}|_1}{\sum_{o',i'} |f_{o'i'}|_1}
@@ -150,7 +150,7 @@ def edge_entropy(network: KAN | KANLayer, samples: Tensor | None = None) -> Tens
 def _all_magnitudes(network: KAN | KANLayer, samples: Tensor | None) -> list[Tensor]:
     if samples is None:
         return [edge_magnitudes(layer) for layer in layers_of(network)]
-    return [edge_magnitudes(layer, inputs) for layer, inputs in walk(network, samples)]
+    return [edge_magnitudes(layer, inputs) for layer, inputs in layer_inputs(network, samples)]
 
 
 def _entropy(magnitudes: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ def _divided_differences(basis: NonUniformBSplineBasis, coefficients: Tensor) ->
 
 
 def _abscissae(basis: NonUniformBSplineBasis) -> Tensor:
-    """Where a straight line has its coefficients: ([I,] K)."""
+    """The coefficients of the identity, by which a straight line is known: ([I,] K)."""
     knots = extend(basis.breakpoints, basis.degree)
     if basis.degree == 0:
         return knots.unfold(-1, 2, 1).mean(-1)

@@ -1,5 +1,6 @@
 """Weighted sums of a few rows of a matrix: the product with a matrix that is mostly zeros."""
 
+import math
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def sum_rows(weights: Tensor, rows: Tensor, matrix: Tensor) -> Tensor:
 
     Args:
         weights: The weights :math:`w`, ``(..., M)``.
-        rows: The numbers :math:`r` of the rows, int64 of the same shape, all different along the
+        rows: The indices :math:`r` of the rows, int64 of the same shape, all different along the
             last dimension.
         matrix: The matrix :math:`A`, ``(R, O)``.
 
@@ -69,7 +70,7 @@ def _has_kernel(weights: Tensor, matrix: Tensor) -> bool:
     """Whether the embedding kernel is the faster one: in single precision on a processor."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return False  # Neither can read the derivatives below; a compiler makes kernels itself.
-    if weights.dim() < 2 or weights.shape[:-1].numel() * matrix.numel() < SMALL_PRODUCT:
+    if weights.dim() < 2 or math.prod(weights.shape[:-1]) * matrix.numel() < SMALL_PRODUCT:
         return False
     return weights.dtype == matrix.dtype == torch.float32 and weights.device.type == "cpu"
 

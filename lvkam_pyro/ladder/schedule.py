@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.program import BoundProgram
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,11 @@ class PilotSchedule(ABC):
     """
 
     @abstractmethod
-    def fit(
-        self, model: Program, x: Tensor, num_temperatures: int, *, seed: int = 0
-    ) -> FixedSchedule:
+    def fit(self, program: BoundProgram, num_temperatures: int, *, seed: int = 0) -> FixedSchedule:
         """Run the pilot.
 
         Args:
-            model: A Pyro model of one positional tensor, with a data plate along its first axis.
-            x: The observations, of shape `(N, ...)`.
+            program: The bound program.
             num_temperatures: T.
             seed: Equal seeds give equal temperatures; the caller's generators are left alone.
 

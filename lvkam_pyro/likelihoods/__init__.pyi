@@ -1,15 +1,17 @@
 """The public names of the room, which load on first use."""
 
-from .discrete_likelihoods import BernoulliLikelihood, CategoricalLikelihood
-from .joint_likelihood import JointLikelihood
+from .bernoulli import BernoulliLikelihood
+from .categorical import CategoricalLikelihood
+from .factored import Likelihood
+from .joint import JointLikelihood
 from .normal import NormalLikelihood
-from .quantized_likelihood import QuantizedLikelihood
-from .quantized_logistic import QuantizedLogistic
+from .quantized import QuantizedLikelihood, QuantizedLogistic
 
 __all__ = [
     "BernoulliLikelihood",
     "CategoricalLikelihood",
     "JointLikelihood",
+    "Likelihood",
     "NormalLikelihood",
     "QuantizedLikelihood",
     "QuantizedLogistic",

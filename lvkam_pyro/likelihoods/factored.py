@@ -1,107 +1,132 @@
-"""The normal likelihood whose (particles x data) log density is one matrix product."""
+"""The bases of likelihoods: modules, and distributions factored for shared particles."""
 
-import math
+from abc import abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Self
 
 import torch
-from pyro.distributions import Normal, TorchDistribution
-from torch import Size, Tensor
-from torch.distributions import constraints
-from torch.distributions.utils import _standard_normal
+from pyro.distributions import TorchDistribution
+from pyro.nn import PyroModule
+from torch import Tensor
 
-from lvkam_pyro.likelihoods.inner_products import is_outer
+from lvkam_pyro.distributions.shapes import check_expansion
 
 
-class FactoredNormal(TorchDistribution):
-    r"""Normal density of a vector of independent outputs, factored for shared particles.
+class Likelihood(PyroModule):
+    r"""The distribution of a datum around a generator's output.
 
-    .. math:: \log p(x_n \mid m_s) = -\tfrac12 \sum_o \Big( \frac{x_{no} - m_{so}}{\sigma_o}
-              \Big)^2 - \sum_o \log \sigma_o - \tfrac{O}{2} \log 2 \pi
+    The base of the likelihoods of this library, and of those that stand beside them in a
+    :class:`JointLikelihood`. A subclass sets `num_outputs` and defines `forward`, from outputs
+    `(..., num_outputs)` to a distribution of data `(..., num_columns)`; where these differ, also
+    `num_columns`; where a network should not see the data as they are, `features`.
 
-    The law of ``Normal(loc, scale).to_event(1)``. Where all particles meet all data (`loc` of
-    shape `(S, 1, O)`, values of shape `(N, O)`) the square is expanded, so that the result
-    `(S, N)` costs one matrix product and no array of shape `(S, N, O)` is ever made. Values and
-    means are centred first, so that float32 does not cancel.
-
-    Arguments:
-        loc: Means, of shape `(*batch, O)`.
-        scale: Positive standard deviations, of shape `(O,)` or `()`.
-        validate_args: Whether to check parameters and values.
-
-    Raises:
-        ValueError: If `loc` is a scalar or `scale` does not fit its last dimension.
+    Attributes:
+        num_outputs: Number of the generator's outputs that it takes.
 
     Example:
-        >>> means, data = torch.zeros(256, 1, 64), torch.zeros(100, 64)
-        >>> FactoredNormal(means, torch.tensor(0.1)).log_prob(data).shape
+        >>> import pyro.distributions as dist
+        >>> class PoissonLikelihood(Likelihood):
+        ...     def __init__(self, num_outputs):
+        ...         super().__init__()
+        ...         self.num_outputs = num_outputs
+        ...
+        ...     def forward(self, log_rate):
+        ...         return dist.Poisson(log_rate.exp()).to_event(1)
+        >>> PoissonLikelihood(3)(torch.zeros(256, 1, 3)).log_prob(torch.ones(100, 3)).shape
         torch.Size([256, 100])
     """
 
-    arg_constraints = {  # noqa: RUF012 - torch's own form
-        "loc": constraints.real_vector,
-        "scale": constraints.positive,
-    }
-    support = constraints.real_vector
-    has_rsample = True
+    num_outputs: int
 
-    def __init__(self, loc: Tensor, scale: Tensor, *, validate_args: bool | None = None) -> None:
-        if loc.ndim == 0 or scale.shape not in (Size(), loc.shape[-1:]):
-            raise ValueError(
-                "Expected loc of shape (*batch, O) and scale of shape (O,) or (), got "
-                f"{tuple(loc.shape)} and {tuple(scale.shape)}. A scale that differs between data "
-                "has no factored form: use Normal(loc, scale).to_event(1)."
-            )
-        self.loc = loc
-        self.scale = scale
-        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
+    @property
+    def num_columns(self) -> int:
+        """Number of columns of the data: by default as many as outputs."""
+        return self.num_outputs
+
+    def features(self, x: Tensor) -> Tensor:
+        """The input of a network that reads data `(N, num_columns)`: by default the data."""
+        return x
+
+    @abstractmethod
+    def forward(self, outputs: Tensor) -> TorchDistribution:
+        """The distribution of data, given outputs of shape `(..., num_outputs)`."""
+
+
+class Factored(TorchDistribution):
+    """The base of distributions of vectors of independent outputs, factored for shared particles.
+
+    A subclass keeps tensor parameters that broadcast with its batch, and defines `log_prob`.
+    """
 
     def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
-        """The same law over a larger batch; `loc` stays as it is."""
-        new = self._get_checked_instance(FactoredNormal, _instance)
-        new.loc, new.scale = self.loc, self.scale
-        super(FactoredNormal, new).__init__(
-            Size(batch_shape), self._event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
+        """The same distribution over a larger batch; parameters stay as they are.
+
+        Raises:
+            ValueError: If the batch does not broadcast to that shape.
+        """
+        shape = check_expansion(self, batch_shape)
+        new = self._get_checked_instance(type(self), _instance)
+        new.__dict__.update(self.__dict__)
+        new._batch_shape = shape
         return new
 
-    @property
-    def mean(self) -> Tensor:
-        """Means, of shape `(*batch, O)`."""
-        return self.loc.expand(self._extended_shape())
-
-    @property
-    def variance(self) -> Tensor:
-        """Variances, of shape `(*batch, O)`."""
-        return self.scale.square().expand(self._extended_shape())
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Reparameterised draws, of shape `sample_shape + batch_shape + (O,)`."""
-        shape = self._extended_shape(Size(sample_shape))
-        noise = _standard_normal(shape, dtype=self.loc.dtype, device=self.loc.device)
-        return self.loc + self.scale * noise
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of values of shape `(..., O)`, constants included, in nats."""
-        if self._validate_args:
-            self._validate_sample(value)
-        value = value.to(self.loc.dtype)
-        centre = value.detach().reshape(-1, value.shape[-1]).mean(0)
-        x, mean = (value - centre) / self.scale, (self.loc - centre) / self.scale
-        square = self._outer_square(x, mean) if is_outer(mean, x) else (x - mean).square().sum(-1)
-        log_volume = self.scale.log().expand(self._event_shape).sum()
-        constant = log_volume + 0.5 * self._event_shape[0] * math.log(2 * math.pi)
-        log_prob = -0.5 * square - constant
+    def _over_batch(self, log_prob: Tensor) -> Tensor:
+        """Log densities of the shape that values and batch have together."""
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self._batch_shape))
 
-    def pointwise_log_prob(self, value: Tensor) -> Tensor:
-        """Log density of each output by itself, of shape `(..., O)`, in nats."""
-        return Normal(self.loc, self.scale, validate_args=False).log_prob(value)
 
-    @staticmethod
-    def _outer_square(x: Tensor, mean: Tensor) -> Tensor:
-        shape = torch.broadcast_shapes(x.shape[:-1], mean.shape[:-1])
-        x, mean = x.reshape(-1, x.shape[-1]), mean.reshape(-1, mean.shape[-1])
-        square = mean.square().sum(-1, keepdim=True) + x.square().sum(-1)
-        return torch.addmm(square, mean, x.T, alpha=-2).view(shape)
+def inner_products(left: Tensor, right: Tensor) -> Tensor:
+    r"""Inner products over the last dimension, of batches that broadcast.
+
+    .. math:: c_{sn} = \sum_o a_{so} b_{no}
+
+    Where every batch entry of `left` meets every one of `right` (`left` of shape `(S, 1, O)`,
+    `right` of shape `(N, O)`) it is one matrix product: no array of shape `(S, N, O)` is made.
+
+    Args:
+        left: Vectors of shape `(..., O)`.
+        right: Vectors of shape `(..., O)`, whose batch broadcasts with that of `left`.
+
+    Returns:
+        Products of the broadcast batch shape.
+
+    Example:
+        >>> inner_products(torch.ones(256, 1, 64), torch.ones(100, 64)).shape
+        torch.Size([256, 100])
+    """
+    if not is_outer(left, right):
+        return (left * right).sum(-1)
+    shape = torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])
+    rows, columns = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    return (rows @ columns.T).view(shape)
+
+
+def is_outer(left: Tensor, right: Tensor) -> bool:
+    """Whether every batch entry of `left` meets every one of `right`, in this order.
+
+    Args:
+        left: Vectors of shape `(..., O)`.
+        right: Vectors of shape `(..., O)`.
+
+    Example:
+        >>> is_outer(torch.ones(7, 1, 3), torch.ones(5, 3))
+        True
+        >>> is_outer(torch.ones(7, 5, 3), torch.ones(5, 3))
+        False
+    """
+    rank = max(left.ndim, right.ndim) - 1
+    first = [1] * (rank - left.ndim + 1) + list(left.shape[:-1])
+    second = [1] * (rank - right.ndim + 1) + list(right.shape[:-1])
+    last_of_first = max((i for i, size in enumerate(first) if size > 1), default=-1)
+    first_of_second = min((i for i, size in enumerate(second) if size > 1), default=rank)
+    return last_of_first < first_of_second
+
+
+def check_count(name: str, value: int, *, minimum: int = 1) -> int:
+    """A whole number, once it is at least the smallest that makes sense."""
+    if not isinstance(value, Integral):
+        raise TypeError(f"Expected a whole number for {name}, got {value!r}.")
+    if value < minimum:
+        raise ValueError(f"Expected {name} of at least {minimum}, got {value}.")
+    return value

@@ -1,11 +1,9 @@
 """The public names of the room, which load on first use."""
 
 from .formulas import SymbolicEnergy
-from .gating import MixtureOfExperts
-from .generator import KANGenerator
+from .generators import KANGenerator, MixtureOfExperts
 from .knots import KnotUpdate
-from .mixture_prior import MixturePrior
-from .product_prior import ProductPrior
+from .priors import MixturePrior, ProductPrior
 from .reference import LogNormalReference, NormalReference, ReferenceMeasure
 from .summary import PriorSummary
 

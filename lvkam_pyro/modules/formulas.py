@@ -10,7 +10,7 @@ from torch.distributions import Distribution, LogNormal, Normal, Uniform
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_symbolic
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm
 from lvkam_pyro.kan.symbolic.formula import Z, round_constants
 
 _NUM_POINTS = 200
@@ -22,16 +22,16 @@ class SymbolicEnergy:
     r"""One component's energy :math:`f` as a formula, and with it the log density.
 
     Attributes:
-        latent: Number of the latent, from 0, as in the plots.
-        component: Number of the mixture's component, or of the inner latent, from 0.
-        fits: Every form fitted to the energy, best first, up to a constant; without one of its
-            own, for the normaliser takes it.
+        latent: Index of the latent, from 0, as in the plots.
+        component: Index of the mixture's component, or of the inner latent, from 0.
+        fits: Every form fitted to the energy, best first, up to a constant, which the
+            normaliser takes.
         reference: :math:`\log \pi_0` in sympy up to a constant, of the symbol `z`;
             `log_pi_0(z)` where it is neither uniform nor normal nor lognormal.
 
     Example:
         >>> from lvkam_pyro.kan.bases.bspline import BSplineBasis
-        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
+        >>> from lvkam_pyro.modules.priors import MixturePrior
         >>> prior = MixturePrior(1, basis=BSplineBasis(degree=1, grid_size=2))
         >>> ends = torch.tensor([0.0, 1.5, 3.0]).view(1, 3, 1)
         >>> prior.functions.coefficients.data.copy_(ends)[0, -1]

@@ -19,7 +19,7 @@ _NUM_LEVELS = 999
 
 @dataclass(frozen=True)
 class KnotUpdate:
-    r"""What new knots did to a prior's densities.
+    r"""The report of new knots: what they did to a prior's densities.
 
     Attributes:
         grid: What they did to its functions.

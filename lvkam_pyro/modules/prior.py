@@ -14,15 +14,15 @@ from torch.optim import Optimizer
 
 from lvkam_pyro.distributions.energy import EnergyDistribution, build_panels
 from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.panels import Panels, support_bounds
+from lvkam_pyro.distributions.panels import Panels
+from lvkam_pyro.distributions.reference import support_bounds
 from lvkam_pyro.distributions.univariate import Sampler, UnivariateDensity
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import ConstantExtrapolation
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.parallel import ParallelKAN
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
 from lvkam_pyro.modules.energies import cells_of, evaluate
 from lvkam_pyro.modules.formulas import SymbolicEnergy, find_formulas
 from lvkam_pyro.modules.knots import KnotUpdate, update_knots
@@ -191,7 +191,7 @@ class EnergyPrior(PyroModule):
                 nats, is warned about.
 
         Returns:
-            What changed, in the functions and in the densities.
+            The changes of the functions and of the densities.
 
         Raises:
             ValueError: If the functions are not B-splines of one layer, the samples not of the
@@ -211,7 +211,7 @@ class EnergyPrior(PyroModule):
 
     @torch.no_grad()
     def _frozen_densities(self) -> UnivariateDensity:
-        """The densities in float64, of parameters of their own."""
+        """The densities in float64, of copied parameters."""
         return copy.deepcopy(self).double().densities()
 
     def _drawn(self, density: Density) -> Density:

@@ -61,7 +61,7 @@ class NormalReference(_LocationScale):
 
     Outside the domain a prior's functions are constant, so there it is this normal that reaches,
     moves and widens to where the posterior is. Inside, a quadratic energy could do the same: the
-    two are told apart by the tails alone.
+    two differ in the tails alone.
 
     Arguments:
         loc: The mean :math:`\mu` to start from.
@@ -71,7 +71,7 @@ class NormalReference(_LocationScale):
         ValueError: If the mean is not finite, or the scale not finite and positive.
 
     Example:
-        >>> from lvkam_pyro.modules.mixture_prior import MixturePrior
+        >>> from lvkam_pyro.modules.priors import MixturePrior
         >>> prior = MixturePrior(2, reference=NormalReference(0.5, 0.3))
         >>> prior().log_prob(torch.rand(7, 2)).sum().backward()
         >>> [name for name, _ in prior.named_parameters()]
@@ -110,8 +110,6 @@ class LogNormalReference(_LocationScale):
 
 class FixedReference(ReferenceMeasure):
     """A reference measure with nothing to learn: any univariate torch distribution.
-
-    What a prior makes of a distribution that it is given.
 
     Arguments:
         distribution: One univariate torch distribution.

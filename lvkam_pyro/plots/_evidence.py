@@ -5,7 +5,7 @@ from math import isfinite
 
 from matplotlib.axes import Axes
 
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.plots.style import PALETTE, QUIET, panels, quote, styled
 
 _ROW_HEIGHT, _MARGIN = 0.27, 1.0
@@ -25,8 +25,8 @@ def evidence(
 
     A row is an estimate in nats per datum, with the interval
     :math:`\bar e \pm (t_{R-1} s + d)` of its R replicates' standard error s and its discretisation
-    error d. A colour is an estimator; a hollow point is unreliable; a triangle is a lower bound,
-    at the left edge and turned that way where it lies outside of the estimates.
+    error d. A colour is an estimator (of a recipe); a hollow point is unreliable; a triangle is a
+    lower bound, at the left edge and turned that way where it lies outside of the estimates.
 
     Args:
         comparison: Results on the same data, as `compare_evidence` returns them.
@@ -53,9 +53,9 @@ def evidence(
     height = _ROW_HEIGHT * len(rows) + _MARGIN
     (one,) = panels(1, axes, size=(_WIDTH, height))
     heights, limits = _heights(rows), _limits(rows, level)
-    names = list(dict.fromkeys(row.evidence.estimator for row in rows))
+    names = list(dict.fromkeys(row.method for row in rows))
     for row, y in zip(rows, heights, strict=True):
-        color = PALETTE[names.index(row.evidence.estimator) % len(PALETTE)]
+        color = PALETTE[names.index(row.method) % len(PALETTE)]
         _draw(one, row, y, color=color, level=level, left=limits[0])
     _label(one, rows, heights)
     one.set(xlim=limits, ylim=(max(heights) + 0.7, min(heights) - 0.7))
@@ -75,7 +75,7 @@ def _heights(rows: Sequence[EvidenceRow]) -> list[float]:
 
 def _limits(rows: Sequence[EvidenceRow], level: float) -> tuple[float, float]:
     """The scale: all estimates' intervals, or the bounds where there is nothing else."""
-    estimates = [row for row in rows if not row.is_bound] or rows
+    estimates = [row for row in rows if not row.is_lower_bound] or rows
     ends = [end for row in estimates for end in row.evidence.mean_interval(level)]
     finite = [end for end in ends if isfinite(end)] or [0.0]
     low, high = min(finite), max(finite)
@@ -85,7 +85,7 @@ def _limits(rows: Sequence[EvidenceRow], level: float) -> tuple[float, float]:
 
 def _draw(axes: Axes, row: EvidenceRow, y: float, *, color: str, level: float, left: float) -> None:
     mean = row.evidence.mean
-    if row.is_bound:
+    if row.is_lower_bound:
         shape, x = (">", mean) if mean > left else ("<", left)
         axes.plot(x, y, shape, color=color, markersize=6, clip_on=False)
         return
@@ -96,7 +96,7 @@ def _draw(axes: Axes, row: EvidenceRow, y: float, *, color: str, level: float, l
 
 def _label(axes: Axes, rows: Sequence[EvidenceRow], heights: Sequence[float]) -> None:
     """Names of models and estimators on the left, estimates on the right."""
-    axes.set_yticks(heights, [f"{row.model}, {row.evidence.estimator}" for row in rows])
+    axes.set_yticks(heights, [f"{row.model}, {row.method}" for row in rows])
     axes.grid(axis="x", color=QUIET, alpha=0.3, linewidth=0.6)
     axes.tick_params(axis="y", length=0, pad=8)
     axes.locator_params(axis="x", nbins=5)
@@ -110,4 +110,4 @@ def _label(axes: Axes, rows: Sequence[EvidenceRow], heights: Sequence[float]) ->
 
 def _quote(row: EvidenceRow) -> str:
     estimate = quote(row.evidence.mean, row.evidence.mean_standard_error)
-    return f"> {estimate}" if row.is_bound else estimate
+    return f"> {estimate}" if row.is_lower_bound else estimate

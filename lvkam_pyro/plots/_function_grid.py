@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.network import check_samples
 from lvkam_pyro.kan.symbolic.formula import round_constants
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.plots._arrays import Values, as_array, function_values, over_domain

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
 from lvkam_pyro.kan.pruning import edge_importance
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.plots._arrays import Values, as_array, function_values
@@ -77,7 +76,7 @@ def network(
     if not isinstance(kan, KAN | KANLayer):
         raise TypeError(f"Expected a KAN or a KANLayer, got {type(kan).__name__}.")
     rows = _spread(kan) if samples is None else check_samples(kan, samples)
-    parts = zip(walk(kan, rows), edge_importance(kan, rows), strict=True)
+    parts = zip(layer_inputs(kan, rows), edge_importance(kan, rows), strict=True)
     drawings = [_Drawing.of(layer, inputs, scores) for (layer, inputs), scores in parts]
     below = _names(drawings[0].shape[0], input_names, "inputs", "z")
     above = _names(drawings[-1].shape[1], output_names, "outputs", "x")

@@ -6,9 +6,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lvkam_pyro.checks.weights_check import WeightsCheck
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K, MIN_EFFECTIVE_SAMPLE_SIZE
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE
 from lvkam_pyro.plots._arrays import Values, as_array
 from lvkam_pyro.plots.style import MODEL, PALETTE, QUIET, panels, styled
+from lvkam_pyro.statistics.weights import MAX_PARETO_K
 
 _GOOD_K = 0.5
 """Up to it the weights have a variance."""

@@ -50,7 +50,7 @@ class Calibration:
         runs = [
             _judge(trial.problem, result)
             for trial in trials
-            if not trial.problem.blind_spot and trial.verdict != "lower bound"
+            if not (trial.problem.blind_spot or trial.is_lower_bound)
             for result in trial.results
         ]
         z = torch.cat([torch.empty(0), *(z for z, _ in runs)])

@@ -6,13 +6,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lvkam_pyro.additive.nodes import composite_nodes
 from lvkam_pyro.kan.network import layers_of
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.generators import KANGenerator
+from lvkam_pyro.modules.priors import MixturePrior
 from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 from lvkam_pyro.tracing.session import seeded_rng
 
 _NUM_DATA = 4
@@ -90,7 +90,7 @@ def chain_log_evidence(model: LVKAM, x: Tensor, *, num_panels: int = _NUM_PANELS
     """
     num_latents = model.prior.num_latents
     edges = torch.linspace(*model.prior.domain, num_panels + 1, dtype=torch.float64)
-    nodes, weights = composite_nodes(edges.expand(num_latents, -1))
+    nodes, weights = composite_gauss_legendre(edges.expand(num_latents, -1), 4)
     log_masses = model.prior.densities().log_prob(nodes.T).T + weights.log()
     (layer,) = layers_of(cast("KANGenerator", model.generator))
     functions = layer.unsummed(nodes.T)

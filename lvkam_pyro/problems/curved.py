@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 from lvkam_pyro.tracing.session import seeded_rng
 
 _NUM_DATA = 4
@@ -73,10 +73,9 @@ class Banana:
 
 def _normal_nodes(scale: float) -> tuple[Tensor, Tensor]:
     """Nodes over twelve standard deviations each way, and the logarithms of their masses."""
-    nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(_NUM_NODES))
-    limit = 12 * scale
-    log_masses = (limit * weights).log() + dist.Normal(0.0, scale).log_prob(limit * nodes)
-    return limit * nodes, log_masses
+    ends = torch.tensor([-12 * scale, 12 * scale], dtype=torch.float64)
+    nodes, weights = composite_gauss_legendre(ends, _NUM_NODES)
+    return nodes, weights.log() + dist.Normal(0.0, scale).log_prob(nodes)
 
 
 def funnel(*, seed: int = 0) -> Problem:

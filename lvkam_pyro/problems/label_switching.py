@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 from lvkam_pyro.tracing.session import seeded_rng
 
 _NUM_DATA = 4
@@ -36,9 +37,9 @@ class LabelSwitching:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`, by Gauss-Legendre nodes on both means."""
-        nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(_NUM_NODES))
-        nodes = _LIMIT * nodes
-        log_masses = (_LIMIT * weights).log() + dist.Normal(0.0, _PRIOR_SCALE).log_prob(nodes)
+        ends = torch.tensor([-_LIMIT, _LIMIT], dtype=torch.float64)
+        nodes, weights = composite_gauss_legendre(ends, _NUM_NODES)
+        log_masses = weights.log() + dist.Normal(0.0, _PRIOR_SCALE).log_prob(nodes)
         parts = dist.Normal(nodes[:, None], _SCALE).log_prob(x.double()[:, None]) - np.log(2)
         totals = []
         for part in parts:

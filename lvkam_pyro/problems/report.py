@@ -66,8 +66,8 @@ def to_markdown(validation: Validation) -> str:
 
 
 def _section(trials: Sequence[ValidationTrial]) -> list[str]:
-    done = [trial for trial in trials if not trial.refusal]
-    refused = [trial for trial in trials if trial.refusal]
+    done = [trial for trial in trials if not trial.is_refused]
+    refused = [trial for trial in trials if trial.is_refused]
     return [
         *_introduce(trials[0].problem),
         *([_row(_COLUMNS), _RULE] if done else []),
@@ -91,11 +91,11 @@ def _summarize(trials: Sequence[ValidationTrial]) -> list[str]:
     lines = [_row(_SUMMARY), _SUMMARY_RULE]
     for name in names:
         own = [trial for trial in trials if trial.estimator == name]
-        said = [trial.verdict for trial in own]
-        sure = [trial for trial in own if trial.verdict == "reliable"]
+        sure = [trial for trial in own if trial.is_reliable]
+        refused = [trial for trial in own if trial.is_refused]
         wrong = [trial.problem.name for trial in sure if abs(trial.z) > _MAX_Z]
-        flagged = len(own) - len(sure) - said.count("refused")
-        counts = (len(sure), len(wrong), flagged, said.count("refused"))
+        flagged = len(own) - len(sure) - len(refused)
+        counts = (len(sure), len(wrong), flagged, len(refused))
         lines.append(_row([name, *map(str, counts), ", ".join(wrong)]))
     return [*lines, ""]
 

@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 
 _NUM_LATENTS = 10
 _HALF_WIDTH, _CENTRE, _SCALE = 6.0, 3.5, 0.1
@@ -45,11 +45,10 @@ class GaussianShells:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`."""
-        nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(_NUM_NODES))
-        half = (_HALF_WIDTH - _CENTRE) / 2
-        radius = half * (1 + nodes)
+        ends = torch.tensor([0.0, _HALF_WIDTH - _CENTRE], dtype=torch.float64)
+        radius, weights = composite_gauss_legendre(ends, _NUM_NODES)
         log_area = math.log(2) + _NUM_LATENTS / 2 * math.log(math.pi) - math.lgamma(5)
-        log_masses = (half * weights).log() + log_area + (_NUM_LATENTS - 1) * radius.log()
+        log_masses = weights.log() + log_area + (_NUM_LATENTS - 1) * radius.log()
         log_likelihood = dist.Normal(radius, _SCALE).log_prob(x.double()[:, None])
         log_volume = _NUM_LATENTS * math.log(2 * _HALF_WIDTH)
         return (log_masses + log_likelihood).logsumexp(-1) - log_volume

@@ -85,14 +85,34 @@ class ValidationTrial:
         return self.root_mean_square_error**2 * evaluations
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the estimator does not apply to the problem."""
+        return bool(self.refusal)
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether its results are lower bounds."""
+        return any(result.is_lower_bound for result in self.results)
+
+    @property
+    def num_unreliable(self) -> int:
+        """The number of estimates, over data and seeds, that the estimator does not trust."""
+        return sum(int(result.verdict.unreliable.sum()) for result in self.results)
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether there are estimates of the evidence, and the estimator trusts all of them."""
+        return not (self.is_refused or self.is_lower_bound or self.num_unreliable)
+
+    @property
     def verdict(self) -> str:
         """`reliable`, or how many of the estimates are not; or that it is a bound, or refused."""
-        if self.refusal:
+        if self.is_refused:
             return "refused"
-        if self.results[0].estimator.startswith("ELBO"):
+        if self.is_lower_bound:
             return "lower bound"
-        flags = torch.cat([result.verdict.unreliable for result in self.results])
-        return f"{int(flags.sum())}/{len(flags)} bad" if bool(flags.any()) else "reliable"
+        count = sum(result.num_data for result in self.results)
+        return "reliable" if self.is_reliable else f"{self.num_unreliable}/{count} bad"
 
     def to_dict(self) -> dict[str, str | float | None]:
         """The trial as plain values; None where it was refused."""
@@ -123,7 +143,7 @@ class Validation:
         >>> import lvkam_pyro as lv
         >>> problems = [lv.problems.load_problem(name) for name in ("linear_gaussian_1", "funnel")]
         >>> validation = lv.problems.validate(problems, [lv.evidence.Lookahead()], progress=False)
-        >>> validation.to_pandas()["verdict"].tolist()
+        >>> validation.to_frame()["verdict"].tolist()
         ['reliable', 'refused']
     """
 
@@ -132,7 +152,7 @@ class Validation:
     def __iter__(self) -> Iterator[ValidationTrial]:
         return iter(self.trials)
 
-    def to_pandas(self) -> DataFrame:
+    def to_frame(self) -> DataFrame:
         """A row a trial."""
         return DataFrame([trial.to_dict() for trial in self.trials])
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from lvkam_pyro.checks.check import CheckResult, Table, text_table, wrapped
+from lvkam_pyro.checks.check import CheckResult, Table, table_lines, wrapped
 from lvkam_pyro.checks.finding import Finding, Severity
 from lvkam_pyro.report.html import fragment, page
 from lvkam_pyro.training.runs.files import write_atomically
@@ -78,7 +78,7 @@ class Diagnosis:
         lines += ["What is wrong and what to do, most urgent first:"] if self.findings else []
         lines += [line for finding in self.findings for line in wrapped(str(finding))]
         lines += [] if self.findings else ["No check found anything wrong."]
-        lines += ["", *text_table(self.overview())]
+        lines += ["", *table_lines(self.overview())]
         for check in self.checks:
             lines += ["", str(check)]
         return "\n".join(lines)

@@ -20,7 +20,7 @@ from lvkam_pyro.checks.samplers import ImportanceSampler, Posterior, draw_poster
 from lvkam_pyro.checks.skipped import SkippedCheck
 from lvkam_pyro.checks.weights_check import check_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.steppingstone import SteppingStone

@@ -1,4 +1,4 @@
-"""Arrays in, numbers out: weights, effective sizes, R-hat, resampling, jackknife, uniformity."""
+"""Arrays in, arrays out: weights, effective sizes, R-hat, resampling, jackknife, uniformity."""
 
 import lazy_loader
 

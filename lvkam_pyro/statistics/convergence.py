@@ -35,7 +35,7 @@ def chain_rhat(draws: Tensor) -> Tensor:
 
 
 def half_drift(draws: Tensor) -> Tensor:
-    """How far the mean moves from the first to the second half, in standard errors over chains.
+    """The move of the mean from the first to the second half, in standard errors over chains.
 
     Geweke's comparison (1992), with the chains' own differences as replicates: Student's t with
     C - 1 degrees of freedom for chains that have converged.

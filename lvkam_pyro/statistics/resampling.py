@@ -45,8 +45,8 @@ def resample_multinomial(log_weights: Tensor, num_draws: int) -> Tensor:
         tensor([1, 1, 1, 1])
     """
     weights = _weights(log_weights)
-    places = torch.rand(len(weights), num_draws, dtype=weights.dtype, device=weights.device)
-    return _invert(weights, places).T
+    points = torch.rand(len(weights), num_draws, dtype=weights.dtype, device=weights.device)
+    return _invert(weights, points).T
 
 
 def resample_residual(log_weights: Tensor, num_draws: int) -> Tensor:
@@ -73,18 +73,18 @@ def resample_residual(log_weights: Tensor, num_draws: int) -> Tensor:
         tensor([0, 1, 1, 1])
     """
     expected = num_draws * _weights(log_weights)
-    # Whole numbers count as such whatever their last digits: equal weights are copied once each.
+    # Rounded up where a digit is missing: equal weights are copied once each.
     certain = (expected + _ROUNDING).floor()
-    places = torch.rand(len(expected), num_draws, dtype=expected.dtype, device=expected.device)
-    drawn = _invert((expected - certain).clamp(min=0), places)
+    points = torch.rand(len(expected), num_draws, dtype=expected.dtype, device=expected.device)
+    drawn = _invert((expected - certain).clamp(min=0), points)
     draws = torch.arange(num_draws, dtype=expected.dtype, device=expected.device)
     copies = certain.cumsum(-1)
-    copied = torch.searchsorted(copies, draws.expand_as(places).contiguous(), right=True)
+    copied = torch.searchsorted(copies, draws.expand_as(points).contiguous(), right=True)
     return _shuffle(torch.where(draws < copies[:, -1:], copied, drawn)).T
 
 
 def resample_stratified(log_weights: Tensor, num_draws: int) -> Tensor:
-    r"""Indices drawn by one uniform number in each of D equal parts of the cumulated weights.
+    r"""Indices drawn by one uniform draw in each of D equal parts of the cumulated weights.
 
     Args:
         log_weights: Unnormalised log weights `(S, N)`.
@@ -112,10 +112,10 @@ def resample_stratified(log_weights: Tensor, num_draws: int) -> Tensor:
 
 
 def resample_systematic(log_weights: Tensor, num_draws: int) -> Tensor:
-    r"""Indices drawn by a comb of D teeth on the cumulated weights, placed by one uniform number.
+    r"""Indices drawn at D equally spaced points of the cumulated weights, shifted by one uniform.
 
-    Particle s is drawn :math:`\lfloor D w_s \rfloor` or :math:`\lceil D w_s \rceil` times. The comb
-    leaves the indices sorted; they are shuffled for each datum, so that successive draws are no
+    Particle s is drawn :math:`\lfloor D w_s \rfloor` or :math:`\lceil D w_s \rceil` times.
+    Such indices are sorted; they are shuffled for each datum, so that successive draws are no
     more alike than distant ones.
 
     Args:
@@ -137,11 +137,11 @@ def resample_systematic(log_weights: Tensor, num_draws: int) -> Tensor:
         >>> resample_systematic(log_weights, 4).sort(0).values.squeeze()
         tensor([0, 1, 1, 1])
     """
-    return _shuffle(comb(_weights(log_weights), num_draws)).T
+    return _shuffle(systematic_indices(_weights(log_weights), num_draws)).T
 
 
-def comb(weights: Tensor, num_draws: int) -> Tensor:
-    """Sorted indices drawn by a comb on the cumulated weights of each row.
+def systematic_indices(weights: Tensor, num_draws: int) -> Tensor:
+    """Sorted indices at equally spaced points of the cumulated weights of each row.
 
     Args:
         weights: Unnormalised weights `(..., S)`, of positive sum.
@@ -151,7 +151,7 @@ def comb(weights: Tensor, num_draws: int) -> Tensor:
         Indices int64 `(..., D)`.
 
     Example:
-        >>> comb(torch.tensor([1.0, 0.0, 3.0]), 4)
+        >>> systematic_indices(torch.tensor([1.0, 0.0, 3.0]), 4)
         tensor([0, 2, 2, 2])
     """
     offset = torch.rand(*weights.shape[:-1], 1, dtype=weights.dtype, device=weights.device)
@@ -172,20 +172,20 @@ def _weights(log_weights: Tensor) -> Tensor:
 
 
 def _strata(offsets: Tensor) -> Tensor:
-    """Places in D equal parts of the unit interval, by offsets `(..., D)` within them."""
+    """Points in D equal parts of the unit interval, by offsets `(..., D)` within them."""
     num_draws = offsets.shape[-1]
     parts = torch.arange(num_draws, dtype=offsets.dtype, device=offsets.device)
     return (parts + offsets) / num_draws
 
 
-def _invert(weights: Tensor, places: Tensor) -> Tensor:
-    """The particles at places `(..., D)` in the unit interval of the cumulated weights."""
+def _invert(weights: Tensor, points: Tensor) -> Tensor:
+    """The particles at points `(..., D)` of the unit interval of the cumulated weights."""
     cumulated = weights.cumsum(-1).contiguous()
     # Above zero, where a first particle without weight would be found.
-    marks = (places * cumulated[..., -1:]).clamp(min=torch.finfo(places.dtype).tiny)
+    marks = (points * cumulated[..., -1:]).clamp(min=torch.finfo(points.dtype).tiny)
     return torch.searchsorted(cumulated, marks).clamp(max=weights.shape[-1] - 1)
 
 
 def _shuffle(index: Tensor) -> Tensor:
-    """Each row of `(N, D)` in an order of its own."""
+    """Each row of `(N, D)` in a random order."""
     return index.gather(-1, torch.rand(index.shape, device=index.device).argsort(-1))

@@ -1,4 +1,4 @@
-"""Whether values are uniform: their distribution function, a band around it, and a p-value."""
+"""A test of uniformity: the distribution function of values, a band around it, and a p-value."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +26,7 @@ class Uniformity:
     .. math:: \gamma = \min_i 2 \min\{P(B_i \le R_i), P(B_i \ge R_i)\}, \quad
               B_i \sim \mathrm{Binomial}(N, t_i)
 
-    and its law is computed exactly, by a recursion over the points, not simulated.
+    and its distribution is computed exactly, by a recursion over the points, not simulated.
 
     References:
         Säilynoja, T., Bürkner, P.-C. and Vehtari, A. (2022). Graphical test for discrete uniformity
@@ -67,7 +67,7 @@ def check_uniformity(
     Args:
         values: `(N, *)`, a sample along the first axis.
         points: Where to look, ascending, between 0 and 1; None: up to 99 evenly spaced. For values
-            k/K of whole numbers k choose among the 1/K ... (K - 1)/K: the test is exact for them.
+            k/K of integers k choose among the 1/K ... (K - 1)/K: the test is exact for them.
         level: Of the band, between 0 and 1.
 
     Raises:
@@ -87,14 +87,14 @@ def check_uniformity(
     if not 0 < level < 1:
         raise ValueError(f"Expected a level between 0 and 1, got {level}. Use e.g. 0.95.")
     samples = values.detach().to("cpu", torch.float64)
-    places = _even_points(len(samples)) if points is None else points.to("cpu", torch.float64)
-    counts = _count(samples, places)
-    walk = _walk(len(samples), tuple(places.tolist()))
-    gammas = walk.statistic(counts.numpy())
-    p_values = np.vectorize(walk.p_value, otypes=[float])(gammas)
-    lower, upper = walk.acceptance(walk.gamma_of(level))
+    points = _even_points(len(samples)) if points is None else points.to("cpu", torch.float64)
+    counts = _count(samples, points)
+    process = _process(len(samples), tuple(points.tolist()))
+    gammas = process.statistic(counts.numpy())
+    p_values = np.vectorize(process.p_value, otypes=[float])(gammas)
+    lower, upper = process.acceptance(process.gamma_of(level))
     return Uniformity(
-        points=places,
+        points=points,
         ecdf=counts / len(samples),
         lower=torch.from_numpy(lower / len(samples)),
         upper=torch.from_numpy(upper / len(samples)),
@@ -110,18 +110,18 @@ def _even_points(num_values: int) -> Tensor:
 
 
 def _count(samples: Tensor, points: Tensor) -> Tensor:
-    """How many values of each sample are at most each point, `(*, K)`."""
+    """The number of values of each sample that are at most each point, `(*, K)`."""
     ordered = samples.movedim(0, -1).sort(-1).values.contiguous()
-    places = points.expand(*ordered.shape[:-1], -1).contiguous()
-    return torch.searchsorted(ordered, places, right=True).double()
+    points = points.expand(*ordered.shape[:-1], -1).contiguous()
+    return torch.searchsorted(ordered, points, right=True).double()
 
 
 @lru_cache(maxsize=8)
-def _walk(num_values: int, points: tuple[float, ...]) -> "_BinomialWalk":
-    return _BinomialWalk(num_values, np.array(points))
+def _process(num_values: int, points: tuple[float, ...]) -> "_BinomialProcess":
+    return _BinomialProcess(num_values, np.array(points))
 
 
-class _BinomialWalk:
+class _BinomialProcess:
     """The counts of N uniform values below ascending points."""
 
     def __init__(self, num_values: int, points: Values) -> None:
@@ -134,7 +134,7 @@ class _BinomialWalk:
         """Two-sided p-value of every count at every point, `(K, N + 1)`."""
         rates = num_values * np.diff(points, prepend=0.0, append=1.0)
         self.steps = np.asarray(poisson.pmf(counts, rates[:, None]))
-        """Law of a Poisson process' events between two points, `(K + 1, N + 1)`."""
+        """Distribution of a Poisson process' events between two points, `(K + 1, N + 1)`."""
 
     def statistic(self, counts: Values) -> Values:
         """The smallest local p-value of counts `(*, K)`."""

@@ -1,4 +1,4 @@
-"""What importance weights say about themselves, per datum."""
+"""Diagnostics of importance weights, per datum: effective sample size and Pareto k."""
 
 import numpy as np
 import torch
@@ -6,8 +6,11 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from torch import Tensor
 
+MAX_PARETO_K = 0.7
+"""The shape of the weights' tail above which importance sampling is not dependable."""
+
 _SMALLEST_TAIL = 5
-"""The least number of tail weights to which a generalised Pareto law is fitted."""
+"""The least number of tail weights to which a generalised Pareto distribution is fitted."""
 
 _CONSTANT = 1e-5
 """Log weights that differ by less are equal up to rounding."""
@@ -64,7 +67,7 @@ def largest_weight(log_weights: Tensor) -> Tensor:
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
-    """The shape k of the generalised Pareto law fitted to the largest weights, per datum.
+    """The shape k of the generalised Pareto distribution fitted to the largest weights, per datum.
 
     Importance sampling is dependable below 0.7 and hopeless above 1. From Vehtari, Simpson, Gelman,
     Yao and Gabry, *Pareto smoothed importance sampling* (https://arxiv.org/abs/1507.02646), as
@@ -74,7 +77,7 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         log_weights: `(S, N)`.
 
     Returns:
-        k of shape `(N,)`, never NaN: infinity where no law can be fitted (S < 25, or next to the
+        k of shape `(N,)`, never NaN: infinity where none can be fitted (S < 25, or next to the
         largest weights most of the others vanish), 0 where the largest weights are all equal.
 
     Example:
@@ -85,10 +88,10 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
 
 def smooth_weights(log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Pareto-smoothed log weights, per datum, and the shape k of the law in their tail.
+    """Pareto-smoothed log weights, per datum, and the shape k of their tail.
 
-    The largest weights are replaced by the expected order statistics of the generalised Pareto law
-    fitted to them, no larger than the largest weight was (Vehtari et al., section 2.1,
+    The largest weights are replaced by the expected order statistics of the generalised Pareto
+    distribution fitted to them, no larger than the largest weight was (Vehtari et al., section 2.1,
     https://arxiv.org/abs/1507.02646). Here they are then multiplied by one factor, so that their
     mean, the evidence, stays what it was: without bias.
 
@@ -96,7 +99,7 @@ def smooth_weights(log_weights: Tensor) -> tuple[Tensor, Tensor]:
         log_weights: `(S, N)`.
 
     Returns:
-        Log weights `(S, N)`, and k `(N,)` as of `pareto_k`. Where no law can be fitted the weights
+        Log weights `(S, N)`, and k `(N,)` as of `pareto_k`. Where none can be fitted the weights
         are left alone.
 
     Example:

@@ -232,6 +232,18 @@ class Arguments:
         return replace(self, args=args, kwargs=kwargs)
 
 
+def as_arguments(x: Tensor | tuple[Any, ...] | dict[str, Any]) -> Arguments:
+    """The arguments of a program: one tensor, a tuple of them, or a dictionary by name.
+
+    Example:
+        >>> as_arguments((torch.zeros(3), torch.ones(3))).num_rows
+        3
+    """
+    if isinstance(x, dict):
+        return Arguments((), x)
+    return Arguments(x if isinstance(x, tuple) else (x,), {})
+
+
 def _is_list(value: object) -> bool:
     return isinstance(value, list) and not any(True for _ in _tensors(value))
 

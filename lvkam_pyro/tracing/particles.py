@@ -41,11 +41,12 @@ class Particles:
     @classmethod
     def stack(cls, parts: Sequence[Self]) -> Self:
         """The particles of several draws, one after the other."""
-        log_densities = ("log_prior", "log_likelihood", "log_guide")
         return cls(
             {name: torch.cat([p.latents[name] for p in parts]) for name in parts[0].latents},
-            *(torch.cat([getattr(part, name) for part in parts]) for name in log_densities),
-            data_scale=parts[0].data_scale,
+            torch.cat([part.log_prior for part in parts]),
+            torch.cat([part.log_likelihood for part in parts]),
+            torch.cat([part.log_guide for part in parts]),
+            parts[0].data_scale,
         )
 
     def __repr__(self) -> str:

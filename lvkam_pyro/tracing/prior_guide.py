@@ -1,5 +1,6 @@
 """The prior as a proposal: particles shared by all data."""
 
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
@@ -30,13 +31,17 @@ class PriorRecorder(LatentRecorder):
             msg["scale"] = msg["scale"] * subsampling_scale(frame)
 
 
-class LibraryGuide:
+class LibraryGuide(ABC):
     """A guide of this library, whose density is right as it is: nothing is looked at.
 
     Example:
         >>> issubclass(PriorGuide, LibraryGuide)
         True
     """
+
+    @abstractmethod
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Draw every latent site of the model."""
 
     def on(self, program: Any) -> "LibraryGuide":  # noqa: ANN401
         """The guide for the data of a bound program: the same, unless it has to know them."""

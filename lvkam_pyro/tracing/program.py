@@ -385,7 +385,7 @@ class BoundProgram:
         structure = self.structure
         log_prior = self.sum(run.latents, num_particles)
         from_prior = isinstance(guide, PriorGuide)
-        if from_prior and guide.proposes_from(self.model, structure):
+        if isinstance(guide, PriorGuide) and guide.proposes_from(self.model, structure):
             # The density of the draws is the model's own, of the first datum where all share them.
             log_guide = (log_prior[:, :1] if shared else log_prior).detach().expand_as(log_prior)
         else:

@@ -11,7 +11,6 @@ from .regularizers import Smoothness, Sparsity
 from .starts.pca import PCAStart, start_additive, start_vague
 
 __all__ = [
-    "WholeDataWarning",
     "EarlyStopping",
     "EmpiricalBayes",
     "GridUpdates",
@@ -20,6 +19,7 @@ __all__ = [
     "Recipe",
     "Smoothness",
     "Sparsity",
+    "WholeDataWarning",
     "fit",
     "start_additive",
     "start_vague",

@@ -1,7 +1,7 @@
 """fit(): trains a model and its guide by a recipe, and can go on where it was stopped."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.arguments import Program, RowAccess
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.training.batches import batch_indices, bind_data, take
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
@@ -121,7 +121,8 @@ def fit(
     Raises:
         TypeError, ValueError: If the data or the model cannot be used, or there are validation data
             without early stopping or the other way round; see the message.
-        FileExistsError: If the folder holds a run and `resume` is False.
+        FileExistsError: If the folder holds a run and `resume` is False, or another process trains
+            into it.
         CheckpointError: If the checkpoint to resume is damaged, or of another model or data.
         DivergenceError: If a loss or a gradient is not finite. The parameters are those before that
             update, and the folder's checkpoint is that of the last whole epoch.
@@ -157,8 +158,11 @@ def fit(
     processes = running_processes()
     processes.check_same(lambda: identity, "Give all of them the same data, recipe and seed.")
     journal = Journal(folder, identity) if folder and processes.is_first else None
-    with isolated(seed, data):
+    with isolated(seed, data), ExitStack() as owner:
         program = _bind(model, data, recipe)
+        processes.from_first(
+            lambda: None if journal is None else owner.enter_context(journal.folder.owned())
+        )
         saved = processes.from_first(
             lambda: None if journal is None else journal.open(resume=resume)
         )
@@ -260,11 +264,11 @@ def _bind(model: Program, x: Tensor, recipe: Recipe) -> BoundProgram:
 
 def _check_held_out_rows(program: BoundProgram, held_out: dict[str, Tensor]) -> None:
     """What a model indexes by its data plate belongs to the data it is trained on."""
-    if held_out and program.access is not None and program.access.indexes:
+    if held_out and program.access is RowAccess.ARGUMENTS_AND_INDICES:
         raise ValueError(
             f"The model reads something of its own by the indices of the plate "
             f"'{program.structure.data_plate}', which belongs to the data x, so other data have no "
-            f"loss: leave out {', '.join(map(_ARGUMENTS.get, held_out))}."
+            f"loss: leave out {', '.join(_ARGUMENTS[name] for name in held_out)}."
         )
 
 

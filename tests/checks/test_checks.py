@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.checks.check import CheckResult, shorten, text_table
+from lvkam_pyro.checks.check import CheckResult, shorten, table_lines
 from lvkam_pyro.checks.finding import Finding, Severity, bonferroni, quote_p, state_p
 from lvkam_pyro.checks.skipped import SkippedCheck
 from tests.checks import programs
@@ -132,7 +132,7 @@ def test_severities_are_ordered() -> None:
 
 def test_tables_are_aligned_and_cut() -> None:
     table = [["name", "p"], ["a", "0.5"], ["bbbbbb", "0.25"]]
-    assert text_table(table) == ["name       p", "a        0.5", "bbbbbb  0.25"]
+    assert table_lines(table) == ["name       p", "a        0.5", "bbbbbb  0.25"]
     assert list(shorten(table, limit=2)) == table
     assert shorten(table, limit=1)[-1] == ["(1 more)", ""]
 

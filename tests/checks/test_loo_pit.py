@@ -17,11 +17,11 @@ from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.checks.leave_one_out import loo_pit
 from lvkam_pyro.checks.pointwise import observed_values, pointwise_log_likelihood
 from lvkam_pyro.checks.samplers import ImportanceSampler, draw_posterior
-from lvkam_pyro.evidence.verdict import MAX_PARETO_K
-from lvkam_pyro.likelihoods.concatenation import Concatenation
-from lvkam_pyro.likelihoods.factored import FactoredNormal
-from lvkam_pyro.likelihoods.factored_bernoulli import FactoredBernoulli
-from lvkam_pyro.likelihoods.factored_categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.bernoulli import FactoredBernoulli
+from lvkam_pyro.likelihoods.categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.joint import Concatenation
+from lvkam_pyro.likelihoods.normal import FactoredNormal
+from lvkam_pyro.statistics.weights import MAX_PARETO_K
 from tests.assertions import (
     TEST_FAILURE_RATE,
     assert_p_value,

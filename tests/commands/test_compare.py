@@ -78,7 +78,9 @@ def test_interrupted_comparison_keeps_what_is_finished(
     error = capsys.readouterr().err
     assert f"{word}. Kept in runs/two_moons/evidence.csv: {', '.join(kept)}." in error
     lines = Path("runs/two_moons/evidence.csv").read_text().splitlines()
-    assert [row["model"] for row in csv.DictReader(lines)] == kept
+    rows = list(csv.DictReader(lines))
+    assert [row["recipe"] for row in rows] == kept
+    assert {row["model"] for row in rows} == {"two_moons"}
     assert lvkam(*command[:-2], "stopped.py", "--set", f"signal={signal}") == code
     assert "No estimator had finished." in capsys.readouterr().err
 
@@ -115,9 +117,9 @@ def test_several_models_in_one_table(capsys: pytest.CaptureFixture[str]) -> None
     assert "4 held-out data of two_moons, two_moons" in said
     assert "log Bayes factors against runs/a, of 4 data" in said
     lines = Path("compared/evidence.csv").read_text().splitlines()
-    rows = [(row["model"], row["estimator"]) for row in csv.DictReader(lines)]
-    both = ("Importance (importance)", "Importance (amortized)")
-    assert rows == [(run, name) for run in ("runs/a", "runs/b") for name in both]
+    rows = [(row["model"], row["recipe"], row["estimator"]) for row in csv.DictReader(lines)]
+    recipes = ("importance", "amortized")
+    assert rows == [(run, name, "Importance") for run in ("runs/a", "runs/b") for name in recipes]
     assert {path.name for path in Path("compared").iterdir()} == {
         "evidence.csv", "evidence.json", "evidence.tex", "plots",
     }  # fmt: skip
@@ -125,12 +127,52 @@ def test_several_models_in_one_table(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.usefixtures("runs")
-def test_names_of_estimators_stay_short_where_they_can() -> None:
+def test_recipe_and_estimator_stand_in_columns_of_their_own() -> None:
     command = ("compare", "runs/a", "runs/b", "--inference", "importance", "elbo", *SMALL)
     assert lvkam(*command, "--out", "compared") == OK
     lines = Path("compared/evidence.csv").read_text().splitlines()
-    names = [row["estimator"] for row in csv.DictReader(lines)]
-    assert names == ["Importance", "ELBO"] * 2
+    rows = [(row["recipe"], row["estimator"]) for row in csv.DictReader(lines)]
+    assert rows == [("importance", "Importance"), ("elbo", "ELBO")] * 2
+
+
+WRONG_ESTIMATOR = """
+from dataclasses import replace
+
+from pyro.infer import Trace_ELBO
+
+import lvkam_pyro as lv
+
+
+class Shifted(lv.evidence.Importance):
+    def estimate(self, *args, **kwargs):
+        evidence = super().estimate(*args, **kwargs)
+        return replace(evidence, total=evidence.total + 1e6)
+
+
+def build(*, num_particles: int = 64) -> lv.Recipe:
+    return lv.Recipe(
+        name="shifted",
+        build_guide=lambda model, x: lv.PriorGuide(model),
+        objective=Trace_ELBO(),
+        estimators=(Shifted(num_particles),),
+    )
+"""
+
+
+@pytest.mark.usefixtures("runs")
+def test_recipes_of_one_run_are_held_against_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("shifted.py").write_text(WRONG_ESTIMATOR)
+    command = ("compare", "runs/a", "--inference", "importance", "elbo", "shifted.py", *SMALL)
+    capsys.readouterr()
+    assert lvkam(*command, "--out", "one") == OK
+    said = capsys.readouterr().out
+    assert "runs/a: Importance (importance) and Importance (shifted.py) disagree by 1e+06" in said
+    assert "Bayes" not in said
+    rows = list(csv.DictReader(Path("one/evidence.csv").read_text().splitlines()))
+    assert {row["model"] for row in rows} == {"runs/a"}
+    assert [row["is_lower_bound"] for row in rows] == ["False", "True", "False"]
 
 
 @pytest.mark.usefixtures("runs")

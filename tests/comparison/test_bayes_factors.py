@@ -12,10 +12,10 @@ from tests.evidence.results import result
 ROWS = (
     result("a", "A", [-1.0, -2.0], error=0.3),
     result("a", "B", [-1.0, -2.5], error=0.3, discretization=0.2),
-    result("a", "ELBO", [-9.0, -9.0]),
+    result("a", "bound", [-9.0, -9.0], is_lower_bound=True),
     result("b", "A", [-4.0, -6.0], error=0.4, reliable=False),
     result("b", "B", [-4.0, -6.0], error=0.4, discretization=0.1),
-    result("b", "ELBO", [-9.0, -9.0]),
+    result("b", "bound", [-9.0, -9.0], is_lower_bound=True),
     result("c", "A", [-1.0, -1.0]),
 )
 
@@ -36,7 +36,7 @@ def test_rows_are_estimators_that_both_have_without_bounds() -> None:
     assert [(row.model, row.estimator) for row in factors] == [("a", "A"), ("a", "B"), ("c", "A")]
     assert factors["a", "B"].discretization_error == pytest.approx(0.3)
     assert factors["a", "B"].log_bayes_factor == 6.5
-    assert [row["model"] for row in factors.to_dict()] == ["a", "a", "c"]
+    assert factors.to_frame()["model"].tolist() == ["a", "a", "c"]
     text = str(factors).splitlines()
     assert text[0] == "log Bayes factors against b, of 2 data, in nats"
     assert text[-1].split() == ["c", "A", "8.000", "0.41", "0", "2", "unreliable"]

@@ -99,7 +99,7 @@ def test_files_hold_every_row(tmp_path: Path) -> None:
 
 def test_frame_and_latex_hold_every_row() -> None:
     comparison = compare()
-    frame = comparison.to_pandas()
+    frame = comparison.to_frame()
     assert list(frame["estimator"]) == [row.evidence.estimator for row in comparison]
     assert frame["total"].tolist() == [row.evidence.total for row in comparison]
     lines = comparison.to_latex().splitlines()
@@ -110,7 +110,7 @@ def test_frame_and_latex_hold_every_row() -> None:
 def test_latex_escapes_names() -> None:
     models = {r"a_b 50% \ {~^}": two_sites}
     comparison = compare_evidence(models, X, [Importance(8)], progress=False)
-    escaped = r"a\_b 50\% \textbackslash{} \{\textasciitilde{}\textasciicircum{}\} & Importance"
+    escaped = r"a\_b 50\% \textbackslash \space \{\textasciitilde \textasciicircum \} & Importance"
     assert escaped in comparison.to_latex()
 
 

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import t as student_t
 
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
 from lvkam_pyro.comparison.disagreement import find_disagreements
+from lvkam_pyro.comparison.rows import EvidenceRow
 from tests.evidence.results import result
 
 FIRST = result("m", "A", [-1.0, -2.0], error=0.3)
@@ -52,7 +52,30 @@ def test_exact_results_disagree_by_more_than_rounding() -> None:
 
 def test_bounds_and_other_models_are_left_aside() -> None:
     far = [-50.0, -50.0]
-    assert not find_disagreements([FIRST, result("m", "ELBO", far), result("other", "B", far)])
+    bound = result("m", "C", far, is_lower_bound=True)
+    assert not find_disagreements([FIRST, bound, result("other", "B", far)])
+
+
+def test_bound_is_a_field_and_no_name() -> None:
+    """A bound of any name is one, and an estimate whose name begins with ELBO is none."""
+    far = [-50.0, -50.0]
+    assert not find_disagreements([FIRST, result("m", "IWAE bound", far, is_lower_bound=True)])
+    (found,) = find_disagreements([FIRST, result("m", "ELBOW", far)])
+    assert found.estimators == ("A", "ELBOW")
+    assert "lower bound" in str(EvidenceComparison((result("m", "B", far, is_lower_bound=True),)))
+
+
+def test_recipes_of_one_model_are_held_against_each_other() -> None:
+    rows = (
+        result("m", "A", [-1.0, -2.0], error=0.3, recipe="one"),
+        result("m", "A", [-4.0, -6.0], error=0.4, recipe="other"),
+    )
+    comparison = EvidenceComparison(rows)
+    (found,) = comparison.disagreements
+    assert (found.model, found.estimators) == ("m", ("A (one)", "A (other)"))
+    assert comparison["m", "A (other)"] is rows[1].evidence
+    assert comparison.to_frame()["recipe"].tolist() == ["one", "other"]
+    assert str(comparison).splitlines()[0].split()[:3] == ["model", "recipe", "estimator"]
 
 
 def test_models_need_not_stand_together() -> None:

@@ -12,7 +12,7 @@ import torch
 from distributed import Client, LocalCluster
 
 import lvkam_pyro as lv
-from lvkam_pyro.comparison.fingerprint import fingerprint
+from lvkam_pyro.comparison._fingerprint import fingerprint
 from lvkam_pyro.problems.bimodal import Bimodal
 from lvkam_pyro.problems.linear_gaussian import LinearGaussian, linear_gaussian
 from tests.comparison.test_resume import LADDER, with_store_parameter

@@ -17,8 +17,7 @@ from torch.distributions import (
 )
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.rejection import RejectionSampler
 from lvkam_pyro.distributions.univariate import UnivariateDensity

@@ -239,7 +239,19 @@ def test_what_is_not_a_number_stays_so(name: str) -> None:
     density = make(name)
     density._validate_args = False
     value = torch.full(density.batch_shape, torch.nan, dtype=density.dtype)
-    assert density.log_prob(value).isnan().all()
+    for function in (density.log_prob, density.cdf, density.icdf):
+        assert function(value).isnan().all()
+    density._validate_args = True
+    for function in (density.log_prob, density.cdf, density.icdf):
+        with pytest.raises(ValueError, match=r"Expected"):
+            function(value)
+
+
+def test_expand_refuses_what_does_not_broadcast(name: str) -> None:
+    density = make(name).expand((2, 5, *make(name).batch_shape))
+    for shape in ((3, 3, *density.batch_shape[2:]), (5, *density.batch_shape[2:])):
+        with pytest.raises(ValueError, match=r"broadcasts to, got"):
+            density.expand(shape)
 
 
 def test_copies_after_use(name: str) -> None:

@@ -9,18 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Normal
 
+from lvkam_pyro.distributions.bounds import BernsteinBound, Bound, CurvatureBound, control_points
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.envelope import (
-    BernsteinBound,
-    Bound,
-    ConstantEnvelope,
-    CurvatureBound,
-    Envelope,
-    LogLinearEnvelope,
-    control_points,
-)
+from lvkam_pyro.distributions.envelope import ConstantEnvelope, Envelope, LogLinearEnvelope
 from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.univariate import UnivariateDensity, is_flat
+from lvkam_pyro.distributions.reference import is_flat
+from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 ENVELOPES = (LogLinearEnvelope, ConstantEnvelope)
 

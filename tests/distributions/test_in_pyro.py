@@ -8,8 +8,7 @@ from pyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO, TraceMeanField_E
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
-from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from tests.assertions import assert_within_standard_errors
 from tests.distributions.densities import spline_table

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Gamma, Normal, Uniform, kl_divergence
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from tests.distributions.densities import spline_table
@@ -279,3 +278,26 @@ def test_expectation_of_any_function() -> None:
     torch.testing.assert_close(density.expectation(torch.exp), exact)
     with pytest.raises(ValueError, match="keeps the shape"):
         density.expectation(lambda z: z.sum(-1))
+
+
+def test_steps_hide_no_value_that_is_not_a_number() -> None:
+    steps = torch.tensor([[1.0], [2.0]])
+    density = LogSpline(steps, torch.tensor([0.0, 0.4, 1.0]), validate_args=False)
+    values = torch.tensor([0.2, torch.nan, 1.5])
+    assert density.log_prob(values).isnan().tolist() == [False, True, False]
+    assert density.log_prob(values)[2] == -torch.inf
+    assert density.cdf(values).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("mixture", [EnergyMixture, LogSplineMixture])
+def test_mixture_of_learnable_weights_is_copied(mixture: type[EnergyMixture]) -> None:
+    logits = torch.nn.Parameter(torch.tensor([0.0, 1.0]))
+    slopes = torch.tensor([[[0.0, -8.0]], [[0.0, 8.0]]])
+    density = mixture(LogSpline(slopes, torch.tensor([0.0, 1.0])), logits)
+    z = torch.tensor([0.1, 0.7])
+    density.log_prob(z).sum().backward()
+    twin = copy.deepcopy(density)
+    torch.testing.assert_close(twin.log_prob(z), density.log_prob(z))
+    with torch.no_grad():
+        logits.add_(torch.tensor([3.0, 0.0]))
+    assert not torch.allclose(twin.log_prob(z), density.log_prob(z))

@@ -10,7 +10,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, infer_discrete
 from torch import Tensor
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.nodes import QuadratureNodes
 from lvkam_pyro.distributions.univariate import UnivariateDensity
@@ -284,12 +284,12 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "no such component": (
         lambda: make("mixture").component(torch.tensor(4)),
         ValueError,
-        "integer numbers of components from 0 to 3",
+        "integer indices of components from 0 to 3",
     ),
     "a component by a fraction": (
         lambda: make("mixture").component(torch.tensor(0.5)),
         ValueError,
-        "integer numbers of components",
+        "integer indices of components",
     ),
     "a value between nodes": (
         lambda: QuadratureNodes(torch.zeros(2), torch.tensor([0.0, 1.0])).log_prob(

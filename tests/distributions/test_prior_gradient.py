@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.distributions import LogNormal, Normal, Uniform
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
-from lvkam_pyro.distributions.logspline import LogSpline
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSpline, LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.bases.bspline import BSplineBasis

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lvkam_pyro.comparison.comparison_row import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.verdict import Verdict
 
@@ -17,6 +17,8 @@ def result(
     discretization: float | None = None,
     num_replicates: int = 8,
     reliable: bool = True,
+    recipe: str = "",
+    is_lower_bound: bool = False,
 ) -> EvidenceRow:
     """A row whose total has the standard error `error`."""
     log_evidence = torch.tensor(values, dtype=torch.float64)
@@ -32,8 +34,9 @@ def result(
         num_replicates=num_replicates,
         data_hash="data",
         discretization_error=_each(log_evidence, discretization),
+        is_lower_bound=is_lower_bound,
     )
-    return EvidenceRow(model, evidence)
+    return EvidenceRow(model, evidence, recipe)
 
 
 def _each(values: Tensor, total: float | None) -> Tensor | None:

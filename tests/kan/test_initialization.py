@@ -8,7 +8,7 @@ from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.chebyshev import ChebyshevBasis
 from lvkam_pyro.kan.bases.fourier import FourierBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
 from lvkam_pyro.kan.layer import KANLayer
 from tests.assertions import assert_within_standard_errors

@@ -17,7 +17,7 @@ from lvkam_pyro.kan import rows
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.layer import Activation, KANLayer
 from tests.kan.bases.bases import BASES
 

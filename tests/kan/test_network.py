@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.network import KAN, layers_of, squash, walk
+from lvkam_pyro.kan.network import KAN, layer_inputs, layers_of, squash
 
 
 def test_one_layer_is_the_layer() -> None:
@@ -37,7 +37,7 @@ def test_layer_norm_standardises_hidden_values() -> None:
         spread = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt()
         values = layer(squash(norm.weight * centred / spread + norm.bias, layer.domain))
     torch.testing.assert_close(network(z), values)
-    *_, (last, inputs) = walk(network, z)
+    *_, (last, inputs) = layer_inputs(network, z)
     torch.testing.assert_close(last(inputs), values)
 
 
@@ -98,14 +98,18 @@ def test_refuses_wrong_inputs() -> None:
 @pytest.mark.parametrize("widths", [[3, 2], [3, 4, 2], [3, 4, 5, 2]])
 def test_walk_takes_the_forward_pass_layer_by_layer(widths: list[int]) -> None:
     network, z = KAN(widths), torch.rand(6, 3)
-    *_, (last, inputs) = walk(network, z)
+    *_, (last, inputs) = layer_inputs(network, z)
     assert torch.equal(last(inputs), network(z))
-    assert [layer for layer, _ in walk(network, z)] == layers_of(network) == list(network.layers)
+    assert (
+        [layer for layer, _ in layer_inputs(network, z)]
+        == layers_of(network)
+        == list(network.layers)
+    )
 
 
 def test_walk_sees_what_was_done_to_the_layer_before() -> None:
     network, z = KAN([3, 4, 2]), torch.rand(6, 3)
-    for layer, inputs in walk(network, z):
+    for layer, inputs in layer_inputs(network, z):
         if layer is network.layers[1]:
             # Functions that are 0 give tanh(0): the middle of the domain.
             assert torch.equal(inputs, torch.full((6, 4), 0.5))

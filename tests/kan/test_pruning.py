@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.grids.grid import update_grid
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, layer_inputs, layers_of
 from lvkam_pyro.kan.pruning import edge_importance, prune
 
 NETWORKS = {
@@ -53,7 +53,7 @@ def test_importance_of_straight_lines_is_their_share_of_the_deviation() -> None:
 @all_networks
 def test_importance_is_its_definition(make: type) -> None:
     network, z = make().double(), samples().double()
-    layers = [(layer.unsummed(inputs), layer(inputs)) for layer, inputs in walk(network, z)]
+    layers = [(layer.unsummed(inputs), layer(inputs)) for layer, inputs in layer_inputs(network, z)]
     received = torch.ones(4, dtype=torch.float64)
     expected = []
     for functions, outputs in reversed(layers):

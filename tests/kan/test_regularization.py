@@ -12,7 +12,7 @@ from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.chebyshev import ChebyshevBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, layer_inputs, layers_of
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1, edge_magnitudes, roughness
 
 
@@ -130,7 +130,7 @@ def test_magnitudes_of_a_constant_agree() -> None:
 
 def test_sums_over_layers_use_the_inputs_of_each() -> None:
     network, z = KAN([3, 5, 4]), torch.rand(20, 3)
-    first, second = (edge_magnitudes(layer, inputs) for layer, inputs in walk(network, z))
+    first, second = (edge_magnitudes(layer, inputs) for layer, inputs in layer_inputs(network, z))
     torch.testing.assert_close(edge_l1(network, z), first.sum() + second.sum())
     shares = [magnitudes / magnitudes.sum() for magnitudes in (first, second)]
     expected = torch.stack([-(p * p.log()).sum() for p in shares]).sum()

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.likelihoods.factored import FactoredNormal
-from lvkam_pyro.likelihoods.factored_bernoulli import FactoredBernoulli
-from lvkam_pyro.likelihoods.factored_categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.bernoulli import FactoredBernoulli
+from lvkam_pyro.likelihoods.categorical import FactoredCategorical
+from lvkam_pyro.likelihoods.joint import Concatenation
+from lvkam_pyro.likelihoods.normal import FactoredNormal
+from lvkam_pyro.likelihoods.quantized import QuantizedLogistic
 from tests.assertions import assert_within_standard_errors
 
 SHAPES = {
@@ -180,3 +182,28 @@ def test_draws_have_the_moments() -> None:
 def test_shapes_that_do_not_fit_are_refused(loc: tuple, scale: tuple) -> None:
     with pytest.raises(ValueError, match="Expected loc of shape"):
         FactoredNormal(torch.zeros(loc), torch.ones(scale))
+
+
+def test_datum_that_is_not_finite_spoils_no_other() -> None:
+    means, data = torch.randn(4, 1, 3), torch.randn(5, 3)
+    exact = FactoredNormal(means, torch.tensor(0.5)).log_prob(data)
+    for bad in (torch.nan, torch.inf):
+        spoilt = torch.cat([data, torch.tensor([[0.0, bad, 0.0]])])
+        law = FactoredNormal(means, torch.tensor(0.5), validate_args=False)
+        torch.testing.assert_close(law.log_prob(spoilt)[:, :5], exact, atol=1e-4, rtol=1e-5)
+        assert not law.log_prob(spoilt)[:, 5].isfinite().any()
+
+
+EXPANDED = {
+    "normal": lambda: FactoredNormal(torch.zeros(2, 5, 3), torch.tensor(1.0)),
+    "bernoulli": lambda: FactoredBernoulli(torch.zeros(2, 5, 3)),
+    "categorical": lambda: FactoredCategorical(torch.zeros(2, 5, 3, 4)),
+    "quantized": lambda: QuantizedLogistic(torch.zeros(2, 5, 3), torch.ones(3), num_levels=4),
+    "joint": lambda: Concatenation([FactoredBernoulli(torch.zeros(2, 5, 3))]),
+}
+
+
+@pytest.mark.parametrize("name", EXPANDED)
+def test_expand_refuses_what_does_not_broadcast(name: str) -> None:
+    with pytest.raises(ValueError, match=r"\(2, 5\) broadcasts to, got \(3, 3\)"):
+        EXPANDED[name]().expand((3, 3))

@@ -7,9 +7,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 from scipy.stats import logistic
+from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.likelihoods.concatenation import Concatenation
+from lvkam_pyro.likelihoods.joint import Concatenation
 
 
 def mixed() -> lv.JointLikelihood:
@@ -150,3 +151,27 @@ def test_mixture_of_experts_must_cover_the_prior() -> None:
     wide = lv.BSplineBasis(grid_size=4, domain=(-1.0, 1.0))
     with pytest.raises(ValueError, match=r"covers the prior's \[-1, 1\], got the domain \[0, 1\]"):
         lv.LVKAM(lv.MixturePrior(2, basis=wide), lv.MixtureOfExperts(2, 3), lv.NormalLikelihood(3))
+
+
+class PoissonLikelihood(lv.likelihoods.Likelihood):
+    """Counts, on the public base."""
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.num_outputs = num_outputs
+
+    def forward(self, outputs: Tensor) -> dist.TorchDistribution:
+        return dist.Poisson(outputs.exp()).to_event(1)
+
+
+def test_likelihood_of_the_user_is_a_part_and_others_are_refused() -> None:
+    parts = [PoissonLikelihood(2), lv.CategoricalLikelihood(3, 4), lv.NormalLikelihood(1)]
+    joint = lv.JointLikelihood([lv.JointLikelihood(parts[:2]), parts[2]])
+    assert (joint.num_outputs, joint.num_columns) == (15, 6)
+    x, outputs = torch.ones(5, 6), torch.randn(7, 1, 15)
+    shares = zip(parts, outputs.split([2, 12, 1], -1), x.split([2, 3, 1], -1), strict=True)
+    exact = sum(part(share).log_prob(columns) for part, share, columns in shares)
+    torch.testing.assert_close(joint(outputs).log_prob(x), exact)
+    assert joint.features(x).shape == (5, 15)
+    with pytest.raises(TypeError, match="got Linear"):
+        lv.JointLikelihood([torch.nn.Linear(2, 2)])

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
-from lvkam_pyro.likelihoods.quantized_likelihood import QuantizedLikelihood
+from lvkam_pyro.likelihoods.quantized import QuantizedLikelihood
 from lvkam_pyro.programs import Program, ProgramError, load_program, program_names
 from lvkam_pyro.tracing.bind import draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide

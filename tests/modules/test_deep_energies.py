@@ -12,9 +12,8 @@ from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import LinearExtrapolation
 from lvkam_pyro.kan.parallel import ParallelKAN
 from lvkam_pyro.modules.energies import evaluate
-from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from tests.assertions import assert_p_value
 
 ROUGHNESS, VERY_ROUGH = 1.0, 25.0

@@ -15,13 +15,12 @@ from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import AnalyticExtrapolation, LinearExtrapolation
 from lvkam_pyro.kan.bases.fourier import FourierBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
-from lvkam_pyro.kan.bases.rswaf import RSWAFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis, RSWAFBasis
 from lvkam_pyro.kan.bases.wavelet import MorletBasis
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.generators import KANGenerator
+from lvkam_pyro.modules.priors import MixturePrior
 from tests.kan.bases.bases import BASES, extrapolated
 
 all_bases = pytest.mark.parametrize(

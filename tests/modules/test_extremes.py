@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.modules.reference import NormalReference, ReferenceMeasure
 
 HEIGHT = 1e4

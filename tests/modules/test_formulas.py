@@ -8,9 +8,8 @@ from torch.distributions import Distribution, Laplace, LogNormal, Normal
 
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.symbolic.forms import FORMS
-from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.modules.reference import NormalReference, ReferenceMeasure
 
 Z = sympy.Symbol("z")

@@ -12,10 +12,9 @@ from torch.distributions import Beta, Normal, kl_divergence
 
 import lvkam_pyro as lv
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 
 SAMPLES = torch.stack([Beta(40.0, 10.0).sample((2000,)), Beta(3.0, 30.0).sample((2000,))], -1)
 

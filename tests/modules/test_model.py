@@ -4,6 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.inspect import get_model_relations
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -144,3 +145,11 @@ def test_whole_numbers_are_data_too() -> None:
     model, x = build(), torch.randint(0, 3, (7, 5))
     whole = lv.evidence.Importance(64).estimate(model, x)
     assert whole.total == pytest.approx(lv.evidence.Importance(64).estimate(model, x.float()).total)
+
+
+@pytest.mark.parametrize("num_data", [4, 5000])
+def test_pyro_sees_what_depends_on_what(num_data: int) -> None:
+    """As `pyro.render_model` does, whose tensors trace where they come from."""
+    relations = get_model_relations(build(), (torch.rand(num_data, 5),))
+    assert relations["sample_sample"] == {"z": [], "x": ["z"]}
+    assert relations["plate_sample"] == {"data": ["z", "x"]}

@@ -5,11 +5,10 @@ import torch
 from scipy.stats import kstest
 from torch.distributions import Normal
 
-from lvkam_pyro.distributions.logspline_mixture import LogSplineMixture
+from lvkam_pyro.distributions.logspline import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from tests.assertions import assert_p_value
 
 

@@ -13,9 +13,8 @@ from torch.distributions import Gamma
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.modules.mixture_prior import MixturePrior
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.modules.reference import LogNormalReference, NormalReference, ReferenceMeasure
 
 # The mass below, inside and above the domain: every panel and both tails take part.

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import lvkam_pyro as lv
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.priors import MixturePrior
 
 
 def test_densities_are_those_of_the_prior() -> None:

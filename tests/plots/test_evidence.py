@@ -14,15 +14,15 @@ from tests.evidence.results import result
 ROWS = (
     result("a", "A", [-1.0, -2.0], error=0.3),
     result("a", "B", [-1.0, -2.5], error=0.3, discretization=0.2, reliable=False),
-    result("a", "ELBO", [-90.0, -90.0]),
+    result("a", "ELBO", [-90.0, -90.0], is_lower_bound=True),
     result("b", "A", [-4.0, -6.0], error=0.4),
-    result("b", "ELBO", [-4.5, -6.0]),
+    result("b", "ELBO", [-4.5, -6.0], is_lower_bound=True),
 )
 
 
 def test_intervals_are_those_of_the_means() -> None:
     drawn = [collection.get_segments()[0][:, 0] for collection in plots.evidence(ROWS).collections]
-    expected = [row.evidence.mean_interval() for row in ROWS if not row.is_bound]
+    expected = [row.evidence.mean_interval() for row in ROWS if not row.is_lower_bound]
     np.testing.assert_allclose(drawn, expected)
     wide = [c.get_segments()[0][:, 0] for c in plots.evidence(ROWS, level=0.99).collections]
     assert all(np.ptp(one) > np.ptp(other) for one, other in zip(wide, drawn, strict=True))

@@ -7,8 +7,8 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.symbolic.forms import FORMS
 from lvkam_pyro.kan.symbolic.formula import Formula
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.generators import KANGenerator
+from lvkam_pyro.modules.priors import MixturePrior
 
 PRIOR = MixturePrior(num_latents=3)
 

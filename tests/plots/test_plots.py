@@ -24,12 +24,11 @@ from lvkam_pyro.kan.symbolic.forms import FORMS
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import fit_symbolic_layer
 from lvkam_pyro.ladder.ladder import LadderSamples
-from lvkam_pyro.likelihoods.discrete_likelihoods import CategoricalLikelihood
+from lvkam_pyro.likelihoods.categorical import CategoricalLikelihood
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
-from lvkam_pyro.modules.product_prior import ProductPrior
+from lvkam_pyro.modules.generators import KANGenerator
+from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from lvkam_pyro.plots.style import panels
 from lvkam_pyro.statistics.uniformity import check_uniformity
 from tests.plots import results

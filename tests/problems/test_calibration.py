@@ -40,7 +40,7 @@ def test_what_is_flagged_exact_or_blind_does_not_count() -> None:
     blind = replace(blind, problem=replace(blind.problem, blind_spot="far away"))
     bound = trial([-5.0, -5.0], error=0.1)
     (evidence,) = bound.results
-    bound = replace(bound, results=(replace(evidence, estimator="ELBO"),))
+    bound = replace(bound, results=(replace(evidence, is_lower_bound=True),))
     refused = replace(blind, results=(), refusal="does not apply")
     pooled = Calibration.of([flagged, exact, gridded, blind, bound, refused])
     assert pooled.num_pairs == 0

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from lvkam_pyro.statistics.resampling import (
     Resampler,
-    comb,
     resample_multinomial,
     resample_residual,
     resample_stratified,
     resample_systematic,
+    systematic_indices,
 )
 from tests.assertions import assert_p_value, assert_within_standard_errors
 
@@ -124,4 +124,4 @@ def test_whole_numbers_of_copies_are_certain(name: str) -> None:
 
 def test_a_comb_counts_rows_by_themselves() -> None:
     weights = torch.tensor([[[1.0, 3.0], [0.0, 1.0]]])
-    assert comb(weights, 4).tolist() == [[[0, 1, 1, 1], [1, 1, 1, 1]]]
+    assert systematic_indices(weights, 4).tolist() == [[[0, 1, 1, 1], [1, 1, 1, 1]]]

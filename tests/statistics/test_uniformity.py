@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binomtest, multinomial
 from torch import Tensor
 
-from lvkam_pyro.statistics.uniformity import _walk, check_uniformity
+from lvkam_pyro.statistics.uniformity import _process, check_uniformity
 from tests.assertions import TEST_FAILURE_RATE, assert_p_value
 
 SMALL = [(1, (0.3,)), (2, (0.5, 0.9)), (4, (0.25, 0.5, 0.75)), (6, (0.1, 0.2, 0.7, 0.8))]
@@ -32,15 +32,15 @@ def enumerate_counts(
 def test_p_value_is_the_chance_of_such_a_statistic(
     num_values: int, points: tuple[float, ...]
 ) -> None:
-    walk = _walk(num_values, points)
+    process = _process(num_values, points)
     found = list(enumerate_counts(num_values, points))
     assert len(found) == comb(num_values + len(points), len(points))
-    gammas = np.array([walk.statistic(counts) for counts, _ in found])
+    gammas = np.array([process.statistic(counts) for counts, _ in found])
     chances = np.array([chance for _, chance in found])
     for gamma in gammas:
         # Counts of one statistic differ in their last digits.
         expected = chances[gammas <= gamma * (1 + 1e-9)].sum()
-        assert walk.p_value(gamma * (1 + 1e-9)) == pytest.approx(expected, abs=1e-9)
+        assert process.p_value(gamma * (1 + 1e-9)) == pytest.approx(expected, abs=1e-9)
 
 
 @every_small
@@ -48,13 +48,13 @@ def test_p_value_is_the_chance_of_such_a_statistic(
 def test_band_holds_its_level_and_no_narrower_one_does(
     num_values: int, points: tuple[float, ...], level: float
 ) -> None:
-    walk = _walk(num_values, points)
-    gamma = walk.gamma_of(level)
-    lower, upper = walk.acceptance(gamma)
+    process = _process(num_values, points)
+    gamma = process.gamma_of(level)
+    lower, upper = process.acceptance(gamma)
     found = list(enumerate_counts(num_values, points))
     inside = sum(p for c, p in found if (c >= lower).all() and (c <= upper).all())
     assert inside >= level - 1e-12
-    gammas = np.array([walk.statistic(counts) for counts, _ in found])
+    gammas = np.array([process.statistic(counts) for counts, _ in found])
     chances = np.array([chance for _, chance in found])
     narrower = gammas[gammas > gamma * (1 + 1e-6)].min(initial=1.0)
     assert chances[gammas > narrower * (1 + 1e-9)].sum() < level

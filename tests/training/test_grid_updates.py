@@ -17,15 +17,14 @@ from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.guides.amortized import AmortizedGuide
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.grids.grid import GridUpdate
 from lvkam_pyro.kan.grids.grid_schedule import GridSchedule
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.gating import MixtureOfExperts
-from lvkam_pyro.modules.generator import KANGenerator
-from lvkam_pyro.modules.mixture_prior import MixturePrior
+from lvkam_pyro.modules.generators import KANGenerator, MixtureOfExperts
+from lvkam_pyro.modules.priors import MixturePrior
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.training.grid_updates import GridUpdates, networks_of, record_inputs
 from lvkam_pyro.training.loop import Fit, fit, load_fit

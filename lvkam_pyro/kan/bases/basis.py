@@ -1,4 +1,4 @@
-"""What every basis of univariate functions offers to a KAN layer."""
+"""The base of all bases: the interface of univariate functions to a KAN layer."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ class Basis(nn.Module, ABC):
       ``DenseBasis``, where no function is 0 on a whole interval.
     - Define the attribute ``num_functions``.
     - Define ``breakpoints``, ``(G+1,)``: between two neighbours every function is smooth enough
-      for a composite quadrature. A basis with knots of its own for each of ``I`` inputs has
+      for a composite quadrature. A basis with other knots for each of ``I`` inputs has
       breakpoints ``(I, G+1)``, and takes points of shape ``(..., I)`` only. In every row the
       first and last are the ends of the domain.
     - Define ``nonzero_inside``, the functions at points inside the domain, and
@@ -73,7 +73,7 @@ class Basis(nn.Module, ABC):
             z: Points of shape ``(...)``, inside the domain up to rounding, or NaN.
 
         Returns:
-            The numbers of the functions and their values, both of shape ``(..., L)``.
+            The indices of the functions and their values, both of shape ``(..., L)``.
         """
 
     @abstractmethod
@@ -95,15 +95,15 @@ class Basis(nn.Module, ABC):
             z: Points of shape ``(...)``; ``(..., I)`` for a basis with knots for each input.
 
         Returns:
-            The numbers of the functions, increasing, and their values, both of shape
+            The indices of the functions, increasing, and their values, both of shape
             ``(..., L)``.
         """
         return self.extrapolation(self, z)
 
     def noise_to_coefficients(self) -> Tensor:
-        """The linear map from independent standard normal numbers to fresh coefficients.
+        """The linear map from independent standard normal values to fresh coefficients.
 
-        Here: the least-squares fit of least norm to one number at each breakpoint.
+        Here: the least-squares fit of least norm to one value at each breakpoint.
 
         Returns:
             The map in float64, ``(K, M)``; ``(I, K, M)`` for a basis with knots for each input.
@@ -113,10 +113,10 @@ class Basis(nn.Module, ABC):
 
     def forward(self, z: Tensor) -> Tensor:
         """All functions at ``z`` of shape ``(...)``: ``(..., K)``."""
-        numbers, values = self.nonzero(z)
+        indices, values = self.nonzero(z)
         if values.shape[-1] == self.num_functions:
             return values
-        return values.new_zeros(*z.shape, self.num_functions).scatter(-1, numbers, values)
+        return values.new_zeros(*z.shape, self.num_functions).scatter(-1, indices, values)
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
         """Adds the domain, without which the functions are not known, in float64."""
@@ -145,6 +145,6 @@ class Basis(nn.Module, ABC):
             )
 
     def _describe_domain(self) -> str:
-        """What ``extra_repr`` ends with: the domain, and the extrapolation where not constant."""
+        """The end of ``extra_repr``: the domain, and the extrapolation where not constant."""
         other = "" if self.extrapolation == CONSTANT else f", extrapolation={self.extrapolation}"
         return f"domain={self.domain}{other}"

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
-
-MAX_DEGREE = 5
+from lvkam_pyro.kan.bases.splines import MAX_DEGREE, function_indices, scaled_cell_polynomials
 
 
 class BSplineBasis(Basis):
@@ -76,9 +75,9 @@ class BSplineBasis(Basis):
         )
 
     def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The numbers and values, both ``(..., degree+1)``, of the functions that are not 0."""
+        """The indices and values, both ``(..., degree+1)``, of the functions that are not 0."""
         cell, values = self.local(z)
-        return number_functions(cell, self.degree), values
+        return function_indices(cell, self.degree), values
 
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         """The derivatives of the first and the last ``degree+1`` functions: ``(2, degree+1)``."""
@@ -164,48 +163,3 @@ class BSplineBasis(Basis):
     def extra_repr(self) -> str:
         """The arguments that make this basis."""
         return f"grid_size={self.grid_size}, degree={self.degree}, {self._describe_domain()}"
-
-
-def number_functions(cell: Tensor, degree: int) -> Tensor:
-    """The numbers of the functions that differ from 0 in cells ``(...)``: ``(..., degree+1)``."""
-    steps = torch.arange(degree + 1, device=cell.device).view(-1, *[1] * cell.dim())
-    return (cell + steps).movedim(0, -1)
-
-
-def scaled_cell_polynomials(degree: int) -> list[list[int]]:
-    r"""The integers :math:`d!\, M_{jp}` of the uniform B-splines in one cell.
-
-    The Cox-de Boor recursion on polynomials: with :math:`N^d_j = d!\, \phi_{g+j}`,
-
-    .. math:: N^d_j(t) = (t + d - j) N^{d-1}_{j-1}(t) + (1 + j - t) N^{d-1}_j(t).
-
-    Args:
-        degree: The degree :math:`d`.
-
-    Returns:
-        ``degree+1`` rows, one a function, of ``degree+1`` coefficients of ascending powers.
-
-    References:
-        de Boor, C. (1978). A Practical Guide to Splines, chapter X, equation 5.
-
-    Example:
-        >>> scaled_cell_polynomials(2)
-        [[1, -2, 1], [1, 2, -2], [0, 0, 1]]
-    """
-    rows = [[1]]
-    for d in range(1, degree + 1):
-        padded = [[0] * d, *rows, [0] * d]
-        rows = [
-            _sum(_times_line(padded[j], d - j, 1), _times_line(padded[j + 1], 1 + j, -1))
-            for j in range(d + 1)
-        ]
-    return rows
-
-
-def _times_line(polynomial: list[int], constant: int, slope: int) -> list[int]:
-    """The polynomial times (constant + slope t)."""
-    return _sum([constant * a for a in [*polynomial, 0]], [slope * a for a in [0, *polynomial]])
-
-
-def _sum(left: list[int], right: list[int]) -> list[int]:
-    return [a + b for a, b in zip(left, right, strict=True)]

@@ -84,12 +84,12 @@ class ChebyshevBasis(DenseBasis):
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         r"""The derivatives :math:`\pm k^2` times the slope of ``x`` at both ends: ``(2, K)``."""
         low, high = self.domain
-        at_high = self._numbers.to(dtype).square() * (2 / (high - low))
-        return torch.stack([torch.where(self._numbers % 2 == 0, -at_high, at_high), at_high])
+        at_high = self.indices.to(dtype).square() * (2 / (high - low))
+        return torch.stack([torch.where(self.indices % 2 == 0, -at_high, at_high), at_high])
 
     def coefficient_scales(self) -> Tensor:
         """The inverse squares of the degrees, 1 for the constant: ``(K,)``."""
-        return self._numbers.clamp(min=1) ** -2
+        return self.indices.clamp(min=1) ** -2
 
     def extra_repr(self) -> str:
         """The arguments that make this basis."""

@@ -1,4 +1,4 @@
-"""How the functions of a basis go on outside its domain."""
+"""Extrapolations: constant, linear or by the formula, outside the domain of a basis."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,21 +9,31 @@ from torch import Tensor
 
 
 class Functions(Protocol):
-    """What an extrapolation needs of a basis."""
+    """The part of a basis that an extrapolation needs."""
 
     domain: tuple[float, float]
 
     def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The numbers and values, ``(..., L)``, of the functions at points of the domain."""
+        """The indices and values, ``(..., L)``, of the functions at points of the domain."""
 
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         """The derivatives of these functions at both ends, ``(2, L)`` or ``(2, I, L)``."""
 
 
 class Extrapolation(ABC):
-    """What the functions of a basis do outside its domain.
+    """A way for the functions of a basis to go on outside its domain.
 
     A subclass defines ``__call__``, which evaluates functions known inside a domain anywhere.
+
+    Example:
+        >>> from lvkam_pyro.kan.bases.fourier import FourierBasis
+        >>> class PeriodicExtrapolation(Extrapolation):
+        ...     def __call__(self, functions, z):
+        ...         low, high = functions.domain
+        ...         return functions.nonzero_inside(low + (z - low) % (high - low))
+        >>> basis = FourierBasis(3, extrapolation=PeriodicExtrapolation())
+        >>> torch.allclose(basis(torch.tensor(2.25)), basis(torch.tensor(0.25)))
+        True
     """
 
     @abstractmethod
@@ -35,7 +45,7 @@ class Extrapolation(ABC):
             z: Points inside or outside the domain, of shape ``(...)``.
 
         Returns:
-            The numbers of the functions and their values, both of shape ``(..., L)``.
+            The indices of the functions and their values, both of shape ``(..., L)``.
         """
 
 
@@ -82,10 +92,10 @@ class LinearExtrapolation(Extrapolation):
     def __call__(self, functions: Functions, z: Tensor) -> tuple[Tensor, Tensor]:
         """The functions at the nearest points of the domain, and the tangents from there."""
         inside = z.clamp(*functions.domain)
-        numbers, values = functions.nonzero_inside(inside)
+        indices, values = functions.nonzero_inside(inside)
         beyond = (z - inside).unsqueeze(-1)
         at_low, at_high = functions.slopes_at_ends(z.dtype).unbind()
-        return numbers, torch.addcmul(values, beyond, torch.where(beyond < 0, at_low, at_high))
+        return indices, torch.addcmul(values, beyond, torch.where(beyond < 0, at_low, at_high))
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class AnalyticExtrapolation(Extrapolation):
     refuse it, because polynomials explode outside their domain.
 
     Example:
-        >>> from lvkam_pyro.kan.bases.rbf import RBFBasis
+        >>> from lvkam_pyro.kan.bases.radial import RBFBasis
         >>> basis = RBFBasis(num_functions=2, extrapolation=AnalyticExtrapolation())
         >>> basis(torch.tensor([1.0, 100.0]))
         tensor([[0.6065, 1.0000],

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bases.bandwidth import Bandwidth
 from lvkam_pyro.kan.bases.dense import DenseBasis
 from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
+from lvkam_pyro.kan.bases.radial import Bandwidth
 
 
 class FourierBasis(DenseBasis):
@@ -91,12 +91,12 @@ class FourierBasis(DenseBasis):
 
     def _orders(self) -> Tensor:
         """The frequencies in units of the bandwidth: 0, 1, 1, 2, 2, ..."""
-        return ((self._numbers + 1) / 2).floor()
+        return ((self.indices + 1) / 2).floor()
 
     def _frequencies(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The frequencies, and the quarter turns that make a cosine a sine: both (K,)."""
         orders = self._orders().to(dtype)
-        is_sine = (self._numbers % 2 == 0) & (self._numbers > 0)
+        is_sine = (self.indices % 2 == 0) & (self.indices > 0)
         return orders * self.bandwidth(dtype), 0.25 * is_sine.to(dtype)
 
     def extra_repr(self) -> str:

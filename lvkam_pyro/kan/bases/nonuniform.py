@@ -6,11 +6,10 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lvkam_pyro.kan.bases.basis import Basis
-from lvkam_pyro.kan.bases.bspline import MAX_DEGREE, number_functions
 from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
+from lvkam_pyro.kan.bases.splines import MAX_DEGREE, cell_polynomials, function_indices
 
 
 class NonUniformBSplineBasis(Basis):
@@ -83,9 +82,9 @@ class NonUniformBSplineBasis(Basis):
         return self._breakpoints
 
     def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The numbers and values, both ``(..., degree+1)``, of the functions that are not 0."""
+        """The indices and values, both ``(..., degree+1)``, of the functions that are not 0."""
         cell, values = self.local(z)
-        return number_functions(cell, self.degree), values
+        return function_indices(cell, self.degree), values
 
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         """The derivatives of the first and the last ``degree+1`` functions: ``(2, [I,] d+1)``."""
@@ -188,7 +187,7 @@ class NonUniformBSplineBasis(Basis):
         return cell_polynomials(self._breakpoints.double(), self.degree)
 
     def _tabulate(self) -> Tensor:
-        """What evaluation reads, in float64: a column a cell of every input.
+        """The table that evaluation reads, in float64: a column for each cell of every input.
 
         Its left end, 1 / its width, the first function there and the last one at its right end,
         then by powers the coefficients of all functions but the first and the last two.
@@ -221,68 +220,12 @@ class NonUniformBSplineBasis(Basis):
         return f"{cells}, degree={self.degree}, {self._describe_domain()}"
 
 
-def cell_polynomials(breakpoints: Tensor, degree: int) -> Tensor:
-    r"""The polynomials of all B-splines in every cell.
-
-    The Cox-de Boor recursion on polynomials of the position :math:`t` in a cell, over the knots
-    :math:`\tau` that continue the breakpoints by ``degree`` cells as wide as the outermost:
-
-    .. math:: N^d_m(z) = \frac{z - \tau_m}{\tau_{m+d} - \tau_m} N^{d-1}_m(z)
-        + \frac{\tau_{m+d+1} - z}{\tau_{m+d+1} - \tau_{m+1}} N^{d-1}_{m+1}(z).
-
-    Args:
-        breakpoints: The ends of the cells, ``(..., G+1)``, increasing.
-        degree: The degree :math:`d`.
-
-    Returns:
-        The coefficients of ascending powers of :math:`t` of the ``degree+1`` functions that differ
-        from 0 in each cell, ``(..., G, degree+1 functions, degree+1 powers)``.
-
-    References:
-        de Boor, C. (1978). A Practical Guide to Splines, chapter X, equation 5.
-
-    Example:
-        >>> cell_polynomials(torch.tensor([0.0, 1.0, 3.0]), 1)[1]
-        tensor([[ 1., -1.],
-                [ 0.,  1.]])
-    """
-    # knots[..., m] of cell g: the 2 degree + 2 knots around it, the cell being the middle pair.
-    knots = extend(breakpoints, degree).unfold(-1, 2 * degree + 2, 1)
-    start = knots[..., degree].unsqueeze(-1)
-    width = knots[..., degree + 1].unsqueeze(-1) - start
-    values = torch.ones_like(start).unsqueeze(-1)
-    for d in range(1, degree + 1):
-        left, right = (
-            knots[..., degree + 1 - d : degree + 1],
-            knots[..., degree + 1 : degree + 1 + d],
-        )
-        values = values / (right - left).unsqueeze(-1)
-        rising = _times_line(values, start - left, width)
-        falling = _times_line(values, right - start, -width)
-        values = F.pad(rising, (0, 0, 1, 0)) + F.pad(falling, (0, 0, 0, 1))
-    return values
-
-
-def extend(breakpoints: Tensor, degree: int) -> Tensor:
-    """The knots: the breakpoints ``(..., G+1)`` and ``degree`` more on each side."""
-    steps = torch.arange(1, degree + 1, dtype=breakpoints.dtype, device=breakpoints.device)
-    widths = breakpoints.diff(dim=-1)
-    below = breakpoints[..., :1] - steps.flip(-1) * widths[..., :1]
-    return torch.cat([below, breakpoints, breakpoints[..., -1:] + steps * widths[..., -1:]], -1)
-
-
 def _horner(coefficients: Sequence[Tensor], t: Tensor) -> Tensor:
     """The polynomial with coefficients of ascending powers."""
     *lower, values = coefficients
     for coefficient in reversed(lower):
         values = torch.addcmul(coefficient, values, t)
     return values
-
-
-def _times_line(polynomials: Tensor, constant: Tensor, slope: Tensor) -> Tensor:
-    """The polynomials (..., powers) times (constant + slope t)."""
-    by_constant = F.pad(polynomials * constant.unsqueeze(-1), (0, 1))
-    return by_constant + F.pad(polynomials * slope.unsqueeze(-1), (1, 0))
 
 
 def _as_rows(breakpoints: Tensor | Sequence[float]) -> Tensor:

@@ -1,1 +1,1 @@
-"""Where knots lie: grids that move and grow, and the exact projection onto them."""
+"""Grids of knots that move and grow, and the exact projection onto them."""

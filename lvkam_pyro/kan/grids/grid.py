@@ -12,21 +12,20 @@ from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
 from lvkam_pyro.kan.grids.knots import adapt_breakpoints, check_ratio, subdivide
 from lvkam_pyro.kan.grids.optimizers import check_trains, exchange, forget
 from lvkam_pyro.kan.grids.projection import project
-from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
 
 SplineBasis = BSplineBasis | NonUniformBSplineBasis
 
 
 @dataclass(frozen=True)
 class GridUpdate:
-    """What a change of the grid did to the functions.
+    """The report of a change of the grid: what it did to the functions.
 
     Attributes:
         relative_errors: For every layer, ``(I,)``, the root mean square change of the spline parts
             of an input's functions over the domain, divided by their root mean square.
-        num_outside: For every layer, how many of the samples' numbers lay outside the domain and
+        num_outside: For every layer, how many of the samples' values lay outside the domain and
             counted as its ends.
 
     Example:
@@ -102,7 +101,7 @@ def update_grid(
     with torch.no_grad():
         steps = [
             (_change(layer, _follow(layer, inputs, ratio), optimizer), _outside(layer, inputs))
-            for layer, inputs in walk(network, rows)
+            for layer, inputs in layer_inputs(network, rows)
         ]
     errors, outside = zip(*steps, strict=True)
     return _report(GridUpdate(errors, outside), tolerance)
@@ -234,7 +233,7 @@ def _splines(layer: KANLayer) -> SplineBasis:
     raise ValueError(
         f"Expected a layer of B-splines, got {type(layer.basis).__name__}: only their grid can be "
         "moved or refined without losing the function. Build the layer with a BSplineBasis, or "
-        "with more functions of its own family."
+        "with more functions of its family."
     )
 
 

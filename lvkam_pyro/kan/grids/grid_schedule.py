@@ -1,4 +1,4 @@
-"""When a grid is due to be moved: often at first, then ever more seldom."""
+"""A schedule of updates of a grid: often at first, then ever more seldom."""
 
 import math
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class GridSchedule:
 
     Attributes:
         every: The first distance :math:`k`, a whole number of steps.
-        decay: The number :math:`\delta`: at 1 the distance stays :math:`k`, at 0 it doubles.
+        decay: The factor :math:`\delta`: at 1 the distance stays :math:`k`, at 0 it doubles.
         last: No step after this one is due; None for no such limit.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> schedule = GridSchedule(every=10, decay=0.5)
@@ -45,7 +45,7 @@ class GridSchedule:
             raise ValueError(f"Expected last to be at least 1 or None, got {self.last}.")
 
     def __call__(self, step: int) -> bool:
-        """Whether the grid is to be moved after so many steps."""
+        """Whether the grid is to be moved after this step."""
         if step < 1 or (self.last is not None and step > self.last):
             return False
         return self._time(round(self._number_at(step))) == step

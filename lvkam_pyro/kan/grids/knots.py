@@ -1,10 +1,10 @@
-"""Where the ends of cells should be: nearer to each other where the samples are."""
+"""Breakpoints that lie nearer to each other where the samples are."""
 
 import torch
 from torch import Tensor
 
 MIN_RATIO = 1e-3
-"""No cell is narrower than this part of a uniform one, so float32 tells its ends apart."""
+"""No cell is narrower than this part of a uniform one, so float32 still distinguishes its ends."""
 
 
 def adapt_breakpoints(
@@ -17,7 +17,7 @@ def adapt_breakpoints(
 
     with :math:`t_{i0} = a` and :math:`t_{iG} = b`, the ends of the domain, whatever the samples.
     Every quantile lies between two samples by linear interpolation. A cell is at least `r` times
-    as wide as one of the uniform grid, also where all samples are the same number.
+    as wide as one of the uniform grid, also where all samples are equal.
 
     Args:
         samples: Of shape ``(S, I)``, none of them NaN; those outside the domain count as its ends.

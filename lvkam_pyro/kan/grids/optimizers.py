@@ -1,4 +1,4 @@
-"""What an optimiser remembers of coefficients that were moved under it."""
+"""The state of an optimiser whose parameters were changed or replaced under it."""
 
 from torch import nn
 from torch.optim import LBFGS, Optimizer
@@ -57,7 +57,7 @@ def forget(optimizer: Optimizer, parameter: nn.Parameter) -> None:
     """
     if isinstance(optimizer, LBFGS):
         optimizer.state.clear()
-        # It remembers how many numbers its parameters have.
+        # It remembers how many entries its parameters have.
         optimizer._numel_cache = None
     optimizer.state.pop(parameter, None)
 

@@ -3,13 +3,14 @@
 import copy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
-from lvkam_pyro.kan.bases.bspline import MAX_DEGREE, BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.splines import MAX_DEGREE
+from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Projection:
     r"""The linear map from coefficients in one basis to those of the nearest functions in another.
 
     Made by `project`; all in float64. The leading dimension `I` is there when one of the two bases
-    has knots of its own for every input.
+    has other knots for every input.
 
     Attributes:
         transfer: The map, ``(K1, K0)`` or ``(I, K1, K0)``.
@@ -43,7 +44,7 @@ class Projection:
         return (self.transfer @ coefficients.double()).to(coefficients).contiguous()
 
     def relative_error(self, coefficients: Tensor) -> Tensor:
-        r"""What the projection changes, as a share of the functions.
+        r"""The change that the projection makes, as a share of the functions.
 
         .. math:: e_i^2 = \frac{\sum_o \int (f^1_{oi} - f^0_{oi})^2 \, dz}
                                {\sum_o \int (f^0_{oi})^2 \, dz}
@@ -116,12 +117,10 @@ def _nodes(source: Basis, target: Basis) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes and weights in the cells of both bases: (J,) or (I, J), sum 1."""
     edges = _joined_breakpoints(source.breakpoints, target.breakpoints)
     # Exact for the squares of polynomial pieces, of twice their degree.
-    rule = np.polynomial.legendre.leggauss(max(map(_degree, (source, target))) + 1)
-    points, weights = (torch.from_numpy(a).to(edges) for a in rule)
-    half = edges.diff(dim=-1).unsqueeze(-1) / 2
-    nodes = edges[..., :-1].unsqueeze(-1) + half * (1 + points)
+    num_nodes = max(map(_degree, (source, target))) + 1
+    nodes, weights = composite_gauss_legendre(edges, num_nodes)
     low, high = source.domain
-    return nodes.flatten(-2), (half * weights).flatten(-2) / (high - low)
+    return nodes, weights / (high - low)
 
 
 def _joined_breakpoints(first: Tensor, second: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
 from lvkam_pyro.kan.symbolic.formula import Formula
 from lvkam_pyro.kan.symbolic.refinement import Candidates, project, refine
 from lvkam_pyro.kan.symbolic.search import Family, families, find_starts

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sympy
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm
 
 Z = sympy.Symbol("z")
 """The argument of a formula's expression."""
@@ -56,7 +56,7 @@ class Formula:
         return self.c * self.form.of(self.a * argument + self.b) + self.d
 
     def latex(self, digits: int = 3) -> str:
-        """The formula in LaTeX, its constants rounded to so many significant digits."""
+        """The formula in LaTeX, its constants rounded to a number of significant digits."""
         return sympy.latex(round_constants(self.expression, digits))
 
     def __str__(self) -> str:

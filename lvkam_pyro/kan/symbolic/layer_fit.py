@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.grids.samples import check_samples
 from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.network import check_samples
 from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_column
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
 from lvkam_pyro.kan.symbolic.search import thin
 
 NUM_POINTS = 200

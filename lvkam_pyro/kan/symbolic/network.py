@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.network import KAN, layer_inputs, layers_of
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
 from lvkam_pyro.kan.symbolic.formula import round_constants
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import LayerFit, fit_symbolic_layer
@@ -38,7 +37,7 @@ def auto_symbolic(
         penalty: What a unit of complexity costs, see ``fit_symbolic``.
 
     Returns:
-        What was found for every layer.
+        The formulas found for every layer.
 
     Raises:
         ValueError: If the samples do not fit the network, or an argument is not as
@@ -66,7 +65,7 @@ def _layers_with_samples(
     if samples is None:
         return [(layer, None) for layer in layers_of(network)]
     # All of them at once: before the first function is replaced.
-    return list(walk(network, samples))
+    return list(layer_inputs(network, samples))
 
 
 def to_sympy(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm
 from lvkam_pyro.kan.symbolic.search import Family, centre, evaluate
 
 _FIRST_DAMPING, _MAX_DAMPING = 1e-2, 1e10
@@ -92,7 +92,7 @@ def project(candidates: Candidates, z: Tensor, y: Tensor) -> Projection:
 
 
 def _remove(centred: Tensor, variance: Tensor, part: Tensor) -> Tensor:
-    """What is left of a function beside a constant and another, centred one."""
+    """The rest of a function, without its mean and its part along another, centred one."""
     part = part - part.mean(-1, keepdim=True)
     along = (part * centred).sum(-1) / variance
     return part - along.unsqueeze(-1) * centred

@@ -1,4 +1,4 @@
-"""Where the constants of a formula are looked for first: a grid of all scales and shifts."""
+"""The first search for the constants of a formula: a grid of all scales and shifts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm
 
 MAX_POINTS = 128
 NUM_STARTS = 4
@@ -17,7 +17,7 @@ MIN_RANGE = 0.2
 MIN_VARIANCE = 1e-4
 """The least range of a scaled argument, and the least variance of a form with free constants as a
 share of its mean square: with less, any form is a line or a parabola by the difference of two large
-numbers."""
+values."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Family:
 
     @property
     def min_variance(self) -> float:
-        """The least variance that makes a formula, as a share of its mean square."""
+        """The variance, as a share of the mean square, below which a candidate is discarded."""
         return MIN_VARIANCE if self.has_scale or self.form.has_shift else 0.0
 
     @property
     def complexity(self) -> float:
-        """How hard a formula of the family is to read."""
+        """The complexity of the family: more for a formula that is harder to read."""
         return self.form.complexity + self.has_scale + self.has_shift
 
     def grid(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Scales and shifts `a, b`, both `(R, C)`, for points `z` of shape `(M,)`.
 
-        Each row is a neighbourhood of its own, from which at most one start is taken.
+        Each row is one neighbourhood, from which at most one start is taken.
         """
         low, half = z.min(), (z.max() - z.min()) / 2
         scales = _SCALES.to(z) / half if self.has_scale else torch.ones_like(z[:1])
@@ -121,7 +121,7 @@ def centre(values: Tensor, min_variance: Tensor | float) -> tuple[Tensor, Tensor
 
 
 def thin(points: Tensor, count: int) -> Tensor:
-    """The numbers of at most so many elements, evenly spaced from the first to the last."""
+    """The indices of at most `count` elements, evenly spaced from the first to the last."""
     where = torch.linspace(0, len(points) - 1, min(count, len(points)), dtype=torch.float64)
     return where.long().to(points.device)
 

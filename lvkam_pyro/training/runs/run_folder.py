@@ -3,11 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from lvkam_pyro.training.runs.files import write_atomically
+from lvkam_pyro.training.runs.ownership import owned
 
 Row = Mapping[str, float]
 """One epoch's metrics."""
@@ -83,6 +85,18 @@ class RunFolder:
             OSError: If a file is in its place, or it may not be written.
         """
         _make_folder(self.path)
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Makes the folder; inside, this process alone trains into it.
+
+        Raises:
+            FolderInUseError: If another process does.
+            OSError: If a file is in its place, or it may not be written.
+        """
+        self.create()
+        with owned(self.path):
+            yield
 
     def picture(self, name: str) -> Path:
         """Where a picture is to be written, in the folder of the pictures, which is made.

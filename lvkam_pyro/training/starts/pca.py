@@ -4,18 +4,21 @@ from dataclasses import dataclass
 from typing import TypeGuard, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.likelihoods.discrete_likelihoods import BernoulliLikelihood, CategoricalLikelihood
-from lvkam_pyro.likelihoods.joint_likelihood import JointLikelihood, Part
+from lvkam_pyro.likelihoods.bernoulli import BernoulliLikelihood
+from lvkam_pyro.likelihoods.categorical import CategoricalLikelihood
+from lvkam_pyro.likelihoods.joint import JointLikelihood
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
-from lvkam_pyro.likelihoods.quantized_likelihood import QuantizedLikelihood
+from lvkam_pyro.likelihoods.quantized import QuantizedLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.modules.generator import KANGenerator
+from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.training.starts.ridge import ridge_log_odds, ridge_regression
+
+Part = NormalLikelihood | QuantizedLikelihood | BernoulliLikelihood | CategoricalLikelihood
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class PCAStart:
             and len(model.generator.layers) == 1
             # Exactly: a layer with formulas is not linear in its parameters.
             and type(model.generator.layers[0]) is KANLayer
-            and isinstance(model.likelihood, Part | JointLikelihood)
+            and all(isinstance(part, Part) for part in _likelihoods(model.likelihood))
         )
 
 
@@ -145,10 +148,14 @@ _SPREAD = 1.6
 _MIN_RELATIVE_SCALE = 1e-3
 
 
+def _likelihoods(likelihood: nn.Module) -> list[nn.Module]:
+    return list(likelihood.parts) if isinstance(likelihood, JointLikelihood) else [likelihood]
+
+
 def _parts(likelihood: object, x: Tensor) -> list[tuple[Part, Tensor]]:
     """The likelihoods with their columns of the data."""
     if isinstance(likelihood, JointLikelihood):
-        return likelihood.shares(x)
+        return [(cast("Part", part), share) for part, share in likelihood.shares(x)]
     return [(cast("Part", likelihood), x)]
 
 

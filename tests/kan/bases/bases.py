@@ -12,8 +12,7 @@ from lvkam_pyro.kan.bases.extrapolation import (
 )
 from lvkam_pyro.kan.bases.fourier import FourierBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
-from lvkam_pyro.kan.bases.rswaf import RSWAFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis, RSWAFBasis
 from lvkam_pyro.kan.bases.wavelet import MorletBasis
 
 BASES: dict[str, Basis] = {

@@ -22,8 +22,7 @@ from lvkam_pyro.kan.bases.extrapolation import (
     LinearExtrapolation,
 )
 from lvkam_pyro.kan.bases.fourier import FourierBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
-from lvkam_pyro.kan.bases.rswaf import RSWAFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis, RSWAFBasis
 from lvkam_pyro.kan.bases.wavelet import MorletBasis
 from tests.kan.bases.bases import BASES, extrapolated
 

@@ -8,7 +8,8 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from lvkam_pyro.kan.bases.bspline import MAX_DEGREE, BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.splines import MAX_DEGREE
 
 DEGREES = range(MAX_DEGREE + 1)
 DOMAINS = [(0.0, 1.0), (-1.0, 1.0), (-2.3, 3.7)]

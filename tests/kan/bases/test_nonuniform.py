@@ -9,9 +9,10 @@ from scipy.interpolate import BSpline
 from torch import Tensor
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 
-from lvkam_pyro.kan.bases.bspline import MAX_DEGREE, BSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import LinearExtrapolation
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis, extend
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.splines import MAX_DEGREE, extend
 
 IN = 3
 PRECISIONS = {torch.float32: 3e-6, torch.float64: 1e-14}

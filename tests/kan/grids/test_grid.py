@@ -17,10 +17,10 @@ from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import LinearExtrapolation
 from lvkam_pyro.kan.bases.fourier import FourierBasis
 from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.rbf import RBFBasis
+from lvkam_pyro.kan.bases.radial import RBFBasis
 from lvkam_pyro.kan.grids.grid import GridUpdate, refine_grid, update_grid
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of, walk
+from lvkam_pyro.kan.network import KAN, layer_inputs, layers_of
 from tests.kan.grids.grids import DOMAIN, make, make_network, moved, samples, splines
 
 
@@ -144,7 +144,7 @@ def test_layers_of_a_network_follow_what_they_see() -> None:
     before = network(z).detach()
     update = update_grid(network, z, ratio=0.3, tolerance=math.inf)
     assert len(update.relative_errors) == len(update.num_outside) == 2
-    (_, inputs), (second, hidden) = walk(network, z)
+    (_, inputs), (second, hidden) = layer_inputs(network, z)
     assert torch.equal(inputs, z)
     levels = torch.linspace(0, 1, 7, dtype=torch.float64)[1:-1]
     expected = 0.3 * (DOMAIN[0] + 3 * levels) + 0.7 * hidden.quantile(levels, 0).T

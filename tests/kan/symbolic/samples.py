@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
 from lvkam_pyro.kan.symbolic.formula import Formula
 
 LOW, HIGH = -1.3, 2.1

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lvkam_pyro.kan.symbolic.fit import RESOLUTION, SymbolicFit, fit_symbolic
-from lvkam_pyro.kan.symbolic.form import SymbolicForm, X
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm, X
 from lvkam_pyro.kan.symbolic.formula import Formula
 from tests.kan.symbolic.samples import SAMPLES, Sample
 

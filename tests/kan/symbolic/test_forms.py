@@ -10,8 +10,7 @@ import pytest
 import sympy
 import torch
 
-from lvkam_pyro.kan.symbolic.form import SymbolicForm, X
-from lvkam_pyro.kan.symbolic.forms import FORMS
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm, X
 from lvkam_pyro.kan.symbolic.formula import Formula, round_constants
 from tests.kan.symbolic.samples import SAMPLES, Sample
 

@@ -21,7 +21,7 @@ from torch.distributions import (
 
 from lvkam_pyro.distributions.energy import EnergyDistribution
 from lvkam_pyro.distributions.panels import unit_nodes
-from lvkam_pyro.distributions.tails import lower_tail, upper_tail
+from lvkam_pyro.distributions.reference import lower_tail, upper_tail
 
 REFERENCES: dict[str, Distribution] = {
     "normal": Normal(0.3, 1.2),

@@ -1,24 +1,27 @@
-"""The Bernoulli likelihood whose (particles x data) log density is one matrix product."""
+"""Zeros and ones: the likelihood and its factored distribution."""
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.nn import functional as F
 
-from lvkam_pyro.likelihoods.inner_products import inner_products
+from lvkam_pyro.likelihoods.factored import (
+    Factored,
+    Likelihood,
+    check_count,
+    inner_products,
+)
 
 
-class FactoredBernoulli(TorchDistribution):
+class FactoredBernoulli(Factored):
     r"""Independent zeros and ones, factored for shared particles.
 
     .. math:: \log p(x_n \mid \ell_s) = \sum_o x_{no} \ell_{so}
               - \sum_o \log (1 + e^{\ell_{so}})
 
-    The law of ``Bernoulli(logits=logits).to_event(1)``. Where all particles meet all data
+    The distribution ``Bernoulli(logits=logits).to_event(1)``. Where all particles meet all data
     (`logits` of shape `(S, 1, O)`, values of shape `(N, O)`) the result `(S, N)` costs one matrix
     product, and no array of shape `(S, N, O)` is ever made.
 
@@ -44,16 +47,6 @@ class FactoredBernoulli(TorchDistribution):
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
-        """The same law over a larger batch; `logits` stay as they are."""
-        new = self._get_checked_instance(FactoredBernoulli, _instance)
-        new.logits = self.logits
-        super(FactoredBernoulli, new).__init__(
-            Size(batch_shape), self._event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
-        return new
-
     @property
     def mean(self) -> Tensor:
         """Probabilities of a one, of shape `(*batch, O)`."""
@@ -75,8 +68,37 @@ class FactoredBernoulli(TorchDistribution):
             self._validate_sample(value)
         scores = inner_products(self.logits, value.to(self.logits.dtype))
         log_prob = scores - F.softplus(self.logits).sum(-1)
-        return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self._batch_shape))
+        return self._over_batch(log_prob)
 
     def pointwise_log_prob(self, value: Tensor) -> Tensor:
         """Log probability of each output by itself, of shape `(..., O)`, in nats."""
         return value.to(self.logits.dtype) * self.logits - F.softplus(self.logits)
+
+
+class BernoulliLikelihood(Likelihood):
+    r"""Zeros and ones, whose log odds are the generator's output.
+
+    .. math:: x_o \sim \operatorname{Bernoulli}\Big( \frac{1}{1 + e^{-m_o}} \Big)
+
+    It has no parameters.
+
+    Arguments:
+        num_outputs: Number of outputs `O`.
+
+    Raises:
+        ValueError: If `num_outputs` is below 1.
+
+    Example:
+        >>> import torch
+        >>> likelihood = BernoulliLikelihood(64)
+        >>> likelihood(torch.zeros(256, 1, 64)).log_prob(torch.ones(100, 64)).shape
+        torch.Size([256, 100])
+    """
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.num_outputs = check_count("num_outputs", num_outputs)
+
+    def forward(self, logits: Tensor) -> FactoredBernoulli:
+        """The distribution of the outputs of log odds `logits`, of shape `(..., O)`."""
+        return FactoredBernoulli(logits)

@@ -1,22 +1,30 @@
-"""The law of measurements with few levels, such as grey values, spread out over [0, 1]."""
+"""Values measured in few levels: the likelihood and its distribution."""
 
 import math
 from collections.abc import Sequence
-from typing import Self
 
 import torch
-from pyro.distributions import TorchDistribution
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
 from torch.distributions import constraints
 from torch.nn import functional as F
 
-from lvkam_pyro.likelihoods.inner_products import inner_products, is_outer
+from lvkam_pyro.likelihoods.factored import (
+    Factored,
+    Likelihood,
+    inner_products,
+    is_outer,
+)
+
+_DEVIATION = math.pi / math.sqrt(3.0)
+"""Standard deviation of the logistic distribution of scale one."""
+
+_MIN_SCALE = 1e-4
 
 _FAR = 1e6
-"""Where the first level begins and the last one ends: further out than any mean."""
+"""The outer border of the first and the last level: further out than any mean."""
 
 
-class QuantizedLogistic(TorchDistribution):
+class QuantizedLogistic(Factored):
     r"""Logistic noise that was rounded to levels, cut off at both ends and dequantised.
 
     .. math:: y_o \sim \operatorname{Logistic}(m_o, s_o), \qquad
@@ -30,7 +38,7 @@ class QuantizedLogistic(TorchDistribution):
               n_o = \lfloor L x_o \rfloor
 
     with the logistic function :math:`\sigma` and the borders :math:`b_n = n / L` but for
-    :math:`b_0 = -\infty` and :math:`b_L = \infty`: the discretised logistic law of Salimans et al.
+    :math:`b_0 = -\infty` and :math:`b_L = \infty`: the discretised logistic of Salimans et al.,
     2017, PixelCNN++, https://arxiv.org/abs/1701.05517, equation 2, as a density of dequantised data
     (Theis et al. 2016, https://arxiv.org/abs/1511.01844, section 3.1). A mean far outside of
     [0, 1] makes the end certain, as where a sensor sees nothing or is saturated.
@@ -40,8 +48,8 @@ class QuantizedLogistic(TorchDistribution):
     the indicators of the data's levels.
 
     Arguments:
-        loc: Means :math:`m` of the logistic law, of shape `(*batch, O)`.
-        scale: Positive scales :math:`s` of the logistic law, whose standard deviation is
+        loc: Means :math:`m` of the logistic distribution, of shape `(*batch, O)`.
+        scale: Positive scales :math:`s` of the logistic distribution, whose standard deviation is
             :math:`\pi s / \sqrt 3`, of shape `(O,)` or `()`.
         num_levels: Number of levels `L`.
         validate_args: Whether to check parameters and values.
@@ -51,8 +59,8 @@ class QuantizedLogistic(TorchDistribution):
             fewer than 2 levels.
 
     Example:
-        >>> law = QuantizedLogistic(torch.zeros(256, 1, 64), torch.tensor(0.1), num_levels=17)
-        >>> law.log_prob(torch.rand(100, 64)).shape
+        >>> density = QuantizedLogistic(torch.zeros(256, 1, 64), torch.tensor(0.1), num_levels=17)
+        >>> density.log_prob(torch.rand(100, 64)).shape
         torch.Size([256, 100])
     """
 
@@ -76,16 +84,6 @@ class QuantizedLogistic(TorchDistribution):
         self.scale = scale
         self.num_levels = num_levels
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
-
-    def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
-        """The same law over a larger batch; `loc` stays as it is."""
-        new = self._get_checked_instance(QuantizedLogistic, _instance)
-        new.loc, new.scale, new.num_levels = self.loc, self.scale, self.num_levels
-        super(QuantizedLogistic, new).__init__(
-            Size(batch_shape), self._event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:
@@ -122,7 +120,8 @@ class QuantizedLogistic(TorchDistribution):
         log_probs = self._tabulated(levels) if shared else self._one_by_one(levels)
         log_volume = self._event_shape[0] * math.log(self.num_levels)
         log_prob = torch.where(inside, log_probs + log_volume, -torch.inf)
-        return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self._batch_shape))
+        log_prob = log_prob.masked_fill(value.isnan().any(-1), torch.nan)
+        return self._over_batch(log_prob)
 
     def _levels(self, value: Tensor) -> Tensor:
         return (value * self.num_levels).floor().clamp(0, self.num_levels - 1)
@@ -155,6 +154,62 @@ class QuantizedLogistic(TorchDistribution):
         table = sides + _log_width(scale, low, high)
         indicators = F.one_hot(levels, self.num_levels).to(table.dtype)
         return inner_products(table.flatten(-2), indicators.flatten(-2))
+
+
+class QuantizedLikelihood(Likelihood):
+    r"""Values of few levels on [0, 1], such as grey values, around the generator's output.
+
+    .. math:: x_o \sim \operatorname{QuantizedLogistic}\Big( m_o, \tfrac{\sqrt 3}{\pi} \sigma_o
+              \Big), \qquad \sigma_o = e^{\lambda_o}
+
+    Noise of standard deviation :math:`\sigma_o` is rounded to a level and cut off at 0 and 1, see
+    :class:`QuantizedLogistic`. So the generator says by an output far below 0 that a pixel is
+    certainly black, which normal noise of one scale for all data cannot. Data that were measured
+    in levels :math:`n = 0..L-1` are :math:`(n + u) / L` with any :math:`u \in (0, 1)`.
+
+    Arguments:
+        num_outputs: Number of outputs `O`.
+        num_levels: Number of levels `L`.
+        scale: Standard deviation of the noise to start from.
+
+    Raises:
+        ValueError: If `num_outputs` is below 1, `num_levels` below 2, or `scale` not positive.
+
+    Example:
+        >>> likelihood = QuantizedLikelihood(64, num_levels=17)
+        >>> likelihood(torch.zeros(256, 1, 64)).log_prob(torch.rand(100, 64)).shape
+        torch.Size([256, 100])
+    """
+
+    def __init__(self, num_outputs: int, *, num_levels: int, scale: float = 0.1) -> None:
+        super().__init__()
+        if num_outputs < 1 or num_levels < 2:
+            raise ValueError(
+                f"Expected at least one output and 2 levels, got num_outputs = {num_outputs} and "
+                f"num_levels = {num_levels}. Pass the number of columns of the data, and how many "
+                "values each of them can have."
+            )
+        if not 0 < scale < math.inf:
+            raise ValueError(
+                f"Expected a scale above 0, got {scale:g}. It is a standard deviation on [0, 1]."
+            )
+        self.num_outputs = num_outputs
+        self.num_levels = num_levels
+        self.log_scale = nn.Parameter(torch.full((num_outputs,), math.log(scale)))
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviation of the noise of each output before rounding, of shape `(O,)`."""
+        return self.log_scale.exp()
+
+    def set_scale(self, scale: Tensor) -> None:
+        """Set the standard deviations, of shape `(O,)`, in place, none of them zero."""
+        with torch.no_grad():
+            self.log_scale.copy_(scale.clamp(min=_MIN_SCALE).log())
+
+    def forward(self, loc: Tensor) -> QuantizedLogistic:
+        """Density of the outputs around means `loc` of shape `(..., O)`."""
+        return QuantizedLogistic(loc, self.scale / _DEVIATION, num_levels=self.num_levels)
 
 
 def _check_inside(value: Tensor, inside: Tensor) -> None:
