@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.datasets import SAMPLE, Coordinate, Groups, Named
 from lvkam_pyro.arviz.layout import UnitLayout
-from lvkam_pyro.arviz.marginal import best_estimate, draw_estimate
+from lvkam_pyro.arviz.marginal import best_estimate, draw_estimate, named_evidence
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
@@ -163,7 +163,10 @@ def comparison_groups(
     models = dict.fromkeys(row.model for row in comparison)
     return {
         name: _model_groups(
-            [row.evidence for row in comparison if row.model == name], num_draws, num_chains, seed
+            [named_evidence(row) for row in comparison if row.model == name],
+            num_draws,
+            num_chains,
+            seed,
         )
         for name in models
     }

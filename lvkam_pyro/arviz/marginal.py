@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.comparison.comparison import EvidenceComparison
+from lvkam_pyro.comparison.rows import EvidenceRow
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.ladder.ladder import LadderSamples
@@ -128,12 +129,19 @@ def estimates_of(
             f"Expected evidence of one model, got a comparison of {models}. Compare the estimators "
             "of this model alone, or pass one Evidence."
         )
-    # Two recipes may have estimators of one name, which tell them apart in the data.
-    named = [replace(row.evidence, estimator=row.method) for row in rows]
-    found = [evidence] if isinstance(evidence, Evidence) else named
+    found = [evidence] if isinstance(evidence, Evidence) else [named_evidence(r) for r in rows]
     if program is not None:
         _check_same_data(program, ladder, found)
     return found
+
+
+def named_evidence(row: EvidenceRow) -> Evidence:
+    """The evidence of a row under the row's name: two recipes may have estimators of one name.
+
+    Args:
+        row: A row of a comparison.
+    """
+    return replace(row.evidence, estimator=row.method)
 
 
 def best_estimate(estimates: Sequence[Evidence]) -> Evidence:
