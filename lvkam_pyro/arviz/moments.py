@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -49,13 +50,16 @@ class MomentGuide(LibraryGuide):
         self.transforms = transforms
         self.moments = moments
 
-    def __call__(self, *args: object, **kwargs: object) -> None:
-        """Draws the latents."""
-        for site in self.structure.latents:
-            with ExitStack() as stack:
-                for frame in self.frames[site.name]:
-                    stack.enter_context(pyro.plate(frame.name, frame.size, dim=frame.dim))
-                pyro.sample(site.name, self._distribution(site))
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Draw every latent site."""
+        return {site.name: self._draw(site) for site in self.structure.latents}
+
+    def _draw(self, site: LatentSite) -> Tensor:
+        with ExitStack() as stack:
+            for frame in self.frames[site.name]:
+                stack.enter_context(pyro.plate(frame.name, frame.size, dim=frame.dim))
+            value: Tensor = pyro.sample(site.name, self._distribution(site))
+        return value
 
     def _distribution(self, site: LatentSite) -> dist.TorchDistribution:
         to_pyro = self.structure.to_pyro
