@@ -116,8 +116,9 @@ print(az.compare(lv.to_arviz(comparison)).to_string())
 # draws; weights mend it.
 
 # %%
-alone = lv.checks.sbc(model, x, guide, num_simulations=500)
-weighted = lv.checks.sbc(model, x, lv.checks.ImportanceSampler(guide), num_simulations=500)
+alone = lv.checks.sbc(model, x, posterior=guide, num_simulations=500)
+sampler = lv.checks.ImportanceSampler(guide)
+weighted = lv.checks.sbc(model, x, posterior=sampler, num_simulations=500)
 print(alone, weighted, sep="\n\n")
 axes = lv.plots.ranks(alone)
 plt.show()
@@ -139,13 +140,13 @@ plt.show()
 
 # %%
 posterior = lv.checks.ImportanceSampler(lv.guides.LookaheadGuide(model))
-places = lv.checks.loo_pit(model, x, posterior)
+places = lv.checks.loo_pit(model, x, posterior=posterior)
 print(places)
 axes = lv.plots.loo_pit(places)
 plt.show()
 
 # %%
-check = lv.checks.posterior_predictive_check(model, x, posterior)
+check = lv.checks.posterior_predictive_check(model, x, posterior=posterior)
 print(check)
 axes = lv.plots.predictive_check(check)
 plt.show()

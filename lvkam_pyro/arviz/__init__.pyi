@@ -1,8 +1,14 @@
 """The public names of the room, which load on first use."""
 
-from .conversion import arviz_groups
-from .convert import to_arviz
+from .convert import arviz_groups, to_arviz
+from .draws import PosteriorDraws
 from .recorded_nuts import RecordedNUTS
-from .resampled import UnreliablePosteriorWarning
+from .weights import UnreliablePosteriorWarning
 
-__all__ = ["RecordedNUTS", "UnreliablePosteriorWarning", "arviz_groups", "to_arviz"]
+__all__ = [
+    "PosteriorDraws",
+    "RecordedNUTS",
+    "UnreliablePosteriorWarning",
+    "arviz_groups",
+    "to_arviz",
+]

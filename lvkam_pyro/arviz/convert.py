@@ -5,6 +5,7 @@ then it is xarray's `DataTree`. The groups are the same.
 """
 
 from collections.abc import Callable, Mapping
+from functools import singledispatch
 from typing import Any, cast
 
 import arviz as az
@@ -14,26 +15,63 @@ from pyro.infer import MCMC, SVI
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
 
-from lvkam_pyro.arviz.conversion import Groups, arviz_groups
+from lvkam_pyro.arviz.datasets import Groups, constant_group
 from lvkam_pyro.arviz.evidence import comparison_groups, evidence_groups
-from lvkam_pyro.arviz.labels import Coords, Dims, constant_group, label_groups
-from lvkam_pyro.arviz.ladder import ladder_groups
-from lvkam_pyro.arviz.mcmc import mcmc_groups
-from lvkam_pyro.arviz.model import fit_groups, model_groups
-from lvkam_pyro.arviz.resampled import warn_of_weights
-from lvkam_pyro.arviz.samples import dict_groups
+from lvkam_pyro.arviz.labels import Coords, Dims, label_groups
+from lvkam_pyro.arviz.particles import fit_groups, ladder_groups, model_groups, particle_groups
+from lvkam_pyro.arviz.samples import dict_groups, mcmc_groups
 from lvkam_pyro.arviz.variational import autoguide_groups, svi_groups
-from lvkam_pyro.arviz.weighted import particle_groups
+from lvkam_pyro.arviz.weights import warn_of_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.particles import Particles
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.training.loop import Fit
 
 _from_datatree: Callable[[xr.DataTree], Any] = getattr(az, "from_datatree", lambda tree: tree)
 
+
+@singledispatch
+def arviz_groups(source: object, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+    """The groups that `to_arviz` makes of an object, before they are labelled and joined.
+
+    Register a function for a class of your own and `to_arviz` takes its instances.
+
+    Args:
+        source: The object to convert.
+        *args: The arguments of the model, where the source needs them.
+        **options: Those of this kind of source.
+
+    Returns:
+        `Groups`, or for a source of several models `Groups` by the models' names.
+
+    Raises:
+        TypeError: If there is no conversion of such an object.
+
+    Example:
+        >>> import torch, xarray as xr
+        >>> class Coin:
+        ...     heads = torch.rand(4, 100)
+        >>> @arviz_groups.register
+        ... def coin_groups(source: Coin):
+        ...     heads = (("chain", "draw"), source.heads)
+        ...     return {"posterior": xr.Dataset({"heads": heads})}
+        >>> arviz_groups(Coin())["posterior"]["heads"].sizes["draw"]
+        100
+    """
+    raise TypeError(
+        "Expected a model, bound program, fit, Particles, LadderSamples, Evidence, "
+        "EvidenceComparison, Pyro's MCMC, SVI or AutoGuide, or a dictionary of draws, got "
+        f"{type(source).__name__}. "
+        "Draws of other libraries go by arviz.from_dict, classes of your own by "
+        "arviz_groups.register."
+    )
+
+
 # Pyro programs are functions and modules alike; the more special classes below come first.
 arviz_groups.register(cast("type[Any]", Callable), model_groups)
+arviz_groups.register(BoundProgram, model_groups)
 arviz_groups.register(Fit, fit_groups)
 arviz_groups.register(Particles, particle_groups)
 arviz_groups.register(LadderSamples, ladder_groups)
@@ -58,12 +96,13 @@ def to_arviz(
     ============================= ==============================================================
     source                        arguments, and options with their defaults
     ============================= ==============================================================
-    a model                       `x`; `guide=None` (the prior), `ladder=None`, `evidence=None`,
-                                  `num_draws=500`, `num_chains=4`, `num_particles=1000`, `seed=0`
-    `Fit`                         `x`; those of a model, its guide being the fit's
-    `Particles`                   none, or `x` with `model=`; `evidence`, `num_draws`,
+    a model, a bound program      the model's arguments; `guide=None` (the prior), `ladder=None`,
+                                  `evidence=None`, `num_draws=500`, `num_chains=4`,
+                                  `num_particles=1000`, `seed=0`
+    `Fit`                         the data; those of a model, its guide being the fit's
+    `Particles`                   none, or the model's with `model=`; `evidence`, `num_draws`,
                                   `num_chains`, `seed`
-    `LadderSamples` (a ladder)     none, or `x` with `model=`; `evidence`, `seed`
+    `LadderSamples` (a ladder)    none, or the model's with `model=`; `evidence`, `seed`
     `Evidence`                    none; `num_draws`, `num_chains`, `seed`
     `EvidenceComparison`          the same; gives an object for each model, in a dictionary, as
                                   `az.compare` takes them
@@ -82,18 +121,22 @@ def to_arviz(
     the particles count is in the group `importance`; where Pareto k is above 0.7 there is a
     warning. The draws of a ladder at temperature 1 are kept chain for chain.
 
+    Further keyword arguments are the model's. A bound program may stand for a model and its
+    arguments, wherever these are expected.
+
     Axes are called as the model's plates are; a datum's latents have the axis `latent`, its outputs
     `output`; further axes of an event `{site}_dim_{i}`, and so are all of a model with latents that
-    the data share. `az.summary` takes some 20 ms a scalar and predictions take memory: pass a few
+    the data share. A site that has the name of an axis, such as `draw`, is the variable `draw_`.
+    `az.summary` takes some 20 ms a scalar and predictions take memory: pass a few
     dozen data, not all.
 
     Where latents belong to a datum, what is left without the datum is the prior: ArviZ's LOO-PIT,
     which reweights the posterior's predictions, has nothing to go by. Use `lv.checks.loo_pit`.
 
     Args:
-        source: What to convert.
-        *args: What the model is called with: mostly the data `x` `(N, ...)`.
-        coords: What the places along an axis are called, as in ArviZ: `{"data": names}`.
+        source: The object to convert.
+        *args: The arguments of the model: mostly the data `(N, ...)`.
+        coords: Names of the entries along an axis, as in ArviZ: `{"data": names}`.
         dims: Other names for a variable's axes, as in ArviZ, those of chain and draw left out:
             `{"z": ["person", "trait"]}`.
         constant_data: Covariates and the like, kept beside the observed data.
@@ -108,12 +151,12 @@ def to_arviz(
         - `posterior`, `posterior_predictive`, `prior`, `prior_predictive`, `observed_data`,
           `constant_data`;
         - `log_likelihood`: where latents belong to a datum, the MARGINAL log p(x), with these
-          integrated out, where `az.loo` and `az.compare` look. Its draws are the sampling law of
-          its estimate: of `evidence` (of several, the reliable one of least error), else of
-          steppingstone on the ladder, else of importance sampling with the guide.
+          integrated out, where `az.loo` and `az.compare` look. Its draws are of the sampling
+          distribution of its estimate: of `evidence` (of several, the reliable one of least
+          error), else of steppingstone on the ladder, else of importance sampling with the guide.
           `conditional_log_likelihood` holds log p(x|z) for each draw;
         - `log_prior`: log p(z) for each draw;
-        - `sample_stats`, of MCMC and of guides of latents that all data share: `lp`, the log joint
+        - `sample_stats`, of MCMC and wherever all data share latents: `lp`, the log joint
           density; of MCMC `diverging`, and with `RecordedNUTS` energy, tree depth and more;
         - `proposal` and `importance`, of weighted particles: the particles, log weights, plain and
           Pareto smoothed; ESS, Pareto k and log evidence a datum;
@@ -140,7 +183,7 @@ def to_arviz(
 
         Weighted particles, or a ladder, alone or with their model:
 
-        >>> particles = lv.draw_particles(model, lv.PriorGuide(model), x, 4000)
+        >>> particles = lv.draw_particles(model, lv.PriorGuide(model), x, num_particles=4000)
         >>> to_arviz(particles)["importance"]["pareto_k"].sizes["data"]
         3
         >>> ladder = lv.ladder.Ladder(num_temperatures=4, num_samples=20).sample(model, x)

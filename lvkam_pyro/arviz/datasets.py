@@ -1,17 +1,25 @@
 """Groups of an ArviZ object: tensors with names for their axes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lvkam_pyro import __version__
-from lvkam_pyro.arviz.draws import Draws
-from lvkam_pyro.arviz.layout import AxisNames, DataLayout, SiteLayout
+
+Groups = Mapping[str, xr.Dataset]
+"""Name of each group, such as `posterior`, to its dataset."""
 
 SAMPLE = ("chain", "draw")
+
+RESERVED: frozenset[str] = frozenset(
+    {"chain", "draw", "particle", "temperature", "swap", "estimator"}
+)
+"""Axes that ArviZ or these groups have beside a model's plates."""
+
 Named = tuple[Sequence[str], Tensor]
 """Names of the axes, and the values."""
 
@@ -29,7 +37,7 @@ def dataset(
     Args:
         variables: Name to axes and values.
         coords: Coordinates of some axes.
-        attrs: What to note on the group, beside the library and its version.
+        attrs: Notes on the group, beside the library and its version.
 
     Example:
         >>> group = dataset({"ess": (("data",), torch.ones(3))})
@@ -53,67 +61,58 @@ def dataset(
     )
 
 
-def site_dataset(
-    chains: Iterable[Mapping[str, Tensor]], sites: Mapping[str, SiteLayout]
-) -> xr.Dataset:
-    """A group with a variable for each site, from the chains' draws `(D, N, ...)`."""
-    chains = list(chains)
+def event_names(site: str, num_axes: int, *, sole: str = "") -> list[str]:
+    """Names for the axes of an event.
+
+    Args:
+        site: The site's name.
+        num_axes: The number of its axes.
+        sole: The name of the first, if the site is the only one of its kind.
+
+    Example:
+        >>> event_names("z", 2), event_names("z", 2, sole="latent")
+        (['z_dim_0', 'z_dim_1'], ['latent', 'z_dim_1'])
+    """
+    names = [f"{site}_dim_{axis}" for axis in range(num_axes)]
+    return [sole, *names[1:]] if sole and names else names
+
+
+def plain_group(samples: Mapping[str, Tensor]) -> xr.Dataset:
+    """Draws `(C, D, *the site's shape)` of a model that is not at hand.
+
+    Example:
+        >>> plain_group({"z": torch.zeros(4, 10, 2)})["z"].dims
+        ('chain', 'draw', 'z_dim_0')
+    """
     return dataset(
         {
-            name: ((*SAMPLE, *site.dims), torch.stack([chain[name] for chain in chains]))
-            for name, site in sites.items()
+            free_name(name): ((*SAMPLE, *event_names(name, values.ndim - 2)), values)
+            for name, values in samples.items()
         }
     )
 
 
-def posterior_groups(chains: Sequence[Draws], layout: DataLayout) -> dict[str, xr.Dataset]:
-    """Draws from the posterior, new observations, and the log densities there."""
-    latents = [chain.latents for chain in chains]
-    log_prior = [chain.log_prior for chain in chains]
-    log_likelihood = [chain.log_likelihood for chain in chains]
-    observations = (chain.observations for chain in chains)
-    return {
-        **latent_groups(latents, log_prior, log_likelihood, layout),
-        "posterior_predictive": site_dataset(observations, layout.observed),
-    }
-
-
-def latent_groups(
-    latents: Iterable[Mapping[str, Tensor]],
-    log_prior: Sequence[Tensor],
-    log_likelihood: Sequence[Tensor],
-    layout: AxisNames,
-) -> dict[str, xr.Dataset]:
-    """Draws from the posterior and the log densities there, from one item a chain.
+def constant_group(constant_data: Mapping[str, ArrayLike | Tensor]) -> xr.Dataset:
+    """Covariates and other data that the model does not draw.
 
     Args:
-        latents: Site name to draws `(D, N, ...)`.
-        log_prior: Of these draws, `(D, N)`; none where it is not known.
-        log_likelihood: The same of the observations given the draws.
-        layout: What the axes are called.
+        constant_data: Name to values.
+
+    Example:
+        >>> constant_group({"age": [31.0, 40.0]})["age"].dims
+        ('age_dim_0',)
     """
-    dims = (*SAMPLE, layout.data_dim)
-    conditional: Named = (dims, torch.stack(list(log_likelihood)))
-    groups = {
-        "posterior": site_dataset(latents, layout.latents),
-        "conditional_log_likelihood": dataset({layout.observed_name: conditional}),
-    }
-    if log_prior:
-        prior: Named = (dims, torch.stack(list(log_prior)))
-        groups["log_prior"] = dataset({layout.latent_name: prior})
-    return groups
-
-
-def prior_groups(chains: Sequence[Draws], layout: DataLayout) -> dict[str, xr.Dataset]:
-    """Draws from the prior, and new observations given these."""
-    return {
-        "prior": site_dataset((chain.latents for chain in chains), layout.latents),
-        "prior_predictive": site_dataset((chain.observations for chain in chains), layout.observed),
-    }
-
-
-def data_group(layout: DataLayout) -> xr.Dataset:
-    """The observed data."""
+    tensors = {name: torch.as_tensor(values) for name, values in constant_data.items()}
     return dataset(
-        {name: (site.dims, layout.observations[name]) for name, site in layout.observed.items()}
+        {name: (event_names(name, values.ndim), values) for name, values in tensors.items()}
     )
+
+
+def free_name(site: str, axes: frozenset[str] = RESERVED) -> str:
+    """The name of a site's variable: the site's, with an underscore if an axis is called so.
+
+    Example:
+        >>> free_name("z"), free_name("draw")
+        ('z', 'draw_')
+    """
+    return f"{site}_" if site in axes else site

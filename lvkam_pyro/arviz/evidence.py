@@ -1,4 +1,4 @@
-"""ArviZ's groups of estimates of the log evidence, without their model."""
+"""Ladders and estimates of the log evidence as groups, and estimates as a source of their own."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,114 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lvkam_pyro.arviz.datasets import SAMPLE, dataset
-from lvkam_pyro.arviz.estimates import best_estimate
-from lvkam_pyro.arviz.marginal import draw_estimate
-from lvkam_pyro.arviz.thermodynamic import thermodynamic_group
+from lvkam_pyro.arviz.datasets import SAMPLE, Coordinate, Groups, Named
+from lvkam_pyro.arviz.layout import UnitLayout
+from lvkam_pyro.arviz.marginal import best_estimate, draw_estimate, named_evidence
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.session import seeded_rng
 
 _NAME = "log_evidence"
+_LAYOUT = UnitLayout(latent_dims={}, observed_name=_NAME)
+
+
+def ladder_groups_of(ladder: LadderSamples, layout: UnitLayout) -> dict[str, xr.Dataset]:
+    """The chains' record at each temperature.
+
+    Args:
+        ladder: Draws `(D, C, T, U)` from the power posteriors.
+        layout: Names of the axes.
+
+    Returns:
+        `power_posterior`, with `log_likelihood` over (chain, draw, temperature, data), and the
+        latents likewise if the ladder kept its path; and `power_sample_stats`, with `acceptance`
+        and `step_size` over (temperature, data) and `swap_rate` over (swap, data), swap k being
+        that of temperatures k and k + 1.
+    """
+    dims, coords = (*SAMPLE, "temperature"), _coords(ladder)
+    power = {
+        "log_likelihood": layout.unit(ladder.log_likelihood.transpose(0, 1), *dims),
+        **{
+            name: layout.latent(name, values.transpose(0, 1), *dims)
+            for name, values in ladder.path.items()
+        },
+    }
+    statistics = {
+        "acceptance": layout.unit(ladder.acceptance, "temperature"),
+        "step_size": layout.unit(ladder.step_size, "temperature"),
+        "swap_rate": layout.unit(ladder.swap_rate, "swap"),
+    }
+    attrs = {"num_likelihood_evaluations": ladder.num_likelihood_evaluations}
+    return {
+        "power_posterior": layout.group(power, coords=coords),
+        "power_sample_stats": layout.group(statistics, coords=coords, attrs=attrs),
+    }
+
+
+def thermodynamic_group(
+    ladder: LadderSamples | None, estimates: Sequence[Evidence], layout: UnitLayout
+) -> xr.Dataset:
+    """The thermodynamic curve a datum, and each estimator's log evidence.
+
+    Args:
+        ladder: Draws from the power posteriors, if there were any.
+        estimates: Estimates of one model, named by their estimators.
+        layout: Names of the axes.
+
+    Returns:
+        `mean_log_lik`, `var_log_lik`, `mcse`, `ess`, `rhat` over (temperature, data) and
+        `log_evidence`, `se`, `discretization_error` (0 without any), `unreliable` over (estimator,
+        data).
+    """
+    variables: dict[str, Named] = {}
+    coords: dict[str, Coordinate] = {}
+    if ladder is not None:
+        curve = _curve(ladder)
+        variables |= {name: layout.unit(values, "temperature") for name, values in curve.items()}
+        coords |= _coords(ladder)
+    if estimates:
+        found = _table(estimates)
+        variables |= {name: layout.unit(values, "estimator") for name, values in found.items()}
+        coords["estimator"] = [one.estimator for one in estimates]
+    return layout.group(variables, coords=coords)
+
+
+def _table(estimates: Sequence[Evidence]) -> dict[str, Tensor]:
+    return {
+        "log_evidence": torch.stack([one.log_evidence for one in estimates]),
+        "se": torch.stack([one.standard_error for one in estimates]),
+        "discretization_error": torch.stack([_discretization(one) for one in estimates]),
+        "unreliable": torch.stack([one.verdict.unreliable for one in estimates]),
+    }
+
+
+def _discretization(evidence: Evidence) -> Tensor:
+    error = evidence.discretization_error
+    return torch.zeros_like(evidence.log_evidence) if error is None else error
+
+
+def _curve(ladder: LadderSamples) -> dict[str, Tensor]:
+    values = ladder.log_likelihood.flatten(0, 1)
+    variance = values.var(0)
+    return {
+        "mean_log_lik": values.mean(0),
+        "var_log_lik": variance,
+        "mcse": (variance / ladder.ess).sqrt(),
+        "ess": ladder.ess,
+        "rhat": ladder.rhat,
+    }
+
+
+def _coords(ladder: LadderSamples) -> dict[str, Coordinate]:
+    return {"temperature": ladder.temperatures.tolist()}
 
 
 def evidence_groups(
     evidence: Evidence, *, num_draws: int = 500, num_chains: int = 4, seed: int = 0
-) -> dict[str, xr.Dataset]:
-    """One estimate: what is drawn is its sampling law, so that summaries show value and error.
+) -> Groups:
+    """One estimate: draws of its sampling distribution, so that summaries show value and error.
 
     Args:
         evidence: The estimate.
@@ -45,14 +137,14 @@ def evidence_groups(
     """
     draws = _draw([evidence], num_draws, num_chains, seed)[:, :, 0]
     return {
-        "posterior": dataset({_NAME: ((*SAMPLE, "data"), draws)}),
+        "posterior": _LAYOUT.group({_NAME: _LAYOUT.unit(draws, *SAMPLE)}),
         **_shared_groups([evidence], draws),
     }
 
 
 def comparison_groups(
     comparison: EvidenceComparison, *, num_draws: int = 500, num_chains: int = 4, seed: int = 0
-) -> dict[str, dict[str, xr.Dataset]]:
+) -> dict[str, Groups]:
     """The groups of each model: as of one estimate, with a further axis `estimator`.
 
     Args:
@@ -71,7 +163,10 @@ def comparison_groups(
     models = dict.fromkeys(row.model for row in comparison)
     return {
         name: _model_groups(
-            [row.evidence for row in comparison if row.model == name], num_draws, num_chains, seed
+            [named_evidence(row) for row in comparison if row.model == name],
+            num_draws,
+            num_chains,
+            seed,
         )
         for name in models
     }
@@ -83,9 +178,9 @@ def _model_groups(
     draws = _draw(estimates, num_draws, num_chains, seed)
     names = [one.estimator for one in estimates]
     best = draws[:, :, names.index(best_estimate(estimates).estimator)]
-    dims = (*SAMPLE, "estimator", "data")
+    drawn = _LAYOUT.unit(draws, *SAMPLE, "estimator")
     return {
-        "posterior": dataset({_NAME: (dims, draws)}, coords={"estimator": names}),
+        "posterior": _LAYOUT.group({_NAME: drawn}, coords={"estimator": names}),
         **_shared_groups(estimates, best),
     }
 
@@ -93,8 +188,8 @@ def _model_groups(
 def _shared_groups(estimates: Sequence[Evidence], best: Tensor) -> dict[str, xr.Dataset]:
     attrs = {"estimator": best_estimate(estimates).estimator}
     return {
-        "log_likelihood": dataset({_NAME: ((*SAMPLE, "data"), best)}, attrs=attrs),
-        "thermodynamic": thermodynamic_group(None, estimates, "data"),
+        "log_likelihood": _LAYOUT.group({_NAME: _LAYOUT.unit(best, *SAMPLE)}, attrs=attrs),
+        "thermodynamic": thermodynamic_group(None, estimates, _LAYOUT),
     }
 
 

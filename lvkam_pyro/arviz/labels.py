@@ -1,25 +1,21 @@
-"""Names that the user gives to axes and to the places along them."""
+"""Names that the user gives to axes and to the entries along them."""
 
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 
-from lvkam_pyro.arviz.conversion import Groups
-from lvkam_pyro.arviz.datasets import dataset
-from lvkam_pyro.arviz.layout import RESERVED
+from lvkam_pyro.arviz.datasets import RESERVED, Groups
 
 Coords = Mapping[str, Sequence[object]]
-"""Name of an axis to what its places are called."""
+"""Name of an axis to the names of the entries along it."""
 
 Dims = Mapping[str, Sequence[str]]
 """Name of a variable to the names of its axes, those of chains and draws left out."""
 
 
 def label_groups(groups: Groups, coords: Coords, dims: Dims) -> dict[str, xr.Dataset]:
-    """Names axes and places as the user wishes, in every group that has them.
+    """Names axes and their entries as the user wishes, in every group that has them.
 
     Args:
         groups: The groups.
@@ -31,10 +27,11 @@ def label_groups(groups: Groups, coords: Coords, dims: Dims) -> dict[str, xr.Dat
         The groups.
 
     Raises:
-        ValueError: If there is no such variable or axis, or a number of names or places is wrong.
+        ValueError: If there is no such variable or axis, or there are too few or too many names.
 
     Example:
-        >>> groups = {"posterior": dataset({"z": (("chain", "data"), torch.zeros(4, 2))})}
+        >>> z = (("chain", "data"), np.zeros((4, 2)))
+        >>> groups = {"posterior": xr.Dataset({"z": z}).assign_coords(data=[0, 1])}
         >>> found = label_groups(groups, {"person": ["Ann", "Bo"]}, {"z": ["person"]})
         >>> found["posterior"]["z"].sel(person="Bo").sizes
         Frozen({'chain': 4})
@@ -45,25 +42,6 @@ def label_groups(groups: Groups, coords: Coords, dims: Dims) -> dict[str, xr.Dat
     axes = {str(dim) for group in renamed.values() for dim in group.dims}
     _check_known("coords", coords, axes)
     return {name: _assign(group, coords) for name, group in renamed.items()}
-
-
-def constant_group(constant_data: Mapping[str, ArrayLike | torch.Tensor]) -> xr.Dataset:
-    """Covariates and other data that the model does not draw.
-
-    Args:
-        constant_data: Name to values.
-
-    Example:
-        >>> constant_group({"age": [31.0, 40.0]})["age"].dims
-        ('age_dim_0',)
-    """
-    tensors = {name: torch.as_tensor(values) for name, values in constant_data.items()}
-    return dataset(
-        {
-            name: ([f"{name}_dim_{axis}" for axis in range(values.ndim)], values)
-            for name, values in tensors.items()
-        }
-    )
 
 
 def _check_known(argument: str, given: Collection[str], known: Collection[str]) -> None:
@@ -98,10 +76,10 @@ def _new_names(variable: xr.DataArray, names: Sequence[str]) -> dict[object, str
 
 
 def _assign(group: xr.Dataset, coords: Coords) -> xr.Dataset:
-    found = {dim: np.asarray(list(places)) for dim, places in coords.items() if dim in group.dims}
-    for dim, places in found.items():
-        if len(places) != group.sizes[dim]:
+    found = {dim: np.asarray(list(names)) for dim, names in coords.items() if dim in group.dims}
+    for dim, names in found.items():
+        if len(names) != group.sizes[dim]:
             raise ValueError(
-                f"Expected {group.sizes[dim]} places along '{dim}' in coords, got {len(places)}."
+                f"Expected {group.sizes[dim]} entries along '{dim}' in coords, got {len(names)}."
             )
     return group.assign_coords(found)

@@ -1,225 +1,295 @@
-"""The names of a model's axes: what xarray calls dimensions."""
+"""The names of a program's axes: xarray's dimensions."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
-from pyro.distributions import Unit
+import torch
+import xarray as xr
+from pyro.distributions import Unit as FactorDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
-from lvkam_pyro.tracing.recorder import Site
-from lvkam_pyro.tracing.structure import Model, ModelStructure, plates, record_once
-
-RESERVED = {"chain", "draw", "particle", "temperature", "swap", "estimator"}
-
-
-class AxisNames(Protocol):
-    """What axes and variables are called, wherever that is known from."""
-
-    @property
-    def latents(self) -> Mapping[str, "SiteLayout"]:
-        """Layout of each latent site."""
-
-    @property
-    def data_dim(self) -> str:
-        """The name of the axis of data."""
-
-    @property
-    def latent_name(self) -> str:
-        """The name of all latents together."""
-
-    @property
-    def observed_name(self) -> str:
-        """The name of all observations together."""
+from lvkam_pyro.arviz.datasets import (
+    RESERVED,
+    Coordinate,
+    Named,
+    dataset,
+    event_names,
+    free_name,
+)
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit, plates
 
 
-@dataclass(frozen=True)
-class SiteLayout:
-    """The axes of one site.
+@dataclass(frozen=True, kw_only=True)
+class UnitLayout:
+    """Names for the axes of arrays by unit: those of particles, ladders and evidence.
 
     Attributes:
-        dims: Names of the axes: the data plate, the plates inside it, the event.
-        inner_dims: Pyro's (negative) dimensions of the plates inside the data plate, ascending.
-    """
-
-    dims: tuple[str, ...]
-    inner_dims: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class PlainLayout:
-    """Names for draws of a model that is not at hand.
-
-    Attributes:
-        latents: Layout of each latent site.
+        latent_dims: Site name to the names of the axes after that of the units.
+        unit_dims: The name of the axis of the units; none where there is but the data set.
+        observed_name: The name of all observations together.
+        axes: All names of axes, which no variable can have.
 
     Example:
-        >>> import torch
-        >>> PlainLayout.of({"z": torch.zeros(4, 3, 2)}).latents["z"].dims
-        ('data', 'latent')
+        >>> layout = UnitLayout.of_latents({"z": torch.zeros(4, 3, 2)})
+        >>> layout.latent("z", torch.zeros(9, 3, 2), "draw")[0]
+        ('draw', 'data', 'latent')
     """
 
-    latents: Mapping[str, SiteLayout]
-    data_dim: str = "data"
+    latent_dims: Mapping[str, tuple[str, ...]]
+    unit_dims: tuple[str, ...] = ("data",)
     observed_name: str = "x"
+    axes: frozenset[str] = frozenset({*RESERVED, "data"})
 
     @classmethod
-    def of(cls, latents: Mapping[str, Tensor]) -> Self:
-        """Of draws `(S, N, ...)`."""
-        shapes = {name: values.shape[2:] for name, values in latents.items()}
+    def of_latents(cls, latents: Mapping[str, Tensor]) -> Self:
+        """Names for draws `(S, U, ...)` of a model that is not at hand."""
+        sole = _sole_name("latent", latents)
         return cls(
-            {
-                name: SiteLayout(
-                    ("data", *event_names(name, len(shape), sole="latent" * (len(shapes) == 1))), ()
-                )
-                for name, shape in shapes.items()
+            latent_dims={
+                name: tuple(event_names(name, values.ndim - 2, sole=sole))
+                for name, values in latents.items()
             }
         )
 
     @property
     def latent_name(self) -> str:
         """The name of all latents together."""
-        return "_".join(self.latents)
+        return "_".join(self.latent_dims)
 
+    def unit(self, values: Tensor, *lead: str) -> Named:
+        """Names for `(*lead, U)`."""
+        return (*lead, *self.unit_dims), self._by_unit(values, len(lead))
 
-def event_names(site: str, num_axes: int, *, sole: str = "") -> list[str]:
-    """What the axes of an event are called.
+    def latent(self, name: str, values: Tensor, *lead: str) -> Named:
+        """Names for a latent site's values `(*lead, U or 1, *inner plates, *event)`."""
+        dims = (*lead, *self.unit_dims, *self.latent_dims[name])
+        return dims, self._by_unit(values, len(lead))
 
-    Args:
-        site: The site's name.
-        num_axes: How many axes an event has.
-        sole: The name of the first, if the site is the only one of its kind.
+    def _by_unit(self, values: Tensor, axis: int) -> Tensor:
+        return values if self.unit_dims else values.squeeze(axis)
 
-    Example:
-        >>> event_names("z", 2), event_names("z", 2, sole="latent")
-        (['z_dim_0', 'z_dim_1'], ['latent', 'z_dim_1'])
-    """
-    names = [f"{site}_dim_{axis}" for axis in range(num_axes)]
-    return [sole, *names[1:]] if sole and names else names
+    def group(
+        self,
+        variables: Mapping[str, Named],
+        *,
+        coords: Mapping[str, Coordinate] | None = None,
+        attrs: Mapping[str, object] | None = None,
+    ) -> xr.Dataset:
+        """A dataset in which no variable has the name of an axis; see `dataset`."""
+        free = {free_name(name, self.axes): value for name, value in variables.items()}
+        return dataset(free, coords=coords, attrs=attrs)
 
 
 @dataclass(frozen=True)
-class DataLayout:
-    """What the axes of a model's sites are called, and what was observed.
+class SiteAxes:
+    """The axes of one site's value in a run of the program alone.
 
     Attributes:
-        structure: The model's plates and latents.
-        latents: Layout of each latent site.
-        observed: Layout of each observed site; those of `pyro.factor` have no data.
-        observations: Value of each observed site, `(N, *inner plates, *event)`.
+        names: The name of each axis; None for one of size one that belongs to no plate.
+        shape: Their sizes.
+        num_batch: The number of batch axes.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> with pyro.plate("groups", 3, dim=-2), SiteRecorder() as run:
+        ...     z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        >>> SiteAxes.of(run.sites["z"]).names
+        ('groups', None, 'z_dim_0')
+    """
+
+    names: tuple[str | None, ...]
+    shape: torch.Size
+    num_batch: int
+
+    @classmethod
+    def of(cls, site: Site, *, sole: str = "") -> Self:
+        """The axes of a sampled site; `sole` is as of `event_names`."""
+        fn = site["fn"]
+        frames = {frame.dim: frame.name for frame in plates(site)}
+        batch = [frames.get(dim) for dim in range(-len(fn.batch_shape), 0)]
+        events = event_names(site["name"], len(fn.event_shape), sole=sole)
+        return cls((*batch, *events), fn.shape(), len(batch))
+
+    @classmethod
+    def of_computed(cls, site: Site) -> Self:
+        """The axes of a deterministic site: by its `event_dim`, else by the sizes of its plates."""
+        shape, frames = site["value"].shape, {frame.dim: frame for frame in plates(site)}
+        declared = site["fn"].event_dim
+        splits = range(declared, declared + 1) if declared < len(shape) else range(len(shape) + 1)
+        for num_event in splits:
+            batch = shape[: len(shape) - num_event]
+            if all(-dim <= len(batch) and batch[dim] == f.size for dim, f in frames.items()):
+                names = {dim: frame.name for dim, frame in frames.items()}
+                found = _batch_names(site["name"], batch, names)
+                return cls((*found, *event_names(site["name"], num_event)), shape, len(batch))
+        return cls(tuple(event_names(site["name"], len(shape))), shape, 0)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The sizes of the batch axes."""
+        return self.shape[: self.num_batch]
+
+    def named(self, value: Tensor, *lead: str, first: str = "") -> Named:
+        """Names for `(*lead, *shape)` or `(*lead, *batch shape)`, without the unnamed axes.
+
+        Args:
+            value: The values.
+            *lead: The names of the axes before the site's own.
+            first: The axis to put before the site's others.
+        """
+        names = self.names[: value.ndim - len(lead)]
+        unnamed = [len(lead) + axis for axis, name in enumerate(names) if name is None]
+        value = value.squeeze(unnamed)
+        dims = [name for name in names if name is not None]
+        if first in dims:
+            value = value.movedim(len(lead) + dims.index(first), len(lead))
+            dims.sort(key=lambda name: name != first)
+        return (*lead, *dims), value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout(UnitLayout):
+    """Names for the axes of a program's sites, and its observations.
+
+    Attributes:
+        structure: The program's plates and latents.
+        sites: The axes of each site, the deterministic ones among them; those of `pyro.factor` are
+            left out.
+        observations: The value of each observed site.
+        computed: The deterministic sites.
+        data_dim: The plate of the data: where the unit is the data set, the outermost that all
+            observed sites share; empty if there is none.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
         ...     with pyro.plate("people", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
-        >>> layout = DataLayout.of(model, torch.zeros(5))
-        >>> layout.latents["z"].dims, layout.observed["x"].dims
-        (('people', 'latent'), ('people',))
+        >>> layout = Layout.of(bind(model, torch.zeros(5)))
+        >>> layout.latent_dims["z"], layout.sites["x"].names
+        (('latent',), ('people',))
     """
 
-    structure: ModelStructure
-    latents: Mapping[str, SiteLayout]
-    observed: Mapping[str, SiteLayout]
+    structure: ProgramStructure
+    sites: Mapping[str, SiteAxes]
     observations: Mapping[str, Tensor]
+    computed: tuple[str, ...]
+    data_dim: str
 
     @classmethod
-    def of(cls, model: Model, x: Tensor) -> Self:
-        """Runs the model to learn the names of its plates.
+    def of(cls, program: BoundProgram) -> Self:
+        """The names that one run of the program tells.
 
         The first event axis is called `latent` where there is one latent site, `output` where there
-        is one observed site; all others `{site}_dim_{i}`, as ArviZ calls them.
+        is one observed site; all others `{site}_dim_{i}`, as ArviZ calls them. So are all axes
+        where the unit is the data set.
 
         Raises:
-            ValueError: If the model has no log density per datum, draws a subsample of its data, or
-                calls a plate by a name that is taken.
+            ValueError: If a plate draws a subsample, or has a name that is taken.
         """
-        structure = ModelStructure.of(model, x)
-        run = record_once(model, x)
-        observed = {k: s for k, s in run.observations.items() if not isinstance(s["fn"], Unit)}
-        _check_plates(run.sites, structure, len(x))
-        layouts = _describe(observed, structure, sole="output")
+        with program.session():
+            run = program.record_alone()
+        structure, frames = program.structure, _check_plates(run)
+        observed = {k: s for k, s in run.observations.items() if not is_factor(s)}
+        by_datum = structure.unit is Unit.DATUM
+        sole = _sole_name("latent", run.latents, run.sites) if by_datum else ""
+        output = _sole_name("output", observed, run.sites) if by_datum else ""
         return cls(
-            structure,
-            _describe(run.latents, structure, sole="latent"),
-            layouts,
-            {name: _observation(site, layouts[name], structure) for name, site in observed.items()},
+            latent_dims={
+                site.name: _latent_dims(site, run.sites[site.name], sole)
+                for site in structure.latents
+            },
+            unit_dims=(structure.data_plate,) if by_datum else (),
+            observed_name="_".join(observed) or "factor",
+            axes=RESERVED | {frame.name for frame in frames},
+            structure=structure,
+            sites={
+                **{name: SiteAxes.of(site) for name, site in run.latents.items()},
+                **{name: SiteAxes.of(site, sole=output) for name, site in observed.items()},
+                **{name: SiteAxes.of_computed(site) for name, site in run.computed.items()},
+            },
+            observations={n: s["value"].expand(s["fn"].shape()) for n, s in observed.items()},
+            computed=tuple(run.computed),
+            data_dim=structure.data_plate if by_datum else _common_plate(observed),
         )
 
-    @property
-    def data_dim(self) -> str:
-        """The name of the data plate."""
-        return self.structure.data_plate
+    def site(self, name: str, value: Tensor, *lead: str) -> Named:
+        """Names for a site's values `(*lead, *shape)` or `(*lead, *batch shape)`."""
+        return self.sites[name].named(value, *lead, first=self.data_dim)
 
-    @property
-    def latent_name(self) -> str:
-        """The name of all latents together."""
-        return "_".join(self.latents)
+    def rows(self, values: Mapping[str, Tensor], num_lead: int) -> Tensor:
+        """Values of the observed sites side by side, datum by datum.
 
-    @property
-    def observed_name(self) -> str:
-        """The name of all observations together; `factor` where a model has only factors."""
-        return "_".join(self.observed) or "factor"
+        Args:
+            values: Site name to `(*lead, *shape)`.
+            num_lead: The number of the axes before a site's own.
 
-
-def arrange(value: Tensor, site: SiteLayout, structure: ModelStructure) -> Tensor:
-    """From Pyro's layout `(S, *plates, *event)` to `(S, N, *inner plates, *event)`."""
-    batch, event = value.shape[: 1 + structure.num_plates], value.shape[1 + structure.num_plates :]
-    inner = [batch[dim] for dim in site.inner_dims]
-    moved = value.movedim(len(batch) + structure.data_dim, 1)
-    return moved.reshape(*moved.shape[:2], *inner, *event)
+        Returns:
+            `(*lead, N, K)`; N is 1 where the observed sites share no plate.
+        """
+        lead = [str(axis) for axis in range(num_lead)]
+        parts = [self.site(name, values[name], *lead)[1] for name in self.observations]
+        if not self.data_dim:
+            parts = [part.unsqueeze(num_lead) for part in parts]
+        return torch.cat([part.unsqueeze(-1).flatten(num_lead + 1) for part in parts], -1)
 
 
-def _observation(site: Site, layout: SiteLayout, structure: ModelStructure) -> Tensor:
-    value = site["value"].expand(site["fn"].shape())
-    missing = 1 + structure.num_plates - len(site["fn"].batch_shape)
-    return arrange(value[(None,) * missing], layout, structure)[0]
-
-
-def _describe(
-    sites: Mapping[str, Site], structure: ModelStructure, *, sole: str
-) -> dict[str, SiteLayout]:
-    layouts = {}
-    for name, site in sites.items():
-        events = event_names(
-            name, len(site["fn"].event_shape), sole=sole if len(sites) == 1 else ""
-        )
-        inner = [frame for frame in plates(site) if frame.name != structure.data_plate]
-        inner.sort(key=lambda frame: frame.dim)
-        dims = (structure.data_plate, *(frame.name for frame in inner), *events)
-        layouts[name] = SiteLayout(dims, tuple(frame.dim for frame in inner))
-    return layouts
-
-
-def _check_plates(sites: Mapping[str, Site], structure: ModelStructure, num_data: int) -> None:
-    frames = check_plate_names(sites)
-    if any(f.name == structure.data_plate and f.size != num_data for f in frames):
-        raise ValueError(
-            f"Expected a data plate '{structure.data_plate}' of all {num_data} data, got one that "
-            "draws a subsample. Build the model without subsample_size and pass the data to show."
-        )
-
-
-def check_plate_names(sites: Mapping[str, Site]) -> set[CondIndepStackFrame]:
-    """The plates of a model, none of which has a name that ArviZ uses for something else.
-
-    Args:
-        sites: The sites of a run.
-
-    Raises:
-        ValueError: If one has.
+def is_factor(site: Site) -> bool:
+    """Whether a site is one of `pyro.factor`, which has a density but no value.
 
     Example:
-        >>> check_plate_names({})
-        set()
+        >>> is_factor({"fn": FactorDistribution(torch.zeros(3))})
+        True
     """
-    frames = {frame for site in sites.values() for frame in plates(site)}
+    return isinstance(site["fn"], FactorDistribution)
+
+
+def _sole_name(name: str, sites: Collection[str], others: Collection[str] = ()) -> str:
+    """A name for the axis of the only site of its kind, unless a site is called so."""
+    return name if len(sites) == 1 and name not in {*sites, *others} else ""
+
+
+def _latent_dims(latent: LatentSite, site: Site, sole: str) -> tuple[str, ...]:
+    frames = {frame.dim: frame.name for frame in plates(site)}
+    inner = [frames[dim] for dim in latent.inner_dims]
+    return (*inner, *event_names(latent.name, len(latent.event_shape), sole=sole))
+
+
+def _batch_names(
+    site: str, shape: Sequence[int], frames: Mapping[int, str]
+) -> tuple[str | None, ...]:
+    """A plate's name, none for an axis of size one, or a name as of an event."""
+    return tuple(
+        frames.get(axis - len(shape), None if size == 1 else f"{site}_batch_{axis}")
+        for axis, size in enumerate(shape)
+    )
+
+
+def _common_plate(observed: Mapping[str, Site]) -> str:
+    """The outermost plate that all of these sites share."""
+    stacks = [plates(site) for site in observed.values()]
+    common = (f.name for f in stacks[0] if all(f in s for s in stacks)) if stacks else ()
+    return next(iter(common), "")
+
+
+def _check_plates(run: SiteRecorder) -> set[CondIndepStackFrame]:
+    """The plates, of which none draws a subsample or has a name that is taken."""
+    frames = {frame for site in run.sites.values() for frame in plates(site)}
     taken = RESERVED & {frame.name for frame in frames}
     if taken:
         raise ValueError(
             f"Expected plates with names of their own, got {sorted(taken)}, which ArviZ or these "
             "groups use for something else. Rename the plate."
+        )
+    if any(frame.full_size not in (None, frame.size) for frame in frames):
+        raise ValueError(
+            "Expected a model of all its data, got one whose plate draws a subsample. Build it "
+            "without subsample_size and pass the data to show."
         )
     return frames

@@ -2,25 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions.transforms import ReshapeTransform
+from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import Transform
 
-from lvkam_pyro.arviz.layout import DataLayout
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.structure import LatentSite, Model, bijection, record_once
+from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection, plates
 
 _DEGREES_OF_FREEDOM = 5.0
 _INFLATION = 1.2
 """Of the covariance. Both make the guide's tails heavier than the posterior's."""
 
 
-class MomentGuide:
+class MomentGuide(LibraryGuide):
     r"""Student's t with mean and covariance of draws, per datum and site.
 
     .. math:: T^{-1}(z) \sim t_5\big(\bar u, \; 1.2 \, \tfrac{3}{5} \operatorname{cov}(u)\big),
@@ -30,7 +31,8 @@ class MomentGuide:
     where the posterior is about normal.
 
     Args:
-        layout: The model's plates.
+        structure: The program's plates.
+        frames: The plates around each latent site.
         transforms: Each latent site's T.
         moments: Each latent site's mean `(N, *inner plates, E)` and Cholesky factor of the
             covariance `(N, *inner plates, E, E)`.
@@ -38,31 +40,29 @@ class MomentGuide:
 
     def __init__(
         self,
-        layout: DataLayout,
+        structure: ProgramStructure,
+        frames: Mapping[str, Sequence[CondIndepStackFrame]],
         transforms: Mapping[str, Transform],
         moments: Mapping[str, tuple[Tensor, Tensor]],
     ) -> None:
-        self.layout = layout
+        self.structure = structure
+        self.frames = frames
         self.transforms = transforms
         self.moments = moments
 
-    def __call__(self, x: Tensor) -> None:
-        """Draws the latents."""
-        for site in self.layout.structure.latents:
-            with ExitStack() as stack:
-                for name, size, dim in self._plates(site):
-                    stack.enter_context(pyro.plate(name, size, dim=dim))
-                pyro.sample(site.name, self._distribution(site))
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Draw every latent site."""
+        return {site.name: self._draw(site) for site in self.structure.latents}
 
-    def _plates(self, site: LatentSite) -> list[tuple[str, int, int]]:
-        structure, axes = self.layout.structure, self.layout.latents[site.name]
-        num_data = len(self.moments[site.name][0])
-        names = axes.dims[1 : 1 + len(axes.inner_dims)]
-        inner = zip(names, site.inner_shape, site.inner_dims, strict=True)
-        return [(structure.data_plate, num_data, structure.data_dim), *inner]
+    def _draw(self, site: LatentSite) -> Tensor:
+        with ExitStack() as stack:
+            for frame in self.frames[site.name]:
+                stack.enter_context(pyro.plate(frame.name, frame.size, dim=frame.dim))
+            value: Tensor = pyro.sample(site.name, self._distribution(site))
+        return value
 
     def _distribution(self, site: LatentSite) -> dist.TorchDistribution:
-        to_pyro = self.layout.structure.to_pyro
+        to_pyro = self.structure.to_pyro
         mean, factor = (to_pyro(moment[None], site)[0] for moment in self.moments[site.name])
         degrees = mean.new_full(mean.shape[:-1], _DEGREES_OF_FREEDOM)
         base = dist.MultivariateStudentT(degrees, mean, factor)
@@ -71,33 +71,31 @@ class MomentGuide:
 
 
 def guide_of_moments(
-    model: Model, x: Tensor, layout: DataLayout, chains: Sequence[Mapping[str, Tensor]]
-) -> Guide:
+    program: BoundProgram, latents: Mapping[str, Tensor]
+) -> MomentGuide | PriorGuide:
     """A guide with the moments of equally weighted draws; the prior where they have none.
 
     Args:
-        model: The model.
-        x: The data.
-        layout: `DataLayout.of(model, x)`.
-        chains: A chain each: site name to draws `(D, N, *inner plates, *event)`.
+        program: The program, whose unit is a datum.
+        latents: Site name to draws `(D, N, *inner plates, *event)`.
     """
-    sites = record_once(model, x).latents
-    latents = layout.structure.latents
-    if not all(site.has_bijection for site in latents):
-        return PriorGuide(model)
-    transforms = {site.name: bijection(sites[site.name]) for site in latents}
+    structure, sites = program.structure, program.record_alone().latents
+    if not all(site.has_bijection for site in structure.latents):
+        return PriorGuide(program.model)
+    transforms = {name: bijection(site) for name, site in sites.items()}
     moments = {}
-    for site in latents:
-        drawn = torch.cat([chain[site.name] for chain in chains])
-        free = transforms[site.name].inv(layout.structure.to_pyro(drawn, site))
-        moments[site.name] = _moments(_to_particles(free, layout, site))
-    exact = all(torch.isfinite(factor).all() for _, factor in moments.values())
-    return MomentGuide(layout, transforms, moments) if exact else PriorGuide(model)
+    for site in structure.latents:
+        free = transforms[site.name].inv(structure.to_pyro(latents[site.name], site))
+        moments[site.name] = _moments(_by_unit(free, structure, site))
+    if not all(torch.isfinite(factor).all() for _, factor in moments.values()):
+        return PriorGuide(program.model)
+    frames = {name: plates(site) for name, site in sites.items()}
+    return MomentGuide(structure, frames, transforms, moments)
 
 
-def _to_particles(free: Tensor, layout: DataLayout, site: LatentSite) -> Tensor:
+def _by_unit(free: Tensor, structure: ProgramStructure, site: LatentSite) -> Tensor:
     """From Pyro's layout to `(S, N, *inner plates, E)`."""
-    arranged = layout.structure.to_particles(free, site)
+    arranged = structure.to_particles(free, site)
     return arranged.reshape(*arranged.shape[: 2 + len(site.inner_shape)], -1)
 
 

@@ -14,7 +14,7 @@ STATISTICS = "sample_stats"
 
 
 class _Trajectory(Messenger):
-    """What the sampler draws for one trajectory: its momentum, a direction for each doubling."""
+    """The draws of one trajectory: its momentum, a direction for each doubling."""
 
     def __init__(self, kernel: NUTS) -> None:
         super().__init__()

@@ -1,22 +1,28 @@
-"""ArviZ's groups of posterior draws of any Pyro model, wherever the draws are from."""
+"""Posterior draws of any Pyro program as a source: in a dictionary, or of Pyro's Markov chains."""
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
+from pyro.infer import MCMC
 from torch import Tensor
 
-from lvkam_pyro.arviz.datasets import SAMPLE, dataset
-from lvkam_pyro.arviz.joint import JointModel, posterior_groups_of, prior_groups_of
-from lvkam_pyro.arviz.layout import event_names
-from lvkam_pyro.arviz.local import LocalModel, local_groups, log_joint, to_chains
+from lvkam_pyro.arviz.datasets import SAMPLE, Groups, dataset, plain_group
+from lvkam_pyro.arviz.draws import PosteriorDraws, to_draws
+from lvkam_pyro.arviz.groups import groups_by_moments, log_joint, prior_groups
+from lvkam_pyro.arviz.layout import Layout
+from lvkam_pyro.arviz.marginal import estimates_of
+from lvkam_pyro.arviz.recorded_nuts import STATISTICS
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.structure import DiscreteLatentError
 
 Samples = Mapping[str, Tensor]
 """Site name to draws `(C, D, *the site's shape)`."""
@@ -25,12 +31,13 @@ Samples = Mapping[str, Tensor]
 def dict_groups(
     samples: Samples,
     *args: object,
-    model: Model | None = None,
+    model: Program | None = None,
     num_chains: int | None = None,
     evidence: Evidence | EvidenceComparison | None = None,
     num_particles: int = 1000,
     seed: int = 0,
-) -> dict[str, xr.Dataset]:
+    **kwargs: object,
+) -> Groups:
     """Equally weighted draws in a dictionary, as Pyro's samplers give them.
 
     Args:
@@ -40,16 +47,18 @@ def dict_groups(
         model: The model, for predictions, log densities and the names of its plates; None: there
             is a posterior alone.
         num_chains: C, where the draws of all chains are in one axis.
-        evidence: Where latents belong to a datum each: estimates of the log evidence.
-        num_particles: The same: particles a chain for the evidence, if there is no estimate.
+        evidence: Estimates of the log evidence.
+        num_particles: Where latents belong to a datum each: particles a chain for the evidence, if
+            there is no estimate.
         seed: Of the predictions.
+        **kwargs: The model's keyword arguments.
 
     Returns:
         The groups that `to_arviz` lists.
 
     Raises:
         TypeError: If the draws are no tensors.
-        ValueError: If their numbers differ or are no multiple of the chains, or a site is not the
+        ValueError: If their counts differ or are no multiple of the chains, or a site is not the
             model's.
 
     Example:
@@ -60,80 +69,128 @@ def dict_groups(
     grouped = _by_chain(samples, num_chains)
     if model is None:
         return {"posterior": plain_group(grouped)}
-    options = {"num_particles": num_particles, "seed": seed}
-    return sample_groups(model, grouped, args, {}, evidence=evidence, **options)
+    options = {"evidence": evidence, "num_particles": num_particles, "seed": seed}
+    return _sample_groups(model, grouped, args, kwargs, **options)
 
 
-def sample_groups(
-    model: Model,
-    samples: Samples,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    *,
+def mcmc_groups(
+    mcmc: MCMC,
+    *args: object,
     evidence: Evidence | EvidenceComparison | None = None,
     num_particles: int = 1000,
     seed: int = 0,
-) -> dict[str, xr.Dataset]:
-    """The groups of draws and their model, with the log joint density among the statistics.
+    **kwargs: object,
+) -> Groups:
+    """The chains of a `pyro.infer.MCMC` that was run, and what its model says of them.
 
     Args:
-        model: The model.
-        samples: Site name to draws `(C, D, *the site's shape)`.
-        args: The model's arguments.
-        kwargs: Those by keyword.
-        evidence: Where latents belong to a datum each: estimates of the log evidence.
-        num_particles: The same: particles a chain for the evidence, if there is no estimate.
+        mcmc: The sampler after `run`.
+        *args: The model's arguments; none: those of `run`.
+        evidence: Estimates of the log evidence.
+        num_particles: Where latents belong to a datum each: particles a chain for the evidence, if
+            there is no estimate.
         seed: Of the predictions.
+        **kwargs: The model's keyword arguments.
+
+    Returns:
+        The groups that `to_arviz` lists; of a sampler with `potential_fn`, or of a model with
+        discrete latents, only `posterior` and `sample_stats`.
 
     Raises:
-        TypeError: If a count is no integer.
-        ValueError: If a count is below 1, or a site is not the model's, or the evidence is of
-            other data, or a plate cannot be named.
+        ValueError: If the sampler was not run, or the model's plates cannot be named.
     """
+    samples, statistics, model = _mcmc_samples(mcmc), _sample_stats(mcmc), mcmc.kernel.model
+    groups: Groups = {"posterior": plain_group(samples)}
+    if model is not None:
+        if not args and not kwargs:
+            args, kwargs = mcmc._args, mcmc._kwargs
+        options = {"evidence": evidence, "num_particles": num_particles, "seed": seed}
+        groups = _sample_groups(model, samples, args, kwargs, **options)
+    groups["posterior"].attrs["sampler"] = type(mcmc.kernel).__name__
+    known = groups.get("sample_stats", xr.Dataset())
+    return {**groups, "sample_stats": statistics.assign(known.data_vars)}
+
+
+def _sample_groups(
+    model: Program,
+    samples: Samples,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    **options: Any,  # noqa: ANN401
+) -> Groups:
+    """The groups of draws and their program; of one that cannot be bound the posterior alone."""
+    try:
+        program = bind(model, *args, **kwargs)
+    except DiscreteLatentError as error:
+        warnings.warn(
+            f"There is a posterior alone, without predictions and log likelihood: {error}",
+            # To the line that called to_arviz.
+            stacklevel=5,
+        )
+        return {"posterior": plain_group(samples)}
+    return _program_groups(program, samples, **options)
+
+
+def _program_groups(
+    program: BoundProgram,
+    samples: Samples,
+    *,
+    evidence: Evidence | EvidenceComparison | None,
+    num_particles: int,
+    seed: int,
+) -> Groups:
+    """The groups of draws, with the log joint density among the statistics."""
     check_count("num_particles", num_particles)
-    some = next(iter(samples.values()))
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed, some):
-        local = LocalModel.find(model, args, kwargs)
-        if local is None or set(local.layout.latents) != set(samples):
-            return _joint_groups(JointModel.of(model, *args, **kwargs), samples)
-        chains = to_chains(samples, local.layout)
-        groups = local_groups(local, chains, evidence=evidence, num_particles=num_particles)
-    groups["sample_stats"] = dataset({}).assign(lp=log_joint(groups, local.layout))
+    estimates = estimates_of(evidence, program)
+    num_chains, num_draws = next(iter(samples.values())).shape[:2]
+    known = {site.name for site in program.structure.latents}
+    if set(samples) - known:
+        raise ValueError(
+            f"Expected draws of the model's latent sites {sorted(known)}, got "
+            f"{sorted(set(samples) - known)}."
+        )
+    with program.session(seed=seed):
+        if known - set(samples):
+            layout, shape = Layout.of(program), (num_chains, num_draws)
+            _warn_of_missing(sorted(known - set(samples)))
+            return {"posterior": plain_group(samples), **prior_groups(program, layout, shape)}
+        flat = {name: values.flatten(0, 1) for name, values in samples.items()}
+        latents = to_draws(flat, program.structure)
+        draws = PosteriorDraws.of_draws(latents, num_chains, estimates=estimates)
+        groups = groups_by_moments(program, draws, num_particles)
+    if "sample_stats" not in groups:
+        groups["sample_stats"] = dataset({}).assign(lp=log_joint(groups))
     return groups
 
 
-def plain_group(samples: Samples) -> xr.Dataset:
-    """Draws of a model that is not at hand.
-
-    Args:
-        samples: Site name to draws `(C, D, *the site's shape)`.
-    """
-    return dataset(
-        {
-            name: ((*SAMPLE, *event_names(name, values.ndim - 2)), values)
-            for name, values in samples.items()
-        }
-    )
-
-
-def _joint_groups(joint: JointModel, samples: Samples) -> dict[str, xr.Dataset]:
-    other = sorted(set(samples) - set(joint.latents))
-    if other:
-        raise ValueError(
-            f"Expected draws of the model's latent sites {sorted(joint.latents)}, got {other}."
-        )
-    prior = prior_groups_of(joint, next(iter(samples.values())).shape[:2])
-    missing = sorted(set(joint.latents) - set(samples))
-    if not missing:
-        posterior, lp = posterior_groups_of(joint, samples)
-        return {**posterior, **prior, "sample_stats": dataset({"lp": (SAMPLE, lp)})}
+def _warn_of_missing(missing: Sequence[str]) -> None:
     warnings.warn(
-        f"There are no draws of {missing}, so there are no predictions and no log likelihood. A "
-        "discrete site that was summed out can be drawn by pyro.infer.infer_discrete.",
+        f"There are no draws of {missing}, so there are no predictions and no log likelihood. "
+        "Draw all latents of the model.",
         # To the line that called to_arviz.
-        stacklevel=6,
+        stacklevel=7,
     )
-    return {"posterior": joint.group(samples, list(samples)), **prior}
+
+
+def _mcmc_samples(mcmc: MCMC) -> Samples:
+    if mcmc._samples is None:
+        raise ValueError("Expected an MCMC that was run, got one without samples. Call its run().")
+    samples: Samples = mcmc.get_samples(group_by_chain=True)
+    return samples
+
+
+def _sample_stats(mcmc: MCMC) -> xr.Dataset:
+    """The draws that diverged, the chains' shares of accepted proposals, and what was recorded."""
+    recorded = mcmc._diagnostics
+    diverging = torch.zeros(mcmc.num_chains, mcmc.num_samples, dtype=torch.bool)
+    for chain, found in enumerate(recorded):
+        diverging[chain, list(found.get("divergences", ()))] = True
+    rates = [float(found["acceptance rate"]) for found in recorded if "acceptance rate" in found]
+    attrs = {"acceptance_rate": np.asarray(rates)} if rates else {}
+    kept = [found.get(STATISTICS, {}) for found in recorded]
+    variables = {name: torch.stack([chain[name] for chain in kept]) for name in kept[0]}
+    variables["diverging"] = diverging
+    return dataset({name: (SAMPLE, values) for name, values in variables.items()}, attrs=attrs)
 
 
 def _by_chain(samples: Samples, num_chains: int | None) -> Samples:

@@ -1,4 +1,4 @@
-"""Checks of a model against data: numbers and findings."""
+"""Checks of a model against data: values and findings."""
 
 import lazy_loader
 

@@ -19,7 +19,6 @@ from .samplers import (
     GuideSampler,
     ImportanceSampler,
     LadderSampler,
-    PosteriorDraws,
     PosteriorSampler,
     draw_posterior,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "GuideSampler",
     "ImportanceSampler",
     "LadderSampler",
-    "PosteriorDraws",
     "PosteriorPredictiveCheck",
     "PosteriorSampler",
     "PredictiveCheck",

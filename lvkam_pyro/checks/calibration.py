@@ -1,13 +1,14 @@
 """Simulation-based calibration: posterior ranks of latents that are known."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.arviz.draws import complete_draws, draw_prior
-from lvkam_pyro.arviz.layout import DataLayout
+from lvkam_pyro.arviz.draws import predict
+from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.checks.check import CheckResult, Table, shorten
 from lvkam_pyro.checks.finding import (
     SIGNIFICANCE,
@@ -17,15 +18,20 @@ from lvkam_pyro.checks.finding import (
     quote_p,
     state_p,
 )
-from lvkam_pyro.checks.samplers import Posterior, PosteriorSampler, as_sampler, draw_blocks
+from lvkam_pyro.checks.samplers import (
+    Posterior,
+    PosteriorSampler,
+    as_sampler,
+    bind_sampler,
+    draw_blocks,
+)
 from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.checks.shapes import describe_shape, shape_scores
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
-from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.program import BoundProgram
 
 LOG_LIKELIHOOD = "log likelihood"
 """The name of the quantity log p(x|z) among the ranks."""
@@ -42,8 +48,8 @@ class SBC(CheckResult):
         names: Of the K quantities: every latent, and the log likelihood.
         ranks: From 0 to `num_draws`, `(num_simulations, K)`.
         num_draws: Posterior draws of each simulated datum.
-        ess: How many independent draws these were worth, `(num_simulations,)`.
-        sampler: What was checked.
+        ess: The number of independent draws that these were worth, `(num_simulations,)`.
+        sampler: The name of the sampler.
         uniformity: Of each quantity's ranks.
 
     Example:
@@ -109,7 +115,7 @@ class SBC(CheckResult):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Dependent draws, and what SBC cannot see."""
+        """Dependent draws, and the limits of SBC."""
         general = (
             "it judges the sampler on the model's own data, not the model, and not the sampler on "
             "data that the model would hardly make."
@@ -142,13 +148,13 @@ class SBC(CheckResult):
 
 
 def sbc(
-    model: Model,
-    x: Tensor,
+    model: Program,
+    *args: Any,  # noqa: ANN401
     posterior: Posterior = None,
-    *,
     num_simulations: int = 500,
     num_draws: int = 99,
     seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
 ) -> SBC:
     r"""Simulation-based calibration of whatever draws from the posterior.
 
@@ -161,16 +167,19 @@ def sbc(
     (its latents' ranks are uniform too: Modrák et al. 2023). Ties are broken at random.
 
     Args:
-        model: A Pyro model whose data plate follows its data, and whose one observed site is x.
-        x: Data whose shape the simulated ones have; their values do not matter.
-        posterior: What is checked: a guide (its own draws, unweighted), an `ImportanceSampler`
+        model: A Pyro program whose data can be taken apart, and whose one observed site is one of
+            its arguments; or a bound program, which stands for its arguments too.
+        *args: The program's arguments: data whose shape the simulated ones have, and whose values
+            do not matter; covariates, which are kept.
+        posterior: The sampler to check: a guide (its own draws, unweighted), an `ImportanceSampler`
             (its weighted draws), a `Ladder`; None is importance sampling from the prior.
         num_simulations: Data to simulate.
         num_draws: D. Below the effective sample size, so that the draws differ.
         seed: Equal seeds give equal results; the caller's generators are left alone.
+        **kwargs: The program's keyword arguments.
 
     Raises:
-        TypeError: If `x` is no tensor, or `posterior` cannot draw for new data.
+        TypeError: If the data are no tensors, or `posterior` cannot draw for new data.
         ValueError: If a number is too small, the model cannot simulate such data, or a simulated
             datum has no particle of positive weight.
 
@@ -185,21 +194,23 @@ def sbc(
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
         >>> prior = lv.PriorGuide(problem.model)  # No posterior: it has not seen the data.
-        >>> [finding.severity.name for finding in sbc(problem.model, problem.x, prior).findings]
+        >>> [finding.severity.name for finding in sbc(
+        ...     problem.model, problem.x, posterior=prior).findings]
         ['ERROR']
     """
-    check_data(x)
     check_count("num_simulations", num_simulations, minimum=10)
     check_count("num_draws", num_draws, minimum=9)
     sampler = as_sampler(posterior)
-    template = x[torch.arange(num_simulations, device=x.device) % len(x)]
-    layout = DataLayout.of(model, template)
-    _check_simulates(template, layout)
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
-        truth = draw_prior(model, template, 1, layout)
+    program = bind_sampler(bind(model, *args, **kwargs), sampler)
+    template = program.rows(torch.arange(num_simulations) % program.num_units)
+    layout = Layout.of(template)
+    data = _find_data(template, layout)
+    with program.session(sampler.proposal, seed=seed):
+        truth = predict(template, layout, 1)
         (observed,) = truth.observations.values()
-        simulated = observed[0].reshape(template.shape)
-        ranks, ess = _rank(model, simulated, truth.latents, sampler, num_draws, layout)
+        arguments = template.arguments.substitute(data, observed[0].reshape(data.shape))
+        simulated = replace(template, arguments=arguments)
+        ranks, ess = _rank(simulated, truth.latents, sampler, num_draws)
     points = torch.arange(1, num_draws + 1, dtype=torch.float64) / (num_draws + 1)
     return SBC(
         names=(*latent_names(truth.latents), LOG_LIKELIHOOD),
@@ -211,43 +222,38 @@ def sbc(
     )
 
 
-def _check_simulates(template: Tensor, layout: DataLayout) -> None:
-    """The model's draws can stand where its data stood."""
+def _find_data(template: BoundProgram, layout: Layout) -> Tensor:
+    """The argument that is the model's one observed site, where its draws can stand."""
     observed = list(layout.observations.values())
-    is_data = len(observed) == 1 and observed[0].numel() == template.numel()
-    if not (is_data and bool((observed[0].reshape(template.shape) == template).all())):
-        raise ValueError(
-            f"Expected a model whose one observed site is its data of shape "
-            f"{tuple(template.shape)}, got the sites {sorted(layout.observations)}. Simulated data "
-            "cannot be put together from them."
-        )
-    if not layout.structure.follows_data:
-        raise ValueError(
-            f"Expected a data plate '{layout.structure.data_plate}' of the size of the data, got "
-            "one of fixed size. Declare pyro.plate(name, len(x))."
-        )
+    for tensor in template.arguments.tensors if len(observed) == 1 else ():
+        same_size = tensor.numel() == observed[0].numel()
+        if same_size and bool((observed[0].reshape(tensor.shape) == tensor).all()):
+            return tensor
+    shapes = [tuple(tensor.shape) for tensor in template.arguments.tensors]
+    raise ValueError(
+        f"Expected a model whose one observed site is its data, one of its arguments of shapes "
+        f"{shapes}, got the sites {sorted(layout.observations)}. Simulated data cannot be put "
+        "together from them."
+    )
 
 
 def _rank(
-    model: Model,
-    x: Tensor,
-    truth: dict[str, Tensor],
+    program: BoundProgram,
+    truth: Mapping[str, Tensor],
     sampler: PosteriorSampler,
     num_draws: int,
-    layout: DataLayout,
 ) -> tuple[Tensor, Tensor]:
     """Ranks `(N, K)` and effective numbers of draws `(N,)`, for some data at a time."""
-    ranks, sizes, start = [], [], 0
-    for block in x.split(_MOST_SHARING):
-        latents, ess = draw_blocks(sampler, model, block, num_draws, layout.structure)
-        own = {name: value[:, start : start + len(block)] for name, value in truth.items()}
+    ranks, sizes = [], []
+    for index in torch.arange(program.num_units).split(_MOST_SHARING):
+        block = program.rows(index)
+        latents, ess = draw_blocks(sampler, block, num_draws)
         # The truth first: it is one more draw, and all are evaluated by one run of the model.
-        joined = {name: torch.cat([own[name], latents[name]]) for name in own}
-        log_likelihood = complete_draws(model, block, joined, layout).log_likelihood
+        joined = {name: torch.cat([truth[name][:, index], latents[name]]) for name in truth}
+        log_likelihood = block.at(joined)[1]
         values = torch.cat([flatten_latents(joined), log_likelihood.unsqueeze(-1)], -1)
         ranks.append(_rank_first(values))
         sizes.append(ess.double().cpu())
-        start += len(block)
     return torch.cat(ranks), torch.cat(sizes)
 
 

@@ -1,4 +1,4 @@
-"""What every check of a model or sampler returns: numbers, a verdict, and its own limits."""
+"""The result of any check of a model or sampler: values, a verdict, and its own limits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class CheckResult(ABC):
     `caveats` and `table`; its picture is told to `plots.check.register`.
 
     Attributes:
-        title: What it is called.
-        question: What it asks, in one sentence.
+        title: Its name.
+        question: Its question, in one sentence.
 
     Example:
         >>> import torch, lvkam_pyro as lv
@@ -39,7 +39,7 @@ class CheckResult(ABC):
     @property
     @abstractmethod
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong; empty where nothing was found."""
+        """The faults; empty where nothing was found."""
 
     @property
     @abstractmethod
@@ -48,7 +48,7 @@ class CheckResult(ABC):
 
     @abstractmethod
     def table(self) -> Table:
-        """Its numbers, each with its uncertainty."""
+        """Its values, each with its uncertainty."""
 
     @property
     @abstractmethod

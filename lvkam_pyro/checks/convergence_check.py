@@ -21,7 +21,7 @@ _NUM_ROWS = 8
 
 @dataclass(frozen=True, eq=False)
 class ConvergenceCheck(CheckResult):
-    """What the chains of T temperatures did for each of N data.
+    """The convergence of the chains at T temperatures, for each of N data.
 
     Attributes:
         temperatures: `(T,)`.
@@ -31,7 +31,7 @@ class ConvergenceCheck(CheckResult):
         acceptance: Mean acceptance of moves, `(T, N)`.
         num_chains: C.
         num_draws: Kept draws of each chain.
-        biased: Whether the kernel's chains converge to another law than the power posteriors.
+        biased: Whether the chains converge to another distribution than the power posteriors.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -64,7 +64,7 @@ class ConvergenceCheck(CheckResult):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Chains that disagree, barely move, hardly exchange, or converge to another law."""
+        """Chains that disagree, barely move, hardly exchange, or converge elsewhere."""
         tests = (
             (
                 ~(self.rhat <= MAX_RHAT),
@@ -92,20 +92,23 @@ class ConvergenceCheck(CheckResult):
             if bool(failed.any())
         ]
         if self.biased:
-            text = "the kernel makes no Metropolis correction: its chains converge to another law."
+            text = (
+                "the kernel makes no Metropolis correction: its chains converge to another "
+                "distribution."
+            )
             found.append(Finding(Severity.WARNING, self.title, text, "Use MALA or HMC."))
         return tuple(found)
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What no chain can tell."""
+        """The limits of chains."""
         return (
             "chains that all miss a mode agree with each other.",
             f"the worst of {self.rhat.numel()} values of R-hat is above 1 by chance alone.",
         )
 
     def table(self) -> Table:
-        """The numbers at some of the temperatures, over the data."""
+        """The values at some of the temperatures, over the data."""
         header = ["temperature", "R-hat", "worst", "ESS", "least", "swaps up", "least", "accepted"]
         count = len(self.temperatures)
         rows = torch.linspace(0, count - 1, min(count, _NUM_ROWS)).round().long().tolist()
@@ -130,7 +133,7 @@ def check_convergence(samples: LadderSamples) -> ConvergenceCheck:
     """Judge the chains of a ladder.
 
     Args:
-        samples: What `Ladder.sample` drew.
+        samples: The draws of `Ladder.sample`.
 
     References:
         Vehtari, A. et al. (2021). Rank-normalization, folding, and localization: an improved R-hat.

@@ -1,4 +1,4 @@
-"""What a predictive check compares: numbers that a whole data set is summed up by."""
+"""The statistics of whole data sets that a predictive check compares."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Discrepancy:
     """A statistic of a data set.
 
     Attributes:
-        name: What it is called.
-        compute: From data sets `(D, N, U)` to their statistics `(D,)`.
-        remedy: What to do where the model's data sets have another one.
+        name: Its name.
+        compute: From data sets `(D, N, K)` to their statistics `(D,)`.
+        remedy: The steps to take where the model's data sets have another one.
 
     Example:
         >>> spread = Discrepancy("range", lambda x: x.amax((1, 2)) - x.amin((1, 2)), "Rescale.")
@@ -47,7 +47,7 @@ def _maximum(x: Tensor) -> Tensor:
 
 
 def _correlation(x: Tensor) -> Tensor:
-    """The root mean square correlation of two numbers of a datum."""
+    """The root mean square correlation of two values of a datum."""
     centred = x - x.mean(1, keepdim=True)
     scaled = centred / centred.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
     square = (scaled.mT @ scaled).square().sum((1, 2)) - scaled.square().sum(1).square().sum(-1)
@@ -73,10 +73,10 @@ DEVIATION = Discrepancy(
     "Train the prior and the likelihood's scale, or standardise the data.",
 )
 MINIMUM = Discrepancy(
-    "least number", _minimum, "Give the likelihood the data's range and tails, or look at outliers."
+    "minimum", _minimum, "Give the likelihood the data's range and tails, or look at outliers."
 )
 MAXIMUM = Discrepancy(
-    "largest number",
+    "maximum",
     _maximum,
     "Give the likelihood the data's range and tails, or look at outliers.",
 )

@@ -62,7 +62,7 @@ class EvidenceCheck(CheckResult):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What agreement means."""
+        """The meaning of agreement."""
         return ("estimates that all miss a mode agree with each other.",)
 
     def table(self) -> Table:

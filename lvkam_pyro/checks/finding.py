@@ -1,4 +1,4 @@
-"""What a check found wrong, and what to do about it."""
+"""The finding of a check: a fault, and its remedy."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,8 +27,8 @@ class Finding:
     Attributes:
         severity: An error makes other numbers wrong; a warning is a misfit; a note is for later.
         check: The title of the check that found it.
-        problem: What is wrong, with the numbers.
-        remedy: What to do.
+        problem: The fault, with its values.
+        remedy: The steps to take.
 
     Example:
         >>> print(Finding(Severity.ERROR, "Importance weights", "k is 1.2.", "Use a ladder."))

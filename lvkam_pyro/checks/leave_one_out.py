@@ -1,13 +1,14 @@
-"""Where each number of a datum lies in its prediction from the datum's other numbers."""
+"""LOO-PIT: the PIT value of each value of a datum in its prediction from the others."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from lvkam_pyro.arviz.layout import DataLayout
+from lvkam_pyro.arviz.draws import PosteriorDraws
+from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import (
     SIGNIFICANCE,
@@ -18,18 +19,17 @@ from lvkam_pyro.checks.finding import (
     state_p,
 )
 from lvkam_pyro.checks.pointwise import (
-    draw_new_numbers,
-    draw_numbers,
-    observed_numbers,
+    draw_values,
+    observed_values,
     pointwise_log_likelihood,
 )
-from lvkam_pyro.checks.samplers import Posterior, PosteriorDraws, draw_posterior
-from lvkam_pyro.evidence.islands import data_blocks
+from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.statistics.weights import MAX_PARETO_K, smooth_weights
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.structure import Unit
 
 _FEW = 20
 _MOST_UNRELIABLE = 0.5
@@ -38,14 +38,14 @@ _UNIFORM_VARIANCE = 1 / 12
 
 @dataclass(frozen=True, eq=False)
 class LOOPIT(CheckResult):
-    r"""Where each observed number lies in its prediction from the rest of its datum.
+    r"""The PIT value of each observed value in its prediction from the others.
 
     Attributes:
-        pit: The places, uniform on (0, 1) for the true model, `(N, U)`.
-        standard_error: Of Monte Carlo, `(N, U)`.
-        pareto_k: Of the leave-one-out weights, `(N, U)`; 0 where there are none.
-        uniformity: Of each of the U numbers over the data.
-        source: What the posterior was drawn by.
+        pit: The PIT values, uniform on (0, 1) for the true model, `(N, K)`.
+        standard_error: Of Monte Carlo, `(N, K)`.
+        pareto_k: Of the leave-one-out weights, `(N, K)`; 0 where there are none.
+        uniformity: Of each of the K values over the data.
+        source: The source of the posterior draws.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -56,8 +56,7 @@ class LOOPIT(CheckResult):
 
     title: ClassVar[str] = "LOO-PIT"
     question: ClassVar[str] = (
-        "Does each number of a datum lie in its prediction from the datum's other numbers as often "
-        "at each place?"
+        "Are the PIT values of a datum's values, each predicted from its other values, uniform?"
     )
 
     pit: Tensor
@@ -68,12 +67,12 @@ class LOOPIT(CheckResult):
 
     @property
     def mean(self) -> tuple[float, float]:
-        """The mean place and its standard error over the data: 0.5 for unbiased predictions."""
+        """The mean PIT value and its standard error over the data: 0.5 for unbiased predictions."""
         return _mean_and_error(self.pit.mean(1))
 
     @property
     def dispersion(self) -> tuple[float, float]:
-        """The places' mean square about 1/2, times 12, and its standard error over the data.
+        """The PIT values' mean square about 1/2, times 12, and its standard error.
 
         It is 1 for right predictions, more for too narrow ones, less for too wide ones.
         """
@@ -81,7 +80,7 @@ class LOOPIT(CheckResult):
 
     @property
     def p_values(self) -> dict[str, float]:
-        """Of place and dispersion (Student's t over the data), and of the least uniform number."""
+        """Of mean and dispersion (Student's t over the data), and of the least uniform value."""
         return {
             "mean": _student(self.mean, 0.5, len(self.pit)),
             "dispersion": _student(self.dispersion, 1.0, len(self.pit)),
@@ -119,30 +118,30 @@ class LOOPIT(CheckResult):
 
     @property
     def _unreliable(self) -> Tensor:
-        """Which predictions rest on weights without a usable variance, `(N, U)`."""
+        """The predictions that rest on weights without a usable variance, `(N, K)`."""
         return self.pareto_k > MAX_PARETO_K
 
     def _bias(self) -> str:
         mean, error = self.mean
         side = "high" if mean < 0.5 else "low"
-        return f"predictions are too {side}: the mean place is {mean:.3f} ± {error:.3f}"
+        return f"predictions are too {side}: the mean PIT value is {mean:.3f} ± {error:.3f}"
 
     def _width(self) -> tuple[str, str]:
         value, error = self.dispersion
-        number = f"dispersion {value:.2f} ± {error:.2f}, 1 if right"
+        found = f"dispersion {value:.2f} ± {error:.2f}, 1 if right"
         if value > 1:
             return (
-                f"predictions are too narrow ({number})",
+                f"predictions are too narrow ({found})",
                 "Raise the likelihood's scale, or check the posterior's draws first.",
             )
         return (
-            f"predictions are too wide ({number})",
+            f"predictions are too wide ({found})",
             "Lower the likelihood's scale (train it), or give the model more latents.",
         )
 
     def _shape(self) -> str:
         worst = int(self.uniformity.p_value.argmin())
-        return f"the places of number {worst} of {self.pit.shape[1]} are not uniform"
+        return f"the PIT values of value {worst} of {self.pit.shape[1]} are not uniform"
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -158,12 +157,14 @@ class LOOPIT(CheckResult):
         if len(self.pit) < _FEW:
             found.append(f"{len(self.pit)} data are few for the normal approximation behind p.")
         if noise > 0.05:
-            found.append(f"each place is only known to ± {noise:.2f} (median), so take more draws.")
+            found.append(
+                f"each PIT value is only known to ± {noise:.2f} (median), so take more draws."
+            )
         found.append("data that the model was trained on look better predicted than they are.")
         return tuple(found)
 
     def table(self) -> Table:
-        """Place and dispersion with their errors, the least uniform number, and the weights."""
+        """Mean and dispersion with their errors, the least uniform value, and the weights."""
         p_values, (mean, mean_error), (width, width_error) = (
             self.p_values,
             self.mean,
@@ -172,7 +173,7 @@ class LOOPIT(CheckResult):
         k = self.pareto_k
         return [
             ["quantity", "value", "if right", "p"],
-            ["mean place", f"{mean:.3f} ± {mean_error:.3f}", "0.5", quote_p(p_values["mean"])],
+            ["mean PIT value", f"{mean:.3f} ± {mean_error:.3f}", "0.5", quote_p(p_values["mean"])],
             [
                 "dispersion",
                 f"{width:.2f} ± {width_error:.2f}",
@@ -186,34 +187,42 @@ class LOOPIT(CheckResult):
 
 
 def loo_pit(
-    model: Model, x: Tensor, posterior: Posterior = None, *, num_draws: int = 1000, seed: int = 0
+    model: Program,
+    *args: Any,  # noqa: ANN401
+    posterior: Posterior = None,
+    num_draws: int = 1000,
+    seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
 ) -> LOOPIT:
-    r"""Leave-one-out probability integral transforms, number by number within each datum.
+    r"""Leave-one-out probability integral transforms, value by value.
 
     .. math:: u_{no} = P(\tilde x_{no} \le x_{no} \mid x_{n,-o}), \qquad
               p(\tilde x_{no} \mid x_{n,-o}) = \int p(\tilde x_{no} \mid z) \,
               p(z \mid x_{n,-o}) \, dz
 
     With fixed parameters and latents of each datum's own, leaving out a whole datum says nothing
-    of its latents; so one number of it is left out. The posterior without it is that with it,
-    weighted by :math:`1 / p(x_{no} | z)`, Pareto smoothed. A datum of one number alone is predicted
-    from the prior, without weights. Numbers that are not continuous are placed at random between
-    the smaller and the larger draws, so that their places are uniform as well.
+    of its latents; so one value of it is left out. The posterior without it is that with it,
+    weighted by :math:`1 / p(x_{no} | z)`, Pareto smoothed. A datum of one value alone is predicted
+    from the prior, without weights. Where the data share latents, a value is predicted from all
+    others. Values that are not continuous are placed at random between the smaller and the larger
+    draws, so that their PIT values are uniform as well.
 
-    Places of different data are independent, those of one datum are not: p-values are of the data's
-    means (Student's t), and of each number over the data (`check_uniformity`), joined by
+    PIT values of different data are independent, those of one datum are not: p-values are of the
+    data's means (Student's t), and of each value over the data (`check_uniformity`), joined by
     Bonferroni.
 
     Args:
-        model: A Pyro model whose observed numbers are independent given the latents.
-        x: The observations, `(N, ...)`; held-out ones, if the model was trained.
+        model: A Pyro program whose observed values are independent given the latents, or a bound
+            program, which stands for its arguments too.
+        *args: The program's arguments; held-out data, if it was trained.
         posterior: Where the draws come from, see `draw_posterior`.
         num_draws: D.
         seed: Equal seeds give equal results; the caller's generators are left alone.
+        **kwargs: The program's keyword arguments.
 
     Raises:
-        TypeError: If `x` is no tensor, or `posterior` is nothing to draw from.
-        ValueError: If the observed numbers depend on each other given the latents.
+        TypeError: If the data are no tensors, or `posterior` is nothing to draw from.
+        ValueError: If the observed values depend on each other given the latents.
 
     References:
         Gelman, A. et al. (2013). Bayesian data analysis, 3rd ed., section 6.3. Vehtari, A., Gelman,
@@ -226,61 +235,62 @@ def loo_pit(
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_10")
         >>> sampler = lv.checks.ImportanceSampler(particles=20_000)
-        >>> result = loo_pit(problem.model, problem.x, sampler)
+        >>> result = loo_pit(problem.model, problem.x, posterior=sampler)
         >>> 0 < float(result.pit.min()) and float(result.pit.max()) < 1
         True
     """
-    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
-    layout = DataLayout.of(model, x)
-    numbers = observed_numbers(layout)
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed + 1, x):
-        if numbers.shape[1] == 1:
-            parts = [_place_alone(model, x, numbers, draws.num_draws, layout)]
+    program = bind(model, *args, **kwargs)
+    draws = draw_posterior(program, posterior=posterior, num_draws=num_draws, seed=seed)
+    layout = Layout.of(program)
+    values = observed_values(layout)
+    with program.session(seed=seed + 1):
+        if program.unit is Unit.DATUM and values.shape[1] == 1:
+            parts = [_transform_alone(program, layout, values, draws.num_draws)]
         else:
-            parts = _place_all(model, x, numbers, draws, layout)
+            parts = _transform_all(program, draws, values.shape[1])
     pit, error, k = (torch.cat(part) for part in zip(*parts, strict=True))
     return LOOPIT(pit, error, k, check_uniformity(pit), draws.source)
 
 
-def _place_all(
-    model: Model, x: Tensor, numbers: Tensor, draws: PosteriorDraws, layout: DataLayout
+def _transform_all(
+    program: BoundProgram, draws: PosteriorDraws, num_values: int
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     parts, start = [], 0
-    for block in data_blocks(x, layout.structure, 4 * draws.num_draws * numbers.shape[1]):
-        rows = slice(start, start + len(block))
-        latents = {name: value[:, rows] for name, value in draws.latents.items()}
-        parts.append(_place(model, block, numbers[rows], latents, layout))
-        start += len(block)
+    for block in program.blocks(4 * draws.num_draws * num_values):
+        units = slice(start, start + block.num_units)
+        latents = {name: value[:, units] for name, value in draws.latents.items()}
+        parts.append(_transform(block, latents))
+        start += block.num_units
     return parts
 
 
-def _place(
-    model: Model, x: Tensor, numbers: Tensor, latents: dict[str, Tensor], layout: DataLayout
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Places, their errors and Pareto k, `(N, U)` each, from posterior draws."""
-    log_likelihood = pointwise_log_likelihood(model, x, latents, layout)
-    replicated = draw_numbers(model, x, latents, layout)
+def _transform(program: BoundProgram, latents: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """PIT values, their errors and Pareto k, `(N, K)` each, from posterior draws."""
+    layout = Layout.of(program)
+    values = observed_values(layout)
+    log_likelihood = pointwise_log_likelihood(program, layout, latents)
+    replicated = draw_values(program, layout, len(log_likelihood), latents)
     smoothed, k = smooth_weights(-log_likelihood.double().flatten(1))
     weights = smoothed.softmax(0).view(log_likelihood.shape)
-    below = _share_below(replicated, numbers)
+    below = _share_below(replicated, values)
     pit = (weights * below).sum(0)
     error = (weights * (below - pit)).square().sum(0).sqrt()
-    return pit.clamp(0, 1).cpu(), error.cpu(), k.view(numbers.shape).cpu()
+    return pit.clamp(0, 1).cpu(), error.cpu(), k.view(values.shape).cpu()
 
 
-def _place_alone(
-    model: Model, x: Tensor, numbers: Tensor, num_draws: int, layout: DataLayout
+def _transform_alone(
+    program: BoundProgram, layout: Layout, values: Tensor, num_draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for one number a datum, which nothing but the prior predicts."""
-    below = _share_below(draw_new_numbers(model, x, num_draws, layout), numbers)
+    """The same for one value a datum, which nothing but the prior predicts."""
+    below = _share_below(draw_values(program, layout, num_draws), values)
     error = below.std(0) / num_draws**0.5
     return below.mean(0).cpu(), error.cpu(), torch.zeros_like(error).cpu()
 
 
-def _share_below(draws: Tensor, numbers: Tensor) -> Tensor:
-    """One for a draw below the number, zero above, and for equal ones a share drawn at random."""
-    share = torch.rand(numbers.shape).to(numbers)
-    return (draws < numbers).double() + share * (draws == numbers).double()
+def _share_below(draws: Tensor, values: Tensor) -> Tensor:
+    """One for a draw below the value, zero above, and for equal ones a share drawn at random."""
+    share = torch.rand(values.shape).to(values)
+    return (draws < values).double() + share * (draws == values).double()
 
 
 def _mean_and_error(values: Tensor) -> tuple[float, float]:

@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import pyro
 import torch
 from torch import Tensor
 
@@ -19,18 +18,16 @@ from lvkam_pyro.checks.finding import (
 )
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.checks.scalars import flatten_latents, latent_names
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.recorder import SiteRecorder
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.program import BoundProgram
 
 _NUM_PRIOR = 20_000
 _NUM_BOOTSTRAPS = 4999
 _NUM_POINTS = 199
 _FEW = 20
 _UNUSED = 0.05
-_MAX_NUMBERS = 2**24
+_MAX_VALUES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +50,7 @@ class PriorPosteriorMismatch(CheckResult):
         ecdf: Distribution function of the aggregate posterior there, `(Q, G)`.
         ecdf_error: Its standard error over the data, `(Q, G)`.
         num_data: N.
-        source: What the posterior was drawn by.
+        source: The source of the posterior draws.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -161,7 +158,12 @@ class PriorPosteriorMismatch(CheckResult):
 
 
 def prior_posterior_mismatch(
-    model: Model, x: Tensor, posterior: Posterior = None, *, num_draws: int = 1000, seed: int = 0
+    model: Program,
+    *args: Any,  # noqa: ANN401
+    posterior: Posterior = None,
+    num_draws: int = 1000,
+    seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
 ) -> PriorPosteriorMismatch:
     r"""Compare the aggregate posterior with the prior, latent by latent.
 
@@ -175,14 +177,15 @@ def prior_posterior_mismatch(
     :math:`\xi_n`.
 
     Args:
-        model: A Pyro model.
-        x: The observations, `(N, ...)`, N at least 3; held-out ones, if the model was trained.
+        model: A Pyro program, or a bound program, which stands for its arguments too.
+        *args: The program's arguments, with at least 3 data; held-out ones, if it was trained.
         posterior: Where the draws come from, see `draw_posterior`.
         num_draws: D, of each datum.
         seed: Equal seeds give equal results; the caller's generators are left alone.
+        **kwargs: The program's keyword arguments.
 
     Raises:
-        TypeError: If `x` is no tensor, or `posterior` is nothing to draw from.
+        TypeError: If the data are no tensors, or `posterior` is nothing to draw from.
         ValueError: If there are fewer than 3 data.
 
     References:
@@ -196,15 +199,17 @@ def prior_posterior_mismatch(
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
         >>> far = problem.x.repeat(10, 1) + 3.0
-        >>> check = prior_posterior_mismatch(problem.model, far, lv.checks.ImportanceSampler())
+        >>> check = prior_posterior_mismatch(problem.model, far)
         >>> check.findings[0].severity.name
         'WARNING'
     """
-    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
-    if len(x) < 3:
-        raise ValueError(f"Expected at least 3 data, got {len(x)}. Pass more.")
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed + 1, x):
-        prior = _draw_prior(model, x).double()
+    program = bind(model, *args, **kwargs)
+    num_data = program.num_units
+    draws = draw_posterior(program, posterior=posterior, num_draws=num_draws, seed=seed)
+    if num_data < 3:
+        raise ValueError(f"Expected at least 3 data, got {num_data}. Pass more.")
+    with program.session(seed=seed + 1):
+        prior = _draw_prior(program).double()
         values = flatten_latents(draws.latents).double()
         functions = _distribution_functions(values, prior)
         p_values = _bootstrap(functions)
@@ -225,24 +230,17 @@ def prior_posterior_mismatch(
         contraction_error=contraction_error,
         levels=levels,
         ecdf=ecdf,
-        ecdf_error=functions.std(0).cpu() / len(x) ** 0.5,
-        num_data=len(x),
+        ecdf_error=functions.std(0).cpu() / num_data**0.5,
+        num_data=num_data,
         source=draws.source,
     )
 
 
-def _draw_prior(model: Model, x: Tensor) -> Tensor:
+def _draw_prior(program: BoundProgram) -> Tensor:
     """Draws of all latents from the prior, as many for each datum, `(M, Q)`."""
-    structure = ModelStructure.of(model, x)
     # So many more than the data that their noise does not count.
-    num_draws = math.ceil(max(_NUM_PRIOR, 20 * len(x)) / len(x))
-    plate = pyro.plate("_particles", num_draws, dim=structure.particle_dim)
-    with plate, SiteRecorder() as run:
-        PriorGuide(model)(x)
-    sites = {site.name: site for site in structure.latents}
-    latents = {
-        name: structure.to_particles(run.sites[name]["value"], site) for name, site in sites.items()
-    }
+    num_draws = math.ceil(max(_NUM_PRIOR, 20 * program.num_units) / program.num_units)
+    latents = program.latents_of(program.draw_prior(num_draws))
     return flatten_latents(latents).flatten(0, 1)
 
 
@@ -251,8 +249,8 @@ def _distribution_functions(values: Tensor, prior: Tensor) -> Tensor:
     index = torch.linspace(0, len(prior) - 1, _NUM_POINTS + 2)[1:-1].round().long()
     quantiles = prior.sort(0).values[index].T.contiguous()
     ordered = values.permute(1, 2, 0).sort(-1).values.contiguous()
-    places = quantiles.expand(len(ordered), -1, -1).contiguous()
-    return torch.searchsorted(ordered, places, right=True).double() / len(values)
+    levels = quantiles.expand(len(ordered), -1, -1).contiguous()
+    return torch.searchsorted(ordered, levels, right=True).double() / len(values)
 
 
 def _bootstrap(functions: Tensor) -> Tensor:
@@ -264,7 +262,7 @@ def _bootstrap(functions: Tensor) -> Tensor:
     # The residuals' own mean is taken off, which costs one of the N.
     residuals = (functions - mean) / (num_data * (num_data - 1)) ** 0.5
     exceeded = torch.zeros_like(distance)
-    chunk = max(1, _MAX_NUMBERS // mean.numel())
+    chunk = max(1, _MAX_VALUES // mean.numel())
     for start in range(0, _NUM_BOOTSTRAPS, chunk):
         count = min(chunk, _NUM_BOOTSTRAPS - start)
         noise = torch.randn(count, num_data).to(mean)

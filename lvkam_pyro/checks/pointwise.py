@@ -1,23 +1,22 @@
-"""What a model observes of each datum, number by number: densities, values, replicates."""
+"""The values that a model observes of each datum: densities, observations, replicates."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import pyro
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from lvkam_pyro.arviz.layout import DataLayout, SiteLayout, arrange
-from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
-from lvkam_pyro.tracing.structure import Model, is_weighted
+from lvkam_pyro.arviz.draws import gather, predict
+from lvkam_pyro.arviz.layout import Layout
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.structure import is_weighted
 
 
-def observed_numbers(layout: DataLayout) -> Tensor:
-    """All that was observed of each datum, `(N, U)`.
+def observed_values(layout: Layout) -> Tensor:
+    """All that was observed of each datum, `(N, K)`.
 
     Args:
-        layout: `DataLayout.of(model, x)`.
+        layout: `Layout.of(program)`.
 
     Raises:
         ValueError: If the model has no observed site, but factors alone.
@@ -27,98 +26,76 @@ def observed_numbers(layout: DataLayout) -> Tensor:
             "Expected a model with an observed site, got one of pyro.factor alone, which draws no "
             "data. Declare the likelihood by pyro.sample(..., obs=x)."
         )
-    return torch.cat([value.unsqueeze(-1).flatten(1) for value in layout.observations.values()], -1)
+    return layout.rows(layout.observations, 0)
 
 
-def draw_numbers(
-    model: Model, x: Tensor, latents: Mapping[str, Tensor], layout: DataLayout
+def draw_values(
+    program: BoundProgram,
+    layout: Layout,
+    num_draws: int,
+    latents: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """New observations given latents, `(D, N, U)`; from torch's global generator.
+    """New observations `(D, N, K)`, from torch's global generator.
 
     Args:
-        model: The Pyro model.
-        x: The observations, `(N, ...)`.
-        latents: Site name to draws `(D, N, *)`; latents left out are drawn from the prior.
-        layout: `DataLayout.of(model, x)`.
+        program: The program.
+        layout: `Layout.of(program)`.
+        num_draws: D.
+        latents: Site name to draws `(D, U, *)`; latents left out are drawn from the prior.
     """
-    with Unconditioned():
-        run = _run(model, x, latents, layout)
-    return _join({name: run.sites[name]["value"] for name in layout.observed}, layout)
-
-
-def draw_new_numbers(model: Model, x: Tensor, num_draws: int, layout: DataLayout) -> Tensor:
-    """New data, whose latents are new as well, `(D, N, U)`; from torch's global generator."""
-    with Unconditioned(), _particles(num_draws, layout), SiteRecorder() as run:
-        model(x)
-    return _join({name: run.sites[name]["value"] for name in layout.observed}, layout)
+    return layout.rows(predict(program, layout, num_draws, latents).observations, 1)
 
 
 def pointwise_log_likelihood(
-    model: Model, x: Tensor, latents: Mapping[str, Tensor], layout: DataLayout
+    program: BoundProgram, layout: Layout, latents: Mapping[str, Tensor]
 ) -> Tensor:
-    """The log density of each observed number given latents, `(D, N, U)`.
+    """The log density of each observed value given latents, `(D, N, K)`.
 
     Args:
-        model: The Pyro model.
-        x: The observations, `(N, ...)`.
-        latents: Site name to draws `(D, N, *)`.
-        layout: `DataLayout.of(model, x)`.
+        program: The program.
+        layout: `Layout.of(program)`.
+        latents: Site name to draws `(D, U, *)`.
 
     Raises:
-        ValueError: If the numbers of a site depend on each other given the latents, or its
+        ValueError: If the values of a site depend on each other given the latents, or its
             density is masked or scaled.
     """
-    run = _run(model, x, latents, layout)
-    for name in layout.observed:
-        site = run.sites[name]
-        if is_weighted(site, layout.structure.plate_of(site)):
-            raise ValueError(
-                f"The site '{name}' is masked or scaled, so its numbers have no densities of their "
-                "own. Leave the mask and the scale out for this check."
-            )
-    each = {name: _log_prob_of_each(run.sites[name]) for name in layout.observed}
-    return _join(each, layout)
+    runs = program.runs_at(program.structure.all_to_pyro(latents))
+    shapes = {name: layout.sites[name].shape for name in layout.observations}
 
+    def value(run: SiteRecorder, name: str) -> Tensor:
+        _check_unweighted(run.sites[name], layout)
+        return _log_prob_of_each(run.sites[name])
 
-def _run(
-    model: Model, x: Tensor, latents: Mapping[str, Tensor], layout: DataLayout
-) -> SiteRecorder:
-    sites = {site.name: site for site in layout.structure.latents}
-    values = {name: layout.structure.to_pyro(value, sites[name]) for name, value in latents.items()}
     num_draws = len(next(iter(latents.values())))
-    with _particles(num_draws, layout), SiteRecorder(values) as run:
-        model(x)
-    return run
+    return layout.rows(gather(runs, shapes, num_draws, value), 1)
 
 
-def _particles(num_draws: int, layout: DataLayout) -> Any:  # noqa: ANN401 - Pyro is untyped
-    return pyro.plate("_particles", num_draws, dim=layout.structure.particle_dim)
+def _check_unweighted(site: Site, layout: Layout) -> None:
+    if is_weighted(site, layout.structure):
+        raise ValueError(
+            f"The site '{site['name']}' is masked or scaled, so its values have no densities of "
+            "their own. Leave the mask and the scale out for this check."
+        )
 
 
-def _join(values: Mapping[str, Tensor], layout: DataLayout) -> Tensor:
-    def flat(value: Tensor, site: SiteLayout) -> Tensor:
-        return arrange(value, site, layout.structure).unsqueeze(-1).flatten(2)
-
-    return torch.cat([flat(values[name], site) for name, site in layout.observed.items()], -1)
+def _log_prob_of_each(site: Site) -> Tensor:
+    distribution = site["fn"]
+    return _each(distribution, site["value"], site["name"]).expand(distribution.shape())
 
 
-def _log_prob_of_each(site: dict[str, Any]) -> Tensor:
-    law = site["fn"]
-    return _each(law, site["value"], site["name"]).expand(law.shape())
-
-
-def _each(law: Distribution, value: Tensor, name: str) -> Tensor:
-    if isinstance(law, Independent):
-        return _each(law.base_dist, value, name)
-    if not law.event_shape:
-        log_prob: Tensor = law.log_prob(value)
+def _each(distribution: Distribution, value: Tensor, name: str) -> Tensor:
+    if isinstance(distribution, Independent):
+        return _each(distribution.base_dist, value, name)
+    if not distribution.event_shape:
+        log_prob: Tensor = distribution.log_prob(value)
         return log_prob
-    pointwise = getattr(law, "pointwise_log_prob", None)
+    pointwise = getattr(distribution, "pointwise_log_prob", None)
     if pointwise is None:
         raise ValueError(
-            f"The numbers of the site '{name}' depend on each other given the latents "
-            f"({type(law).__name__}), so that none can be left out by its density. Declare it by "
-            "a law of one number and .to_event(...), if they are independent."
+            f"The values of the site '{name}' depend on each other given the latents "
+            f"({type(distribution).__name__}), so that none can be left out by its density. "
+            "Declare it by a distribution of one value and .to_event(...), if they are independent."
         )
     each: Tensor = pointwise(value)
     return each

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.arviz.layout import DataLayout
+from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.discrepancies import CORRELATION, DISCREPANCIES, Discrepancy
 from lvkam_pyro.checks.finding import (
@@ -18,16 +18,15 @@ from lvkam_pyro.checks.finding import (
     quote_p,
     state_p,
 )
-from lvkam_pyro.checks.pointwise import draw_new_numbers, draw_numbers, observed_numbers
+from lvkam_pyro.checks.pointwise import draw_values, observed_values
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
-from lvkam_pyro.tracing.arguments import check_data
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.program import BoundProgram
 
-_MAX_NUMBERS = 2**23
-"""Numbers drawn at once (32 MB in single precision)."""
+_MAX_VALUES = 2**23
+"""Values drawn at once (32 MB in single precision)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class PredictiveCheck(CheckResult):
         observed: Of the data, `(K,)`.
         replicated: Of the model's data sets, `(D, K)`.
         num_data: N.
-        source: What the posterior was drawn by; empty where latents are new, as the data.
+        source: The source of the posterior draws; empty where latents are new, as the data.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -102,9 +101,10 @@ class PredictiveCheck(CheckResult):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What the p-values mean."""
+        """The meaning of the p-values."""
         least = 2 / (len(self.replicated) + 1)
-        resolution = f"no p-value can be below {least:.2g}, for there are so many data sets."
+        count = len(self.replicated)
+        resolution = f"no p-value can be below {least:.2g}, the resolution of {count} data sets."
         if self.source:
             return (
                 "latents were drawn given these very data, which are used twice: p-values are "
@@ -161,12 +161,12 @@ class PriorPredictiveCheck(PredictiveCheck):
 
 
 def prior_predictive_check(
-    model: Model,
-    x: Tensor,
-    *,
+    model: Program,
+    *args: Any,  # noqa: ANN401
     discrepancies: Sequence[Discrepancy] = DISCREPANCIES,
     num_draws: int = 2000,
     seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
 ) -> PriorPredictiveCheck:
     r"""Compare the data with whole data sets that the model makes, new latents and all.
 
@@ -177,14 +177,15 @@ def prior_predictive_check(
     chance of at most a. It judges prior and generator together.
 
     Args:
-        model: A Pyro model.
-        x: The observations, `(N, ...)`, N at least 3; held-out ones, if the model was trained.
-        discrepancies: What to compare.
+        model: A Pyro program, or a bound program, which stands for its arguments too.
+        *args: The program's arguments, with at least 3 data; held-out ones, if it was trained.
+        discrepancies: The statistics to compare.
         num_draws: D, data sets to draw.
         seed: Equal seeds give equal results; the caller's generators are left alone.
+        **kwargs: The program's keyword arguments.
 
     Raises:
-        TypeError: If `x` is no tensor.
+        TypeError: If the data are no tensors.
         ValueError: If there are fewer than 3 data, no statistic, or no observed site.
 
     References:
@@ -199,27 +200,28 @@ def prior_predictive_check(
         'WARNING'
     """
     check_count("num_draws", num_draws, minimum=10)
-    layout = _check(model, x, discrepancies)
-    chosen = _choose(discrepancies, layout)
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
+    program = bind(model, *args, **kwargs)
+    layout, values = _look(program, discrepancies)
+    chosen = _choose(discrepancies, values)
+    with program.session(seed=seed):
         replicated = _replicate(
-            lambda rows: draw_new_numbers(model, x, rows.stop - rows.start, layout),
+            lambda rows: draw_values(program, layout, rows.stop - rows.start),
             chosen,
             num_draws,
-            layout,
+            values.numel(),
         )
-    observed = _sum_up(observed_numbers(layout).unsqueeze(0), chosen)[0]
-    return PriorPredictiveCheck(chosen, observed, replicated, len(x))
+    observed = _sum_up(values.unsqueeze(0), chosen)[0]
+    return PriorPredictiveCheck(chosen, observed, replicated, len(values))
 
 
 def posterior_predictive_check(
-    model: Model,
-    x: Tensor,
+    model: Program,
+    *args: Any,  # noqa: ANN401
     posterior: Posterior = None,
-    *,
     discrepancies: Sequence[Discrepancy] = DISCREPANCIES,
     num_draws: int = 2000,
     seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
 ) -> PosteriorPredictiveCheck:
     r"""Compare the data with data sets redrawn from each datum's own latents.
 
@@ -229,15 +231,16 @@ def posterior_predictive_check(
     the data are used twice (Meng 1994): near 1/2 more often than those of `prior_predictive_check`.
 
     Args:
-        model: A Pyro model.
-        x: The observations, `(N, ...)`, N at least 3.
+        model: A Pyro program, or a bound program, which stands for its arguments too.
+        *args: The program's arguments, with at least 3 data.
         posterior: Where the latents come from, see `draw_posterior`.
-        discrepancies: What to compare.
+        discrepancies: The statistics to compare.
         num_draws: D, data sets to draw.
         seed: Equal seeds give equal results; the caller's generators are left alone.
+        **kwargs: The program's keyword arguments.
 
     Raises:
-        TypeError: If `x` is no tensor, or `posterior` is nothing to draw from.
+        TypeError: If the data are no tensors, or `posterior` is nothing to draw from.
         ValueError: If there are fewer than 3 data, no statistic, or no observed site.
 
     References:
@@ -251,32 +254,36 @@ def posterior_predictive_check(
         >>> posterior_predictive_check(problem.model, problem.x, num_draws=200).num_data
         4
     """
-    layout = _check(model, x, discrepancies)
-    chosen = _choose(discrepancies, layout)
-    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
+    program = bind(model, *args, **kwargs)
+    layout, values = _look(program, discrepancies)
+    chosen = _choose(discrepancies, values)
+    draws = draw_posterior(program, posterior=posterior, num_draws=num_draws, seed=seed)
 
     def redraw(rows: slice) -> Tensor:
         latents = {name: value[rows] for name, value in draws.latents.items()}
-        return draw_numbers(model, x, latents, layout)
+        return draw_values(program, layout, rows.stop - rows.start, latents)
 
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed + 1, x):
-        replicated = _replicate(redraw, chosen, draws.num_draws, layout)
-    observed = _sum_up(observed_numbers(layout).unsqueeze(0), chosen)[0]
-    return PosteriorPredictiveCheck(chosen, observed, replicated, len(x), draws.source)
+    with program.session(seed=seed + 1):
+        replicated = _replicate(redraw, chosen, draws.num_draws, values.numel())
+    observed = _sum_up(values.unsqueeze(0), chosen)[0]
+    return PosteriorPredictiveCheck(chosen, observed, replicated, len(values), draws.source)
 
 
-def _check(model: Model, x: Tensor, discrepancies: Sequence[Discrepancy]) -> DataLayout:
-    check_data(x)
-    if len(x) < 3 or not discrepancies:
+def _look(program: BoundProgram, discrepancies: Sequence[Discrepancy]) -> tuple[Layout, Tensor]:
+    """The program's axes, and its observations `(N, K)`."""
+    layout = Layout.of(program)
+    values = observed_values(layout)
+    if len(values) < 3 or not discrepancies:
         raise ValueError(
-            f"Expected at least 3 data and one statistic, got {len(x)} and {len(discrepancies)}."
+            f"Expected at least 3 data and one statistic, got {len(values)} and "
+            f"{len(discrepancies)}."
         )
-    return DataLayout.of(model, x)
+    return layout, values
 
 
-def _choose(discrepancies: Sequence[Discrepancy], layout: DataLayout) -> tuple[Discrepancy, ...]:
-    """Those that say something: one number a datum has no correlation."""
-    alone = observed_numbers(layout).shape[1] == 1
+def _choose(discrepancies: Sequence[Discrepancy], values: Tensor) -> tuple[Discrepancy, ...]:
+    """Those that say something: one value a datum has no correlation."""
+    alone = values.shape[1] == 1
     return tuple(item for item in discrepancies if not (alone and item is CORRELATION))
 
 
@@ -284,16 +291,16 @@ def _replicate(
     draw: Callable[[slice], Tensor],
     discrepancies: Sequence[Discrepancy],
     num_draws: int,
-    layout: DataLayout,
+    values_per_draw: int,
 ) -> Tensor:
-    """Statistics of so many data sets, `(D, K)`, some data sets at a time."""
-    chunk = max(1, _MAX_NUMBERS // observed_numbers(layout).numel())
+    """Statistics of data sets, `(D, K)`, some data sets at a time."""
+    chunk = max(1, _MAX_VALUES // values_per_draw)
     starts = range(0, num_draws, chunk)
     slices = [slice(start, min(start + chunk, num_draws)) for start in starts]
     return torch.cat([_sum_up(draw(rows), discrepancies) for rows in slices])
 
 
 def _sum_up(data: Tensor, discrepancies: Sequence[Discrepancy]) -> Tensor:
-    """The statistics of data sets `(D, N, U)`, `(D, K)`."""
+    """The statistics of data sets `(D, N, K)`, `(D, statistics)`."""
     data = data.double()
     return torch.stack([item.compute(data) for item in discrepancies], -1).cpu()

@@ -1,47 +1,21 @@
-"""Where a check's posterior draws come from: a guide, its weighted particles, or a ladder."""
+"""The sources of a check's posterior draws: a guide, its weighted particles, or a ladder."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.islands import data_blocks
+from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
-from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.particles import Guide, draw_particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
-from lvkam_pyro.tracing.session import draw_seed, seeded_rng
-from lvkam_pyro.tracing.structure import Model, ModelStructure
-
-
-@dataclass(frozen=True, eq=False)
-class PosteriorDraws:
-    """Equally weighted draws of each datum's latents.
-
-    Attributes:
-        latents: Site name to draws `(D, N, *inner plates, *event)`.
-        ess: How many independent draws they are worth, `(N,)`.
-        source: What drew them, for people to read.
-        data_hash: A short name of the observations.
-
-    Example:
-        >>> draws = PosteriorDraws({"z": torch.zeros(9, 4, 2)}, torch.full((4,), 9.0), "mine", "")
-        >>> draws.num_draws
-        9
-    """
-
-    latents: dict[str, Tensor]
-    ess: Tensor
-    source: str
-    data_hash: str
-
-    @property
-    def num_draws(self) -> int:
-        """The number of draws D."""
-        return len(next(iter(self.latents.values())))
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.session import draw_seed
 
 
 class PosteriorSampler(ABC):
@@ -60,23 +34,24 @@ class PosteriorSampler(ABC):
     name: str
 
     @abstractmethod
-    def draw(
-        self, model: Model, x: Tensor, num_draws: int, structure: ModelStructure
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def draw(self, program: BoundProgram, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
         """Equally weighted draws, from torch's global generator.
 
         Args:
-            model: The Pyro model.
-            x: The observations, `(N, ...)`.
+            program: The program on the data, seen with the proposal, in its session.
             num_draws: D.
-            structure: The model's structure.
 
         Returns:
-            Site name to draws `(D, N, ...)`, and their effective number, `(N,)`.
+            Site name to draws `(D, U, ...)`, and their effective number, `(U,)`.
         """
 
+    @property
+    def proposal(self) -> Program | None:
+        """The guide that it runs; None if it runs none."""
+        return None
+
     def num_particles(self, num_draws: int) -> int:
-        """What it holds for each datum while it draws."""
+        """The number of particles that it holds for each datum while it draws."""
         return num_draws
 
 
@@ -94,22 +69,23 @@ class GuideSampler(PosteriorSampler):
         'PriorGuide'
     """
 
-    guide: Guide
+    guide: Program
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """The guide's class or function."""
         return name_of(self.guide)
 
-    def draw(
-        self, model: Model, x: Tensor, num_draws: int, structure: ModelStructure
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    @property
+    def proposal(self) -> Program:
+        """The guide."""
+        return self.guide
+
+    def draw(self, program: BoundProgram, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
         """Draws of the guide; see `PosteriorSampler.draw`."""
-        # Called by another name: a PriorGuide itself would give all data the same draws.
-        particles = draw_particles(
-            model, lambda data: self.guide(data), x, num_draws, structure=structure
-        )
-        return particles.latents, torch.full((particles.num_data,), float(num_draws))
+        guide = _unshared(self.guide) if isinstance(self.guide, PriorGuide) else self.guide
+        latents = program.draw(guide, num_draws).latents
+        return latents, torch.full((program.num_units,), float(num_draws))
 
 
 @dataclass(frozen=True)
@@ -117,11 +93,11 @@ class ImportanceSampler(PosteriorSampler):
     """Particles of a guide, resampled by their weights: what is checked is both together.
 
     Args:
-        guide: What proposes; None: the model's prior.
+        guide: The proposal; None: the model's prior.
         particles: Particles for each datum.
 
     Raises:
-        TypeError: If the number is no integer.
+        TypeError: If the count is no integer.
         ValueError: If there is no particle.
 
     Example:
@@ -129,7 +105,7 @@ class ImportanceSampler(PosteriorSampler):
         'importance-weighted prior'
     """
 
-    guide: Guide | None = None
+    guide: Program | None = None
     particles: int = 4096
 
     def __post_init__(self) -> None:
@@ -140,16 +116,19 @@ class ImportanceSampler(PosteriorSampler):
         """The guide's class or function."""
         return f"importance-weighted {'prior' if self.guide is None else name_of(self.guide)}"
 
+    @property
+    def proposal(self) -> Program | None:
+        """The guide; None: the prior."""
+        return self.guide
+
     def num_particles(self, num_draws: int) -> int:
         """Its particles."""
         return max(num_draws, self.particles)
 
-    def draw(
-        self, model: Model, x: Tensor, num_draws: int, structure: ModelStructure
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def draw(self, program: BoundProgram, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
         """Resampled draws; see `PosteriorSampler.draw`."""
-        guide = PriorGuide(model) if self.guide is None else self.guide
-        particles = draw_particles(model, guide, x, self.particles, structure=structure)
+        guide = PriorGuide(program.model) if self.guide is None else self.guide
+        particles = program.draw(guide, self.particles)
         weights = particles.log_weights.log_softmax(0)
         # D draws of which two are copies of one particle with the chance of `share`.
         share = weights.exp().square().sum(0)
@@ -161,7 +140,7 @@ class LadderSampler(PosteriorSampler):
     """The draws at temperature 1 of a ladder, run anew for every data.
 
     Args:
-        ladder: What to run.
+        ladder: The ladder to run.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -176,22 +155,20 @@ class LadderSampler(PosteriorSampler):
         """The number of its temperatures."""
         return f"ladder of {self.ladder.num_temperatures} temperatures"
 
-    def draw(
-        self, model: Model, x: Tensor, num_draws: int, structure: ModelStructure
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def draw(self, program: BoundProgram, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
         """Draws of all chains, evenly thinned; see `PosteriorSampler.draw`."""
-        return thin(self.ladder.sample(model, x, seed=draw_seed()), num_draws)
+        return thin(self.ladder.sample(program, seed=draw_seed()), num_draws)
 
 
-Posterior = PosteriorDraws | PosteriorSampler | Ladder | LadderSamples | Guide | None
-"""What a check takes for a posterior; see `draw_posterior`."""
+Posterior: TypeAlias = PosteriorDraws | PosteriorSampler | Ladder | LadderSamples | Program | None
+"""A source of posterior draws; see `draw_posterior`."""
 
 
 def thin(samples: LadderSamples, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
     """Draws of a ladder at temperature 1, evenly thinned, and their effective number.
 
     Args:
-        samples: What the ladder drew.
+        samples: The draws of the ladder.
         num_draws: D.
 
     Returns:
@@ -212,7 +189,7 @@ def thin(samples: LadderSamples, num_draws: int) -> tuple[dict[str, Tensor], Ten
 
 
 def as_sampler(posterior: Posterior) -> PosteriorSampler:
-    """What draws from the posterior of any data.
+    """The sampler that a source of posterior draws is for any data.
 
     Args:
         posterior: See `draw_posterior`; draws of given data are none.
@@ -239,22 +216,28 @@ def as_sampler(posterior: Posterior) -> PosteriorSampler:
 
 
 def draw_posterior(
-    model: Model, x: Tensor, posterior: Posterior = None, *, num_draws: int = 1000, seed: int = 0
+    model: Program,
+    *args: Any,  # noqa: ANN401
+    posterior: Posterior = None,
+    num_draws: int = 1000,
+    seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
 ) -> PosteriorDraws:
-    """Equally weighted posterior draws of each datum's latents, from whatever can make them.
+    """Equally weighted posterior draws of each unit's latents, from whatever can make them.
 
     Args:
-        model: A Pyro model of one positional tensor, with a data plate along its first axis.
-        x: The observations, of shape `(N, ...)`.
+        model: A Pyro program, or a bound program, which stands for its arguments too.
+        *args: The program's arguments.
         posterior: A guide (its own draws), an `ImportanceSampler` (a guide's weighted draws), a
             `Ladder` to run or the `LadderSamples` of one, or such draws already; None is
             importance sampling from the prior.
         num_draws: D, where it is not decided already.
         seed: Equal seeds give equal draws; the caller's generators are left alone.
+        **kwargs: The program's keyword arguments.
 
     Raises:
-        TypeError: If `x` is no tensor, or `posterior` nothing of the above.
-        ValueError: If the draws are of other data, or a datum has no particle of positive weight.
+        TypeError: If the data are no tensors, or `posterior` nothing of the above.
+        ValueError: If the draws are of other data, or a unit has no particle of positive weight.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -263,39 +246,52 @@ def draw_posterior(
         >>> draws.latents["z"].shape
         torch.Size([50, 4, 1])
     """
-    check_data(x)
     check_count("num_draws", num_draws, minimum=2)
+    program = bind(model, *args, **kwargs)
     if isinstance(posterior, PosteriorDraws | LadderSamples):
-        _check_same_data(x, posterior.data_hash)
+        _check_same_data(program, posterior.data_hash)
     if isinstance(posterior, PosteriorDraws):
         return posterior
     if isinstance(posterior, LadderSamples):
         latents, ess = thin(posterior, min(num_draws, posterior.log_likelihood[..., 0, 0].numel()))
         name = f"ladder of {len(posterior.temperatures)} temperatures"
         return PosteriorDraws(latents, ess, name, posterior.data_hash)
-    sampler, structure = as_sampler(posterior), ModelStructure.of(model, x)
-    with torch.no_grad(), own_parameters(model), seeded_rng(seed, x):
-        latents, ess = draw_blocks(sampler, model, x, num_draws, structure)
-    return PosteriorDraws(latents, ess, sampler.name, hash_data(x))
+    sampler = as_sampler(posterior)
+    program = bind_sampler(program, sampler)
+    with program.session(sampler.proposal, seed=seed):
+        latents, ess = draw_blocks(sampler, program, num_draws)
+    return PosteriorDraws(latents, ess, sampler.name, program.data_hash)
+
+
+def bind_sampler(program: BoundProgram, sampler: PosteriorSampler) -> BoundProgram:
+    """The program, seen with the sampler's proposal.
+
+    Raises:
+        ValueError: If that is no density on the support of the program's latents.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> program = lv.bind(problem.model, problem.x)
+        >>> bind_sampler(program, ImportanceSampler()) is program
+        True
+    """
+    return program if sampler.proposal is None else bind_guide(program, sampler.proposal)
 
 
 def draw_blocks(
-    sampler: PosteriorSampler, model: Model, x: Tensor, num_draws: int, structure: ModelStructure
+    sampler: PosteriorSampler, program: BoundProgram, num_draws: int
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Draws of all data, some data at a time, so that memory stays bounded."""
-    width = max(1, x[0].numel() + sum(site.num_coordinates for site in structure.latents))
-    count = sampler.num_particles(num_draws) * width
-    parts = [
-        sampler.draw(model, block, num_draws, structure)
-        for block in data_blocks(x, structure, count)
-    ]
+    width = sampler.num_particles(num_draws) * program.values_per_unit
+    parts = [sampler.draw(block, num_draws) for block in program.blocks(width)]
     names = parts[0][0]
-    joined = {name: torch.cat([latents[name] for latents, _ in parts], 1) for name in names}
-    return joined, torch.cat([ess for _, ess in parts])
+    joined = {name: program.join([latents[name] for latents, _ in parts], 1) for name in names}
+    return joined, program.join([ess for _, ess in parts])
 
 
-def name_of(guide: Guide) -> str:
-    """What a guide is called: its function's name, or its class's.
+def name_of(guide: Program) -> str:
+    """The name of a guide: its function's, or its class's.
 
     Example:
         >>> name_of(lambda x: None)
@@ -304,9 +300,18 @@ def name_of(guide: Guide) -> str:
     return str(getattr(guide, "__name__", type(guide).__name__))
 
 
-def _check_same_data(x: Tensor, data_hash: str) -> None:
-    if data_hash != hash_data(x):
+def _unshared(guide: PriorGuide) -> Callable[..., object]:
+    """The prior under another name: a `PriorGuide` itself would give all data the same draws."""
+
+    def draw(*args: object, **kwargs: object) -> object:
+        return guide(*args, **kwargs)
+
+    return draw
+
+
+def _check_same_data(program: BoundProgram, data_hash: str) -> None:
+    if data_hash != program.data_hash:
         raise ValueError(
-            f"Expected posterior draws of these data of shape {tuple(x.shape)}, got draws of "
-            "others. Pass the same x."
+            f"Expected posterior draws of these data of shape {tuple(program.like.shape)}, got "
+            "draws of others. Pass the same data."
         )

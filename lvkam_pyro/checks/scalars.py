@@ -1,4 +1,4 @@
-"""Every number of every latent by itself, with a name."""
+"""Every scalar of every latent by itself, with a name."""
 
 from collections.abc import Mapping
 

@@ -33,10 +33,10 @@ def shape_scores(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def describe_shape(values: Tensor) -> str:
-    """What is wrong with a law among whose draws the truth has these places.
+    """The fault of a distribution among whose draws the truth has these PIT values.
 
     Args:
-        values: Places of the truth between 0 (below all draws) and 1 (above all), `(N,)`.
+        values: PIT values of the truth, between 0 (below all draws) and 1 (above all), `(N,)`.
 
     Returns:
         A part of a sentence.

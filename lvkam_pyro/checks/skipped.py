@@ -49,7 +49,7 @@ class SkippedCheck(CheckResult):
         return "not made"
 
     def table(self) -> Table:
-        """No numbers."""
+        """No rows."""
         return []
 
     def __str__(self) -> str:

@@ -25,14 +25,14 @@ _REMEDY = (
 
 @dataclass(frozen=True, eq=False)
 class WeightsCheck(CheckResult):
-    """What the importance weights of each datum's particles say of them.
+    """The quality of the importance weights of each datum's particles.
 
     Attributes:
         pareto_k: The shape of their tail, `(N,)`.
         ess: Their effective sample size, `(N,)`.
         largest: The share of the largest, `(N,)`.
         num_particles: S.
-        source: What proposed the particles.
+        source: The proposal of the particles.
 
     Example:
         >>> import torch
@@ -51,7 +51,7 @@ class WeightsCheck(CheckResult):
 
     @property
     def failed(self) -> Tensor:
-        """Which data have k above 0.7 or fewer than 10 effective particles, `(N,)`."""
+        """The data with k above 0.7 or fewer than 10 effective particles, `(N,)`."""
         return ~(self.pareto_k <= MAX_PARETO_K) | (self.ess < MIN_EFFECTIVE_SAMPLE_SIZE)
 
     @property
@@ -78,7 +78,7 @@ class WeightsCheck(CheckResult):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What no weight can tell, and how well k is known."""
+        """The limits of weights, and the error of k."""
         # The standard error of a Pareto shape near k from so many tail weights, at its limit.
         error = (1 + MAX_PARETO_K) / (3 * self.num_particles**0.5) ** 0.5
         return (
@@ -107,7 +107,7 @@ def check_weights(weights: Particles | Evidence | Tensor, *, source: str = "") -
 
     Args:
         weights: Particles, log weights `(S, N)`, or an estimate of `Importance`.
-        source: What proposed them, for people to read.
+        source: Their proposal, for people to read.
 
     Raises:
         ValueError: If log weights are not of shape `(S, N)`, or the estimate is by no weights.

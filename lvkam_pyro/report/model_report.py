@@ -1,9 +1,9 @@
 """Every check of a model and its posterior, by one call."""
 
 from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
-
+from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.checks.calibration import SBC, sbc
 from lvkam_pyro.checks.check import CheckResult
 from lvkam_pyro.checks.convergence_check import check_convergence
@@ -16,12 +16,7 @@ from lvkam_pyro.checks.predictive import (
     posterior_predictive_check,
     prior_predictive_check,
 )
-from lvkam_pyro.checks.samplers import (
-    ImportanceSampler,
-    Posterior,
-    PosteriorDraws,
-    draw_posterior,
-)
+from lvkam_pyro.checks.samplers import ImportanceSampler, Posterior, draw_posterior
 from lvkam_pyro.checks.skipped import SkippedCheck
 from lvkam_pyro.checks.weights_check import check_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
@@ -32,24 +27,25 @@ from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.report.diagnosis import Diagnosis
-from lvkam_pyro.tracing.arguments import check_data, hash_data
+from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count
-from lvkam_pyro.tracing.particles import Guide
-from lvkam_pyro.tracing.structure import Model
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.structure import Unit
 from lvkam_pyro.training.loop import Fit
 
 
 def diagnose(
-    model: Model | Fit,
-    x: Tensor,
-    *,
-    guide: Guide | None = None,
+    model: Program | Fit,
+    *args: Any,  # noqa: ANN401
+    guide: Program | None = None,
     ladder: Ladder | LadderSamples | None = None,
     evidence: EvidenceComparison | None = None,
     num_particles: int = 4096,
     num_draws: int = 2000,
     num_simulations: int = 200,
     seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
 ) -> Diagnosis:
     """Everything that can be checked about a model and its posterior, on one page.
 
@@ -69,9 +65,9 @@ def diagnose(
     data find much that twenty do not.
 
     Args:
-        model: A Pyro model of one positional tensor with one data plate, such as `LVKAM`; or what
-            `fit` returned, whose guide is used unless another is given.
-        x: The observations, `(N, ...)`, N at least 3.
+        model: A Pyro program such as `LVKAM`, or a bound program, which stands for its arguments
+            too; or the result of `fit`, whose guide is used unless another is given.
+        *args: The program's arguments, with at least 3 data.
         guide: The proposal of the particles; None: the model's prior, unless there is a ladder.
         ladder: A ladder to run, or `Ladder(...).sample(model, x)` of the same data.
         evidence: A comparison of the estimates of this model on these data; None: importance
@@ -80,6 +76,7 @@ def diagnose(
         num_draws: Posterior draws of each datum.
         num_simulations: Data that `sbc` simulates; 0: no such check.
         seed: Equal seeds give equal results; the caller's generators are left alone.
+        **kwargs: The program's keyword arguments.
 
     Returns:
         The diagnosis: print it, show it in a notebook, or `.to_html(path)`.
@@ -99,7 +96,6 @@ def diagnose(
         >>> [check.title for check in diagnosis.checks][:2]
         ['Importance weights', 'Simulation-based calibration']
     """
-    check_data(x)
     check_count("num_particles", num_particles)
     check_count("num_draws", num_draws, minimum=10)
     if num_simulations:
@@ -107,38 +103,38 @@ def diagnose(
     if isinstance(model, Fit):
         guide = model.guide if guide is None else guide
         model = model.model
+    program = bind(model, *args, **kwargs)
     if evidence is not None:
-        _check_same_data(x, evidence)
-    samples = _climb(model, x, ladder, seed)
+        _check_same_data(program, evidence)
+    samples = ladder.sample(program, seed=seed) if isinstance(ladder, Ladder) else ladder
     weighted = ImportanceSampler(guide, num_particles)
     posterior: Posterior = weighted if samples is None else samples
-    draws = draw_posterior(model, x, posterior, num_draws=num_draws, seed=seed)
+    draws = draw_posterior(program, posterior=posterior, num_draws=num_draws, seed=seed)
     estimates = [] if samples is None else _estimate_from(samples)
     checks: list[CheckResult] = [] if samples is None else [check_convergence(samples)]
     if samples is None or guide is not None:
-        importance = Importance(num_particles).estimate(model, x, guide, seed=seed)
+        importance = Importance(num_particles).estimate(program, guide=guide, seed=seed)
         estimates.insert(0, importance)
         checks.append(check_weights(importance, source=weighted.name))
     if num_simulations:
         calibrated = ladder if guide is None and ladder is not None else weighted
-        checks.append(_calibrate(model, x, calibrated, num_simulations, seed))
-    checks += _judge_model(model, x, draws, seed)
+        checks.append(_calibrate(program, calibrated, num_simulations, seed))
+    checks += _judge_model(program, draws, seed)
     checks.append(EvidenceCheck(_compare(estimates) if evidence is None else evidence))
-    return Diagnosis(tuple(checks), len(x), draws.source, seed)
+    return Diagnosis(tuple(checks), _num_data(program), draws.source, seed)
 
 
-def _check_same_data(x: Tensor, evidence: EvidenceComparison) -> None:
-    if any(row.evidence.data_hash != hash_data(x) for row in evidence):
+def _num_data(program: BoundProgram) -> int:
+    by_datum = program.unit is Unit.DATUM
+    return program.num_units if by_datum else program.arguments.num_rows or 1
+
+
+def _check_same_data(program: BoundProgram, evidence: EvidenceComparison) -> None:
+    if any(row.evidence.data_hash != program.data_hash for row in evidence):
         raise ValueError(
-            f"Expected evidence of these data of shape {tuple(x.shape)}, got that of others. Pass "
-            "the same x to compare_evidence."
+            f"Expected evidence of these data of shape {tuple(program.like.shape)}, got that of "
+            "others. Pass the same data to compare_evidence."
         )
-
-
-def _climb(
-    model: Model, x: Tensor, ladder: Ladder | LadderSamples | None, seed: int
-) -> LadderSamples | None:
-    return ladder.sample(model, x, seed=seed) if isinstance(ladder, Ladder) else ladder
 
 
 def _estimate_from(samples: LadderSamples) -> list[Evidence]:
@@ -153,25 +149,23 @@ def _compare(estimates: list[Evidence]) -> EvidenceComparison:
 
 
 def _calibrate(
-    model: Model, x: Tensor, posterior: Posterior, num_simulations: int, seed: int
+    program: BoundProgram, posterior: Posterior, num_simulations: int, seed: int
 ) -> CheckResult:
     if isinstance(posterior, LadderSamples):
         reason = "A ladder that has run knows its own data alone: pass the Ladder to run."
         return SkippedCheck(SBC.title, reason)
-    return _attempt(
-        SBC.title, lambda: sbc(model, x, posterior, num_simulations=num_simulations, seed=seed)
-    )
+    options = {"num_simulations": num_simulations, "seed": seed}
+    return _attempt(SBC.title, lambda: sbc(program, posterior=posterior, **options))
 
 
-def _judge_model(model: Model, x: Tensor, draws: PosteriorDraws, seed: int) -> list[CheckResult]:
+def _judge_model(program: BoundProgram, draws: PosteriorDraws, seed: int) -> list[CheckResult]:
     """The checks of the model by posterior draws."""
+    options: dict[str, Any] = {"posterior": draws, "seed": seed}
     checks: dict[str, Callable[[], CheckResult]] = {
-        PriorPredictiveCheck.title: lambda: prior_predictive_check(model, x, seed=seed),
-        PosteriorPredictiveCheck.title: lambda: posterior_predictive_check(
-            model, x, draws, seed=seed
-        ),
-        LOOPIT.title: lambda: loo_pit(model, x, draws, seed=seed),
-        PriorPosteriorMismatch.title: lambda: prior_posterior_mismatch(model, x, draws, seed=seed),
+        PriorPredictiveCheck.title: lambda: prior_predictive_check(program, seed=seed),
+        PosteriorPredictiveCheck.title: lambda: posterior_predictive_check(program, **options),
+        LOOPIT.title: lambda: loo_pit(program, **options),
+        PriorPosteriorMismatch.title: lambda: prior_posterior_mismatch(program, **options),
     }
     return [_attempt(title, check) for title, check in checks.items()]
 

@@ -155,6 +155,17 @@ class Arguments:
             args, kwargs = _map((args, dict(kwargs)), cut)
         return replace(self, args=args, kwargs=kwargs, indices=given if access.indexes else None)
 
+    def substitute(self, old: Tensor, new: Tensor) -> Self:
+        """The arguments with one tensor in the place of another.
+
+        Example:
+            >>> x = torch.zeros(2)
+            >>> Arguments((x,), {}).substitute(x, torch.ones(2)).args
+            (tensor([1., 1.]),)
+        """
+        args, kwargs = _map((self.args, dict(self.kwargs)), lambda t: new if t is old else t)
+        return replace(self, args=args, kwargs=kwargs)
+
     def on(self, program: Program, structure: ProgramStructure, *, alone: bool = False) -> Any:  # noqa: ANN401
         """Run a program on them.
 

@@ -227,7 +227,7 @@ def _look(model: Program, arguments: Arguments) -> BoundProgram:
     """The program, from a first run and a second one that puts it to the test."""
     runs, run = RunCount(), SiteRecorder()
     runs.add_model()
-    with run:
+    with arguments.not_finite_named(), run:
         trace = pyro.poutine.trace(model).get_trace(*arguments.args, **arguments.kwargs)
     structure = ProgramStructure.of(run, arguments.num_rows)
     program = _unseen(model, arguments, structure, run, runs)

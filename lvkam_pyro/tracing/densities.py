@@ -72,7 +72,7 @@ def site_log_probs(
         tensor(-0.9189)
     """
     terms = {
-        name: per_unit(_site_log_prob(site, structure), site, structure)
+        name: per_unit(site_log_prob(site, structure), site, structure)
         for name, site in sites.items()
     }
     for name, term in terms.items():
@@ -80,8 +80,17 @@ def site_log_probs(
     return terms
 
 
-def _site_log_prob(site: Site, structure: ProgramStructure) -> Tensor:
-    """A site's log density over its batch shape, scaled and masked, without the data's scale."""
+def site_log_prob(site: Site, structure: ProgramStructure) -> Tensor:
+    """A site's log density over its batch shape, scaled and masked, without the data's scale.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.recorder import SiteRecorder
+        >>> with SiteRecorder() as run, pyro.plate("data", 5):
+        ...     x = pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(5))
+        >>> site_log_prob(run.sites["x"], ProgramStructure.of(run, 5)).shape
+        torch.Size([5])
+    """
     log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     scale = site["scale"] / structure.data_scale(site)
     scaled: Tensor = scale_and_mask(log_prob, scale, site["mask"])

@@ -249,10 +249,12 @@ class BoundProgram:
         if self.stacks:
             return [self.record(recorder=recording(values))]
         count = len(next(iter(values.values())))
-        first = (slice(None), 0) if self.unit is Unit.DATA_SET else (slice(None),)
-        alone = {name: value[first] for name, value in values.items()}
-        particles = ({name: v[s] for name, v in alone.items()} for s in range(count))
-        return [self.record_alone(recording(particle)) for particle in particles]
+        return [self.record_alone(recording(self._particle(values, s))) for s in range(count)]
+
+    def _particle(self, values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+        """One particle's values, without the axes of particles and of plates outside of a site."""
+        outer = {site.name: self.structure.num_outer_axes(site) for site in self.structure.latents}
+        return {name: value[(index, *(0,) * outer[name])] for name, value in values.items()}
 
     def sum(self, sites: Mapping[str, Site], num_particles: int) -> Tensor:
         """The log density of the sites of one run, `(S, U)`; `(1, U)` of a run a particle."""
@@ -272,10 +274,44 @@ class BoundProgram:
         )
         return plate
 
-    def draw_prior(self, num_particles: int) -> SiteRecorder:
-        """Draws of the latents from the prior, for each unit, without the likelihood."""
-        with torch.no_grad(), self._particles(num_particles):
-            return self.record(recorder=PriorRecorder(last=self.structure.latents[-1].name))
+    def draw_prior(self, num_particles: int) -> list[SiteRecorder]:
+        """The run, or a run a particle, at draws from the prior, without the likelihood."""
+        last = self.structure.latents[-1].name
+        with torch.no_grad():
+            if not self.stacks:
+                recorders = (PriorRecorder(last=last) for _ in range(num_particles))
+                return [self.record_alone(recorder) for recorder in recorders]
+            with self._particles(num_particles):
+                return [self.record(recorder=PriorRecorder(last=last))]
+
+    def latents_of(self, runs: Sequence[SiteRecorder]) -> dict[str, Tensor]:
+        """The values of the latent sites, `(S, U, *inner plates, *event)` each."""
+        spread, to_particles = self.structure.spread, self.structure.to_particles
+        return {
+            site.name: torch.cat(
+                [to_particles(spread(run.sites[site.name]["value"], site), site) for run in runs]
+            )
+            for site in self.structure.latents
+        }
+
+    def predict(
+        self, num_draws: int, latents: Mapping[str, Tensor] | None = None
+    ) -> list[SiteRecorder]:
+        """The run, or a run a draw, without the data: observations are drawn.
+
+        Args:
+            num_draws: D.
+            latents: Site name to values, `(D, U or 1, *inner plates, *event)`; those left out are
+                drawn from the prior.
+        """
+        given = [site for site in self.structure.latents if site.name in (latents or {})]
+        values = {s.name: self.structure.to_pyro((latents or {})[s.name], s) for s in given}
+        with Unconditioned():
+            if not self.stacks:
+                particles = (self._particle(values, draw) for draw in range(num_draws))
+                return [self.record_alone(SiteRecorder(particle)) for particle in particles]
+            with self._particles(num_draws):
+                return [self.record(values)]
 
     def simulate(self) -> SiteRecorder:
         """One run without its data, of one particle: latents and observations are drawn."""
@@ -356,12 +392,7 @@ class BoundProgram:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not from_prior):
                 log_guide = self.sum(proposal.sites, num_particles)
         return Particles(
-            latents={
-                site.name: structure.to_particles(
-                    structure.spread(proposal.sites[site.name]["value"], site), site
-                )
-                for site in structure.latents
-            },
+            latents=self.latents_of([proposal]),
             log_prior=log_prior,
             log_likelihood=self.sum(run.observations, num_particles),
             log_guide=log_guide,

@@ -16,7 +16,7 @@ class SiteRecorder(Messenger):
     """Records the sample sites of the program that runs inside, and fills in proposed values.
 
     It does what `poutine.trace(poutine.replay(...))` does, at less cost: no graph, no copies.
-    Sites of `pyro.deterministic` are left out; the indices of plates are kept apart.
+    What `pyro.deterministic` computes and the indices of plates are kept apart from the sites.
 
     Args:
         values: Site name to the value that the site takes instead of a draw.
@@ -33,6 +33,7 @@ class SiteRecorder(Messenger):
         super().__init__()
         self.values = {} if values is None else values
         self.sites: dict[str, Site] = {}
+        self.computed: dict[str, Site] = {}
         self.subsamples: dict[str, Tensor] = {}
 
     @property
@@ -54,7 +55,9 @@ class SiteRecorder(Messenger):
     def _pyro_post_sample(self, msg: Site) -> None:
         if site_is_subsample(msg):
             self.subsamples[msg["name"]] = msg["value"]
-        elif not msg["infer"].get("_deterministic"):
+        elif msg["infer"].get("_deterministic"):
+            self.computed[msg["name"]] = msg
+        else:
             self.sites[msg["name"]] = msg
 
 

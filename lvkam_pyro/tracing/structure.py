@@ -188,6 +188,11 @@ class ProgramStructure:
         spread = value.reshape(*value.shape[:2], *others, *event)
         return spread.movedim(1, 1 + self.num_plates + self.data_dim)
 
+    def num_outer_axes(self, site: LatentSite) -> int:
+        """The number of plates' axes left of all plates that a latent is in."""
+        own = site.inner_dims if self.unit is Unit.DATA_SET else (*site.inner_dims, self.data_dim)
+        return self.num_plates + min(own, default=0)
+
     def spread(self, value: Tensor, site: LatentSite) -> Tensor:
         """A value in Pyro's layout with all its axes: `(S, *plates, *event)`, S = 1 without."""
         missing = 1 + self.num_plates + len(site.event_shape) - value.ndim
@@ -269,6 +274,15 @@ def _is_weighted(site: Site, data_scale: float) -> bool:
     return site["mask"] is not None or isinstance(scale, Tensor) or abs(scale - 1) > 1e-9
 
 
+class DiscreteLatentError(ValueError):
+    """A program that draws a discrete latent, over which it has to be summed first.
+
+    Example:
+        >>> issubclass(DiscreteLatentError, ValueError)
+        True
+    """
+
+
 def _check_observed(run: SiteRecorder) -> None:
     if not run.observations:
         raise ValueError(
@@ -280,7 +294,7 @@ def _check_observed(run: SiteRecorder) -> None:
 def _check_latent(site: Site, plate: CondIndepStackFrame | None) -> None:
     """A latent site is continuous, and its density is that of its distribution."""
     if site["fn"].support.is_discrete:
-        raise ValueError(
+        raise DiscreteLatentError(
             f"The latent site '{site['name']}' is discrete ({type(site['fn']).__name__}). "
             "Sum it out in the model, e.g. by a mixture distribution over it."
         )

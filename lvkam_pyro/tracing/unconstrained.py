@@ -1,6 +1,6 @@
 """A program's latents as one real vector per unit, with log densities and gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -112,10 +112,7 @@ class UnconstrainedProgram:
 
     def draw_prior(self, num_draws: int) -> Tensor:
         """Exact draws from the prior for each unit, of shape `(num_draws, U, D)`."""
-        if self.program.stacks:
-            return self.unconstrain(self.program.draw_prior(num_draws))
-        runs = [self.program.record_alone() for _ in range(num_draws)]
-        return torch.cat([self.unconstrain(run) for run in runs])
+        return torch.cat([self.unconstrain(run) for run in self.program.draw_prior(num_draws)])
 
     def unconstrain(self, run: SiteRecorder) -> Tensor:
         """The positions `(S, U, D)` of a recorded run of S particles (one without their axis)."""
@@ -182,20 +179,10 @@ class UnconstrainedProgram:
         shape = (len(position) if self.program.stacks else 1, self.num_units)
         log_prior = [self.program.sum(run.latents, len(position)) for run in runs]
         return Location(
-            self._gather(runs),
+            self.program.latents_of(runs),
             torch.cat(log_prior).double(),
             torch.cat([self._log_jacobian(run).double().expand(shape) for run in runs]),
         )
-
-    def _gather(self, runs: Sequence[SiteRecorder]) -> dict[str, Tensor]:
-        """The values of the latent sites, `(S, U, *inner plates, *event)` each."""
-        spread, to_particles = self.structure.spread, self.structure.to_particles
-        return {
-            site.name: torch.cat(
-                [to_particles(spread(run.sites[site.name]["value"], site), site) for run in runs]
-            )
-            for site in self.structure.latents
-        }
 
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
         """The latent sites' values, of shape `(S, U, *inner plates, *event)` each."""

@@ -35,7 +35,7 @@ def ladder() -> lv.ladder.LadderSamples:
 @cache
 def particles() -> lv.Particles:
     torch.manual_seed(0)
-    return lv.draw_particles(MODEL, programs.wide_guide, data(), 2000)
+    return lv.draw_particles(MODEL, programs.wide_guide, data(), num_particles=2000)
 
 
 @cache

@@ -9,7 +9,7 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 import lvkam_pyro as lv
-from tests.arviz.test_arviz import values
+from tests.arviz.test_convert import values
 from tests.checks import samplers
 
 X = torch.tensor([0.3, -1.2, 0.8, 2.0, 0.1])

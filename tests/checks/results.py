@@ -28,26 +28,30 @@ def compare() -> lv.comparison.EvidenceComparison:
 
 CHECKS: dict[str, Callable[[], CheckResult]] = {
     "weights": lambda: lv.checks.check_weights(
-        lv.draw_particles(linear_gaussian, programs.wide_guide, X, 300)
+        lv.draw_particles(linear_gaussian, programs.wide_guide, X, num_particles=300)
     ),
     "bad weights": lambda: lv.checks.check_weights(9 * torch.randn(300, 5)),
     "chains": lambda: lv.checks.check_convergence(climb()),
-    "SBC": lambda: lv.checks.sbc(linear_gaussian, X, programs.exact_guide, num_simulations=30),
-    "bad SBC": lambda: lv.checks.sbc(linear_gaussian, X, lv.PriorGuide(linear_gaussian)),
+    "SBC": lambda: lv.checks.sbc(
+        linear_gaussian, X, posterior=programs.exact_guide, num_simulations=30
+    ),
+    "bad SBC": lambda: lv.checks.sbc(linear_gaussian, X, posterior=lv.PriorGuide(linear_gaussian)),
     "prior predictive": lambda: lv.checks.prior_predictive_check(linear_gaussian, X, num_draws=50),
     "bad predictive": lambda: lv.checks.prior_predictive_check(linear_gaussian, 9 * X),
     "posterior predictive": lambda: lv.checks.posterior_predictive_check(
-        linear_gaussian, X, programs.exact_guide, num_draws=50
+        linear_gaussian, X, posterior=programs.exact_guide, num_draws=50
     ),
-    "LOO-PIT": lambda: lv.checks.loo_pit(linear_gaussian, X, programs.exact_guide, num_draws=50),
+    "LOO-PIT": lambda: lv.checks.loo_pit(
+        linear_gaussian, X, posterior=programs.exact_guide, num_draws=50
+    ),
     "bad LOO-PIT": lambda: lv.checks.loo_pit(
-        linear_gaussian, 9 * X, programs.exact_guide, num_draws=50
+        linear_gaussian, 9 * X, posterior=programs.exact_guide, num_draws=50
     ),
     "mismatch": lambda: lv.checks.prior_posterior_mismatch(
-        linear_gaussian, X, programs.exact_guide, num_draws=50
+        linear_gaussian, X, posterior=programs.exact_guide, num_draws=50
     ),
     "bad mismatch": lambda: lv.checks.prior_posterior_mismatch(
-        linear_gaussian, X + 5, programs.exact_guide, num_draws=50
+        linear_gaussian, X + 5, posterior=programs.exact_guide, num_draws=50
     ),
     "evidence": lambda: lv.checks.EvidenceCheck(compare()),
 }

@@ -78,7 +78,7 @@ def test_weights_are_judged_at_their_limits() -> None:
 
 
 def test_weights_of_an_estimate_are_those_of_its_particles() -> None:
-    evidence = lv.evidence.Importance(320).estimate(linear_gaussian, X, programs.wide_guide)
+    evidence = lv.evidence.Importance(320).estimate(linear_gaussian, X, guide=programs.wide_guide)
     check = lv.checks.check_weights(evidence)
     assert torch.equal(check.ess, evidence.diagnostics["ess"])
     assert check.num_particles == 320
@@ -89,7 +89,7 @@ CHAINS: dict[str, tuple[dict[str, object], str]] = {
     "nan": ({"rhat": torch.full((5, 12), torch.nan)}, "R-hat above 1.05"),
     "ess": ({"ess": torch.full((5, 12), 20.0)}, "fewer than 100 effective draws (least 20)"),
     "swaps": ({"swap_rate": torch.full((4, 12), 0.01)}, "below 10% (least 1.0%)"),
-    "bias": ({"biased": True}, "another law"),
+    "bias": ({"biased": True}, "another distribution"),
 }
 GOOD = {
     "rhat": torch.ones(5, 12),

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 import lvkam_pyro as lv
-from lvkam_pyro.arviz.layout import DataLayout
+from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.checks.leave_one_out import loo_pit
-from lvkam_pyro.checks.pointwise import observed_numbers, pointwise_log_likelihood
+from lvkam_pyro.checks.pointwise import observed_values, pointwise_log_likelihood
 from lvkam_pyro.checks.samplers import ImportanceSampler, draw_posterior
 from lvkam_pyro.likelihoods.bernoulli import FactoredBernoulli
 from lvkam_pyro.likelihoods.categorical import FactoredCategorical
@@ -43,7 +43,7 @@ def exact_places(x: Tensor) -> Tensor:
 
 def test_places_are_those_of_the_exact_predictions() -> None:
     x = programs.draw_data(40)
-    found = loo_pit(linear_gaussian, x, programs.exact_guide, num_draws=4000)
+    found = loo_pit(linear_gaussian, x, posterior=programs.exact_guide, num_draws=4000)
     trusted = found.pareto_k < 0.5
     assert trusted.sum() > 80
     assert_within_standard_errors(
@@ -56,20 +56,20 @@ def test_places_are_those_of_the_exact_predictions() -> None:
 
 
 def test_places_of_the_model_are_uniform() -> None:
-    found = loo_pit(linear_gaussian, programs.draw_data(300), programs.exact_guide)
+    found = loo_pit(linear_gaussian, programs.draw_data(300), posterior=programs.exact_guide)
     assert_p_value(found.p_value)
 
 
 @pytest.mark.parametrize(("factor", "match"), [(1.6, "too narrow"), (0.5, "too wide")])
 def test_wrong_width_is_found_and_named(factor: float, match: str) -> None:
     x = factor * programs.draw_data(150)
-    found = loo_pit(linear_gaussian, x, programs.exact_guide, num_draws=400)
+    found = loo_pit(linear_gaussian, x, posterior=programs.exact_guide, num_draws=400)
     assert found.p_value < TEST_FAILURE_RATE
     assert match in found.findings[0].problem
 
 
 def test_weights_without_variance_leave_a_note() -> None:
-    found = loo_pit(linear_gaussian, 1.6 * programs.draw_data(150), programs.exact_guide)
+    found = loo_pit(linear_gaussian, 1.6 * programs.draw_data(150), posterior=programs.exact_guide)
     (warning,) = found.findings
     heavy = replace(found, pareto_k=torch.full_like(found.pareto_k, 0.9))
     (note,) = heavy.findings
@@ -85,7 +85,7 @@ def test_bias_is_found_and_named() -> None:
         linear_gaussian(x + 1.0)
 
     x = programs.draw_data(150)
-    found = loo_pit(shifted, x, ImportanceSampler(particles=2000), num_draws=400)
+    found = loo_pit(shifted, x, posterior=ImportanceSampler(particles=2000), num_draws=400)
     assert found.p_values["mean"] < TEST_FAILURE_RATE
     # The model sees data higher than its own.
     assert found.mean[0] > 0.5
@@ -118,7 +118,7 @@ def test_whole_numbers_have_uniform_places() -> None:
 
 
 def test_bad_weights_are_a_caveat() -> None:
-    found = loo_pit(linear_gaussian, programs.draw_data(30), programs.exact_guide)
+    found = loo_pit(linear_gaussian, programs.draw_data(30), posterior=programs.exact_guide)
     count = int((found.pareto_k > MAX_PARETO_K).sum())
     assert count > 0
     assert found.caveats[0].startswith(f"{count} of 120 predictions")
@@ -169,16 +169,16 @@ def test_densities_of_the_numbers_add_up_to_that_of_all(
 def test_densities_of_a_programs_numbers_add_up(
     program: Callable[[Tensor], None], x: Tensor
 ) -> None:
-    latents = draw_posterior(program, x, num_draws=6).latents
-    layout = DataLayout.of(program, x)
-    each = pointwise_log_likelihood(program, x, latents, layout)
-    assert each.shape == (6, *observed_numbers(layout).shape)
-    sites = {site.name: site for site in layout.structure.latents}
-    values = {k: layout.structure.to_pyro(v, sites[k])[2] for k, v in latents.items()}
+    bound = lv.bind(program, x)
+    latents = draw_posterior(bound, num_draws=6).latents
+    layout = Layout.of(bound)
+    each = pointwise_log_likelihood(bound, layout, latents)
+    assert each.shape == (6, *observed_values(layout).shape)
+    values = {k: v[2] for k, v in bound.structure.all_to_pyro(latents).items()}
     trace = pyro.poutine.trace(pyro.poutine.condition(program, values)).get_trace(x)
     trace.compute_log_prob()
     expected = sum(
-        trace.nodes[name]["log_prob"].reshape(len(x), -1).sum(-1) for name in layout.observed
+        trace.nodes[name]["log_prob"].reshape(len(x), -1).sum(-1) for name in layout.observations
     )
     torch.testing.assert_close(each[2].sum(-1), expected)
 
@@ -202,7 +202,7 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: loo_pit(masked, X), ValueError, "'x' is masked or scaled"),
     (lambda: loo_pit(programs.only_a_factor, torch.ones(3)), ValueError, "pyro.factor alone"),
     (lambda: loo_pit(linear_gaussian, X, num_draws=1), ValueError, "num_draws >= 2"),
-    (lambda: loo_pit(linear_gaussian, X, 3), TypeError, "got int"),  # type: ignore[arg-type]
+    (lambda: loo_pit(linear_gaussian, X, posterior=3), TypeError, "got int"),  # type: ignore[arg-type]
 ]
 
 

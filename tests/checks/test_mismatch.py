@@ -27,7 +27,7 @@ VARIANCE = programs.POSTERIOR_COVARIANCE.diagonal().double()
 
 def compare(x: Tensor, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> PriorPosteriorMismatch:
     return prior_posterior_mismatch(
-        linear_gaussian, x, programs.exact_guide, num_draws=num_draws, seed=seed
+        linear_gaussian, x, posterior=programs.exact_guide, num_draws=num_draws, seed=seed
     )
 
 
@@ -101,7 +101,7 @@ def test_covariates_of_the_prior_are_followed() -> None:
 
     centre = 9 * torch.arange(50.0)
     x = torch.stack([centre + torch.randn(50), centre], -1)
-    found = prior_posterior_mismatch(model, x, lambda data: guide(data))
+    found = prior_posterior_mismatch(model, x, posterior=lambda data: guide(data))
     # No farther than one draw a datum would be.
     assert float(found.distance) < kstwo.isf(TEST_FAILURE_RATE, 50)
 

@@ -93,7 +93,9 @@ def test_replicated_mean_has_its_exact_law() -> None:
 
 def test_replicated_mean_given_the_posterior_has_its_exact_law() -> None:
     x = programs.draw_data(10)
-    check = posterior_predictive_check(linear_gaussian, x, programs.exact_guide, num_draws=4000)
+    check = posterior_predictive_check(
+        linear_gaussian, x, posterior=programs.exact_guide, num_draws=4000
+    )
     draws = check.replicated[:, 0]
     mean = (programs.posterior_mean(x) @ programs.LOADINGS).mean().double()
     assert_within_standard_errors(draws.mean(), mean, draws.std() / 4000**0.5)
@@ -102,7 +104,7 @@ def test_replicated_mean_given_the_posterior_has_its_exact_law() -> None:
 WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "level": (lambda x: x + 2.0, "mean"),
     "scale": (lambda x: 2.0 * x, "standard deviation"),
-    "outlier": (lambda x: torch.cat([x, torch.full_like(x[:1], 30.0)]), "largest number"),
+    "outlier": (lambda x: torch.cat([x, torch.full_like(x[:1], 30.0)]), "maximum"),
     "copies": (lambda x: x[:25].repeat(2, 1), "nearest neighbour"),
     "shuffled columns": (
         lambda x: torch.stack([column[torch.randperm(len(x))] for column in x.T], -1),
@@ -125,7 +127,7 @@ def test_posterior_predictive_p_values_are_nearer_to_one_half() -> None:
     data = [programs.draw_data(8) for _ in range(60)]
     own = [prior_predictive_check(linear_gaussian, x, num_draws=99) for x in data]
     given = [
-        posterior_predictive_check(linear_gaussian, x, programs.exact_guide, num_draws=99)
+        posterior_predictive_check(linear_gaussian, x, posterior=programs.exact_guide, num_draws=99)
         for x in data
     ]
 

@@ -35,7 +35,7 @@ SOURCES: dict[str, Callable[[], Posterior]] = {
 
 @pytest.mark.parametrize("posterior", SOURCES.values(), ids=SOURCES)
 def test_draws_have_the_exact_moments(posterior: Callable[[], Posterior]) -> None:
-    draws = lv.checks.draw_posterior(linear_gaussian, X, posterior(), num_draws=900)
+    draws = lv.checks.draw_posterior(linear_gaussian, X, posterior=posterior(), num_draws=900)
     values = draws.latents["z"].double()
     assert values.shape == (900, 6, 2)
     assert bool((draws.ess <= 900).all())
@@ -49,20 +49,22 @@ def test_draws_have_the_exact_moments(posterior: Callable[[], Posterior]) -> Non
 
 
 def test_draws_that_are_there_are_taken_as_they_are() -> None:
-    draws = lv.checks.draw_posterior(linear_gaussian, X, programs.exact_guide, num_draws=20)
-    assert lv.checks.draw_posterior(linear_gaussian, X, draws, num_draws=99) is draws
+    draws = lv.checks.draw_posterior(
+        linear_gaussian, X, posterior=programs.exact_guide, num_draws=20
+    )
+    assert lv.checks.draw_posterior(linear_gaussian, X, posterior=draws, num_draws=99) is draws
 
 
 def test_guide_draws_for_each_datum_by_itself() -> None:
     prior = lv.PriorGuide(linear_gaussian)
-    draws = lv.checks.draw_posterior(linear_gaussian, X, prior, num_draws=50).latents["z"]
+    draws = lv.checks.draw_posterior(linear_gaussian, X, posterior=prior, num_draws=50).latents["z"]
     assert draws.shape == (50, 6, 2)
     assert draws.unique().numel() == draws.numel()
 
 
 def test_effective_number_counts_copies() -> None:
     sampler = lv.checks.ImportanceSampler(programs.exact_guide, 1000)
-    equal = lv.checks.draw_posterior(linear_gaussian, X, sampler, num_draws=100).ess
+    equal = lv.checks.draw_posterior(linear_gaussian, X, posterior=sampler, num_draws=100).ess
     # Equal weights of S particles: 1 / (1/S + (1 - 1/S)/D).
     torch.testing.assert_close(equal, torch.full((6,), 1 / (1e-3 + (1 - 1e-3) / 100)))
 
@@ -84,11 +86,11 @@ def test_latents_are_named_number_by_number() -> None:
 
 BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
-        lambda: lv.checks.draw_posterior(linear_gaussian, X[:3], climb()),
+        lambda: lv.checks.draw_posterior(linear_gaussian, X[:3], posterior=climb()),
         ValueError,
         "draws of others",
     ),
-    (lambda: lv.checks.draw_posterior(linear_gaussian, X, 7), TypeError, "got int"),  # type: ignore[arg-type]
+    (lambda: lv.checks.draw_posterior(linear_gaussian, X, posterior=7), TypeError, "got int"),  # type: ignore[arg-type]
     (lambda: as_sampler(climb()), TypeError, "got LadderSamples"),
     (lambda: thin(climb(), 1001), ValueError, "at least 1001 draws, got 1000 (20 chains)"),
     (lambda: lv.checks.ImportanceSampler(particles=0), ValueError, "particles >= 1"),

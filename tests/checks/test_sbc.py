@@ -43,7 +43,7 @@ def changed_guide(*, shift: float = 0.0, scale: float = 1.0) -> Callable[[Tensor
     ids=["exact guide", "weighted guide", "ladder"],
 )
 def test_right_posterior_passes(posterior: Posterior) -> None:
-    result = sbc(linear_gaussian, X, posterior, num_simulations=150, num_draws=49)
+    result = sbc(linear_gaussian, X, posterior=posterior, num_simulations=150, num_draws=49)
     assert_p_value(result.p_value)
 
 
@@ -59,7 +59,7 @@ WRONG = {
 def test_wrong_posterior_is_found_and_described(
     guide: Callable[[Tensor], None], latent: str, match: str
 ) -> None:
-    result = sbc(linear_gaussian, X, guide, num_simulations=600)
+    result = sbc(linear_gaussian, X, posterior=guide, num_simulations=600)
     assert result.p_values[latent] < TEST_FAILURE_RATE
     (finding,) = result.findings
     assert finding.severity == Severity.ERROR
@@ -69,7 +69,7 @@ def test_wrong_posterior_is_found_and_described(
 
 
 def test_prior_in_place_of_the_posterior_is_found_by_the_likelihood_alone() -> None:
-    result = sbc(linear_gaussian, X, PriorGuide(linear_gaussian))
+    result = sbc(linear_gaussian, X, posterior=PriorGuide(linear_gaussian))
     for name, p_value in result.p_values.items():
         if name == LOG_LIKELIHOOD:
             assert p_value < TEST_FAILURE_RATE
@@ -78,7 +78,7 @@ def test_prior_in_place_of_the_posterior_is_found_by_the_likelihood_alone() -> N
 
 
 def test_copies_among_the_draws_make_an_error_a_warning_with_a_caveat() -> None:
-    result = sbc(linear_gaussian, X, ImportanceSampler(particles=40), num_simulations=600)
+    result = sbc(linear_gaussian, X, posterior=ImportanceSampler(particles=40), num_simulations=600)
     assert float(result.ess.median()) < 20
     assert [finding.severity for finding in result.findings] == [Severity.WARNING]
     assert "independent ones" in result.caveats[0]
@@ -108,16 +108,16 @@ def fixed_plate(x: Tensor) -> None:
         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
 
-DRAWS = draw_posterior(linear_gaussian, X, programs.exact_guide, num_draws=10)
+DRAWS = draw_posterior(linear_gaussian, X, posterior=programs.exact_guide, num_draws=10)
 BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: sbc(programs.two_observations, torch.ones(5, 2)), ValueError, "['c', 'x']"),
     (lambda: sbc(programs.only_a_factor, torch.ones(5)), ValueError, "got the sites []"),
     (lambda: sbc(no_data_of_its_own, torch.randn(5, 2)), ValueError, "one observed site"),
-    (lambda: sbc(fixed_plate, torch.zeros(30), num_simulations=30), ValueError, "fixed size"),
-    (lambda: sbc(linear_gaussian, X, DRAWS), TypeError, "which is of given data"),
+    (lambda: sbc(fixed_plate, torch.zeros(30), num_simulations=30), ValueError, "be taken apart"),
+    (lambda: sbc(linear_gaussian, X, posterior=DRAWS), TypeError, "which is of given data"),
     (lambda: sbc(linear_gaussian, X, num_simulations=3), ValueError, "num_simulations >= 10"),
     (lambda: sbc(linear_gaussian, X, num_draws=1), ValueError, "num_draws >= 9"),
-    (lambda: sbc(linear_gaussian, None), TypeError, "torch.Tensor"),  # type: ignore[arg-type]
+    (lambda: sbc(linear_gaussian, X.numpy()), TypeError, "torch.Tensor"),
 ]
 
 

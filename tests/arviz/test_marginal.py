@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from tests.arviz.test_arviz import loo_total, values
+from tests.arviz.test_convert import loo_total, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs
 
@@ -72,7 +72,7 @@ def test_compare_gives_the_exact_difference_and_its_spread_over_the_data() -> No
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::lvkam_pyro.arviz.resampled.UnreliablePosteriorWarning")
+@pytest.mark.filterwarnings("ignore::lvkam_pyro.arviz.weights.UnreliablePosteriorWarning")
 def test_error_of_a_guide_covers_the_exact_evidence() -> None:
     """Totals over data that share particles: their draws are correlated, as their errors are."""
     torch.manual_seed(1)

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from lvkam_pyro.arviz.convert import to_arviz
-from lvkam_pyro.arviz.resampled import UnreliablePosteriorWarning
+from lvkam_pyro.arviz.weights import UnreliablePosteriorWarning
 from lvkam_pyro.comparison.compare import compare_evidence
 from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration

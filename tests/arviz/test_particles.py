@@ -12,9 +12,9 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.arviz.convert import to_arviz
-from lvkam_pyro.arviz.estimates import best_estimate
+from lvkam_pyro.arviz.marginal import best_estimate
 from lvkam_pyro.training.loop import Fit
-from tests.arviz.test_arviz import SAMPLE, dims, groups_of, values
+from tests.arviz.test_convert import SAMPLE, dims, groups_of, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs
 
@@ -32,7 +32,7 @@ def x() -> Tensor:
 @pytest.fixture(scope="module")
 def particles(x: Tensor) -> lv.Particles:
     torch.manual_seed(3)
-    return lv.draw_particles(MODEL, programs.wide_guide, x, 8000)
+    return lv.draw_particles(MODEL, programs.wide_guide, x, num_particles=8000)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,11 @@ BAD_INPUT: list[tuple[Callable[..., Any], type[Exception], str]] = [
     (lambda f: to_arviz(f("ladder"), f("x") + 1, model=MODEL), ValueError, "computed for others"),
     (lambda f: to_arviz(f("comparison"), num_chains=0), ValueError, "num_chains >= 1"),
     (lambda f: to_arviz(f("ladder"), coords={"person": "abc"}), ValueError, "no axis is called"),
-    (lambda f: to_arviz(f("ladder"), coords={"data": "abcd"}), ValueError, "3 places along 'data'"),
+    (
+        lambda f: to_arviz(f("ladder"), coords={"data": "abcd"}),
+        ValueError,
+        "3 entries along 'data'",
+    ),
     (lambda f: to_arviz(f("ladder"), dims={"y": ["a"]}), ValueError, "no variable is called"),
     (lambda f: to_arviz(f("ladder"), dims={"z": ["a"]}), ValueError, "2 names for the axes"),
 ]

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from tests.arviz.sources import SOURCES, converted
-from tests.arviz.test_arviz import dataset, groups_of
+from tests.arviz.test_convert import dataset, groups_of
 
 IS_TREE = az.__version__ >= "1"
 PREDICTIVE = ["plot_ppc_dist", "plot_prior_posterior"] if IS_TREE else ["plot_ppc", "plot_bpv"]

@@ -18,9 +18,8 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.arviz.convert import to_arviz
-from lvkam_pyro.arviz.layout import DataLayout
 from lvkam_pyro.arviz.moments import guide_of_moments
-from tests.arviz.test_arviz import SAMPLE, dims, groups_of, loo_total, values
+from tests.arviz.test_convert import SAMPLE, dims, groups_of, loo_total, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs, samplers
 
@@ -130,7 +129,7 @@ def test_guide_without_a_latent_is_refused() -> None:
     def empty(x: Tensor) -> None:
         pyro.sample("other", dist.Normal(0.0, 1.0))
 
-    with pytest.raises(ValueError, match=r"does not draw \['mean'\]"):
+    with pytest.raises(ValueError, match=r"does not draw the model's latent sites \['mean'\]"):
         to_arviz(svi(samplers.normal_mean, empty), X)
 
 
@@ -150,10 +149,9 @@ def positive(x: Tensor) -> None:
 
 def test_guide_of_moments_finds_the_evidence() -> None:
     x = torch.tensor([[0.2, 0.5], [0.9, 1.4], [0.1, -0.2]])
-    particles = lv.draw_particles(positive, lv.PriorGuide(positive), x, 2**15)
-    layout = DataLayout.of(positive, x)
-    guide = guide_of_moments(positive, x, layout, [particles.resample(2000)])
-    found = lv.draw_particles(positive, guide, x, 2**13)
+    particles = lv.draw_particles(positive, lv.PriorGuide(positive), x, num_particles=2**15)
+    guide = guide_of_moments(lv.bind(positive, x), particles.resample(2000))
+    found = lv.draw_particles(positive, guide, x, num_particles=2**13)
     weights = (found.log_weights - found.log_evidence).exp()
     other = (particles.log_weights - particles.log_evidence).exp()
     error = (weights.var(0) / len(weights) + other.var(0) / len(other)).sqrt()
@@ -163,10 +161,9 @@ def test_guide_of_moments_finds_the_evidence() -> None:
 
 def test_guide_of_moments_has_the_density_of_students_t() -> None:
     x = torch.zeros(1, programs.NUM_OUTPUTS)
-    layout = DataLayout.of(programs.linear_gaussian, x)
     draws = torch.randn(4000, 1, 2) * torch.tensor([1.0, 2.0])
-    guide = guide_of_moments(programs.linear_gaussian, x, layout, [{"z": draws}])
-    particles = lv.draw_particles(programs.linear_gaussian, guide, x, 2000)
+    guide = guide_of_moments(lv.bind(programs.linear_gaussian, x), {"z": draws})
+    particles = lv.draw_particles(programs.linear_gaussian, guide, x, num_particles=2000)
     z = particles.latents["z"]
     scale = 1.2 * 0.6 * draws[:, 0].T.cov()
     offset = z[:, 0] - draws.mean((0, 1))
@@ -177,9 +174,8 @@ def test_guide_of_moments_has_the_density_of_students_t() -> None:
 
 def test_a_point_has_no_moments() -> None:
     x = torch.zeros(1, programs.NUM_OUTPUTS)
-    layout = DataLayout.of(programs.linear_gaussian, x)
-    chains = [{"z": torch.ones(10, 1, 2)}]
-    guide = guide_of_moments(programs.linear_gaussian, x, layout, chains)
+    program = lv.bind(programs.linear_gaussian, x)
+    guide = guide_of_moments(program, {"z": torch.ones(10, 1, 2)})
     assert isinstance(guide, lv.PriorGuide)
 
 

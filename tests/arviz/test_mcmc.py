@@ -14,7 +14,7 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.arviz.convert import to_arviz
-from tests.arviz.test_arviz import SAMPLE, dims, groups_of, loo_total, values
+from tests.arviz.test_convert import SAMPLE, dims, groups_of, loo_total, values
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs, samplers
 
@@ -114,7 +114,9 @@ def test_latents_of_each_datum(local: tuple[MCMC, Tensor]) -> None:
 
 
 def _evidence(x: Tensor) -> lv.evidence.Evidence:
-    return lv.evidence.Importance(256).estimate(programs.linear_gaussian, x, programs.exact_guide)
+    return lv.evidence.Importance(256).estimate(
+        programs.linear_gaussian, x, guide=programs.exact_guide
+    )
 
 
 def test_latents_of_inner_plates() -> None:
@@ -138,13 +140,21 @@ def test_loo_of_a_global_mean_is_the_exact_one() -> None:
     assert abs(loo - exact) < 0.1
 
 
-def test_summed_out_latents_leave_predictions_out() -> None:
+def test_summed_out_latents_leave_the_posterior_alone() -> None:
     x = torch.randn(4, generator=torch.Generator().manual_seed(0))
     mcmc = samplers.sampled(samplers.mixture, {"mean": torch.randn(2, 10)}, x)
-    with pytest.warns(UserWarning, match=r"no draws of \['kind'\]"):
+    with pytest.warns(UserWarning, match="'kind' is discrete"):
+        idata = to_arviz(mcmc)
+    assert groups_of(idata) == {"posterior", "sample_stats"}
+    assert dims(idata, "posterior", "mean") == SAMPLE
+
+
+def test_latents_without_draws_leave_predictions_out() -> None:
+    mcmc = samplers.sampled(samplers.mean_model, {"mean": torch.randn(2, 10)}, X)
+    with pytest.warns(UserWarning, match=r"no draws of \['shift'\]"):
         idata = to_arviz(mcmc)
     assert groups_of(idata) == JOINT - {"posterior_predictive", "log_likelihood", "log_prior"}
-    assert dims(idata, "prior", "kind") == (*SAMPLE, "data")
+    assert dims(idata, "prior", "shift") == (*SAMPLE, "group", "shift_dim_0")
 
 
 def test_potential_function_has_no_model() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.arviz.convert import to_arviz
-from tests.arviz.test_arviz import SAMPLE, dims, groups_of, values
+from tests.arviz.test_convert import SAMPLE, dims, groups_of, values
 from tests.checks import programs, samplers
 
 X = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, -0.3]])

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from tests.arviz import written
-from tests.arviz.test_arviz import dataset, groups_of
+from tests.arviz.test_convert import dataset, groups_of
 
 
 @pytest.mark.parametrize("generation", written.GENERATIONS)
