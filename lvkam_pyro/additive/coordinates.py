@@ -69,7 +69,7 @@ class LatentCoordinates:
                 "plates beside it. Declare what is inside them as one event by .to_event(...)."
             )
         last = LatentRecorder(last=structure.latents[-1].name)
-        one = program if program.access is None else program.first
+        one = program.first if program.takes_any else program.subsample()
         recorded = one.record_alone(last).latents
         priors = tuple(_univariate(recorded[site.name], site) for site in structure.latents)
         ranges = [_range(prior) for prior in priors]

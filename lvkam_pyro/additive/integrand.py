@@ -48,7 +48,7 @@ class LatentIntegrand:
         """
         integrand = cls(program, LatentCoordinates.of(program))
         with program.session(seed=0):
-            _check_prior(integrand)
+            _check_prior(cls(program.subsample(), integrand.coordinates))
         return integrand
 
     @property
@@ -78,7 +78,7 @@ class LatentIntegrand:
         """The log prior and the log likelihood, `(S, N')` each; see `__call__`."""
         if data is None or len(data) == self.num_units:
             log_prior, log_likelihood = self.program.at(self.coordinates.split(positions))
-        elif self.program.access is None:
+        elif not self.program.takes_any:
             log_prior, log_likelihood = self._among_all(positions, data)
         else:
             log_prior, log_likelihood = self.program.rows(data).at(

@@ -58,9 +58,9 @@ class LookaheadSampler:
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...         pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
-        >>> x = torch.zeros(3)
-        >>> tables = AdditiveTables.of(AdditiveModel.of(lv.bind(model, x)))
-        >>> draws = LookaheadSampler(tables).sample(*tables.project(lv.bind(model, x)), 8, num_islands=2)
+        >>> program = lv.bind(model, torch.zeros(3))
+        >>> tables = AdditiveTables.of(AdditiveModel.of(program))
+        >>> draws = LookaheadSampler(tables).sample(*tables.project(program), 8, num_islands=2)
         >>> draws.log_weights[0, 0]  # log N(0; 0, 3)
         tensor([-1.4682, -1.4682, -1.4682], dtype=torch.float64)
     """

@@ -122,8 +122,7 @@ class Auto(Estimator):
 
 def _data_of(program: BoundProgram, left: Tensor) -> Tensor:
     """The data to run on: those that are left, or all where they cannot be taken apart."""
-    is_apart = program.access is not None and program.subsample_size is None
-    return left.nonzero()[:, 0] if is_apart else torch.arange(program.num_units)
+    return left.nonzero()[:, 0] if program.takes_any else torch.arange(program.num_units)
 
 
 def _without_value(estimator: Estimator, evidence: Evidence, data: Tensor, num_data: int) -> Tensor:

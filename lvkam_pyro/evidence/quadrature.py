@@ -103,10 +103,10 @@ class Quadrature(Estimator):
     def _conclude(
         self, integrals: list[Integral], cells: PriorCells, program: BoundProgram
     ) -> Evidence:
-        log_evidence = to_double(torch.cat([integral.log_total for integral in integrals]))
-        error = to_double(torch.cat([integral.error for integral in integrals]))
-        evaluations = torch.cat([integral.num_evaluations for integral in integrals])
-        ends = torch.cat([_end_mass(integral, cells) for integral in integrals])
+        log_evidence = to_double(program.join([integral.log_total for integral in integrals]))
+        error = to_double(program.join([integral.error for integral in integrals]))
+        evaluations = program.join([integral.num_evaluations for integral in integrals])
+        ends = program.join([_end_mass(integral, cells) for integral in integrals])
         diagnostics = {"end_mass": to_double(ends), "evaluations": to_double(evaluations)}
         gates = [
             Gate(~log_evidence.isfinite(), "have no node of finite, positive density"),
@@ -149,11 +149,11 @@ def _few_coordinates(program: BoundProgram) -> LatentCoordinates:
 
 
 def _blocks(program: BoundProgram, num_units: int) -> Iterator[BoundProgram]:
-    """The program on so many of its data after the other, or on all where none can be taken."""
-    if program.access is None:
-        yield program
-        return
-    yield from map(program.rows, torch.arange(program.num_units).split(max(1, num_units)))
+    """The program on so many of its data after the other, if it takes any number of them."""
+    if program.takes_any:
+        yield from map(program.rows, torch.arange(program.num_units).split(max(1, num_units)))
+    else:
+        yield from program.blocks(1)
 
 
 def _first_cells(coordinates: LatentCoordinates) -> PriorCells:

@@ -54,7 +54,8 @@ class GridGibbsGuide(PopulationGuide):
     Example:
         >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
-        >>> particles = lv.draw_particles(model, GridGibbsGuide(model), torch.rand(20, 5), num_particles=8)
+        >>> guide, x = GridGibbsGuide(model), torch.rand(20, 5)
+        >>> particles = lv.draw_particles(model, guide, x, num_particles=8)
         >>> particles.latents["z"].shape
         torch.Size([8, 20, 3])
     """

@@ -36,7 +36,8 @@ class LookaheadGuide(PopulationGuide):
     Example:
         >>> import torch, lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
-        >>> particles = lv.draw_particles(model, LookaheadGuide(model), torch.rand(20, 5), num_particles=256)
+        >>> guide, x = LookaheadGuide(model), torch.rand(20, 5)
+        >>> particles = lv.draw_particles(model, guide, x, num_particles=256)
         >>> particles.latents["z"].shape
         torch.Size([256, 20, 3])
     """

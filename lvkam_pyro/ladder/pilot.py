@@ -135,8 +135,6 @@ def _steps_to(temperatures: Tensor, path: Tensor) -> Tensor:
 
 def _on_some_data(program: BoundProgram) -> BoundProgram:
     """The program on evenly spaced data, where it takes any number of them."""
-    if program.access is None or program.num_units <= _MAX_DATA:
-        return program
-    if program.subsample_size is not None:
+    if not program.takes_any or program.num_units <= _MAX_DATA:
         return program.subsample()
     return program.rows(torch.linspace(0, program.num_units - 1, _MAX_DATA).long())

@@ -87,10 +87,15 @@ class BoundProgram:
         return self.arguments.hash
 
     @property
+    def takes_any(self) -> bool:
+        """Whether any number of the data can be taken: they can be, and no size is fixed."""
+        return self.access is not None and self.subsample_size is None
+
+    @property
     def shares_particles(self) -> bool:
         """Whether draws from the prior made for one datum can serve all."""
-        cuts = self.access is not None and self.subsample_size is None
-        return self.stacks and cuts and not any(site.masked for site in self.structure.latents)
+        is_plain = not any(site.masked for site in self.structure.latents)
+        return self.stacks and self.takes_any and is_plain
 
     @contextmanager
     def session(self, *guides: Program | None, seed: int | None = None) -> Iterator[Self]:

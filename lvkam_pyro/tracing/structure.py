@@ -303,9 +303,14 @@ def _check_latent(site: Site, plate: CondIndepStackFrame | None) -> None:
         scale = scale / subsampling_scale(frame)
     if not bool((torch.as_tensor(scale, dtype=torch.float64) - 1).abs().max() < 1e-6):
         raise ValueError(
-            f"The latent site '{site['name']}' has a scale around it ({scale}), so its density is "
-            "not normalised and the model has no evidence. Remove poutine.scale from the latents."
+            f"The latent site '{site['name']}' has a scale around it ({_shown(scale)}), so its "
+            "density is not normalised and the model has no evidence. Remove poutine.scale from "
+            "the latents."
         )
+
+
+def _shown(scale: Tensor | float) -> str:
+    return f"{float(torch.as_tensor(scale).amax()):g}"
 
 
 def _describe_latent(site: Site, plate: CondIndepStackFrame | None) -> LatentSite:

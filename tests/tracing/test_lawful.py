@@ -329,7 +329,7 @@ def test_a_guide_is_a_density_on_the_whole_support(
 
 
 def test_autoguides_that_draw_through_auxiliary_sites_are_densities() -> None:
-    guide, x = AutoNormal(conjugate), torch.randn(50)
+    guide, x = AutoNormal(conjugate, init_scale=1.0), torch.randn(50)
     guide(x)
     program = bind_guide(bind(conjugate, x), guide)
     assert program.access is None, "its parameters are of each datum"

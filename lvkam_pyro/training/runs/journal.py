@@ -27,7 +27,8 @@ class Journal:
 
     Args:
         folder: The run folder.
-        identity: The values that have to be the same for a training to go on: see `training_identity`.
+        identity: The values that have to be the same for a training to go on, see
+            `training_identity`.
 
     Example:
         >>> import tempfile
