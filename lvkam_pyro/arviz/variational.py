@@ -18,9 +18,9 @@ from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide
-from lvkam_pyro.tracing.looks import is_delta
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.reference import is_delta
 from lvkam_pyro.tracing.structure import Unit
 
 _SAMPLER = "variational guide"

@@ -1,37 +1,20 @@
 """Binding: a program is run on its arguments, and looked at, before anything is assumed of it."""
 
-import warnings
-from dataclasses import replace
 from typing import Any
 
-import pyro
 import torch
-from pyro.poutine.util import site_is_subsample
-from pyro.util import check_site_shape
 
-from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
-from lvkam_pyro.tracing.looks import Part, Reference
+from lvkam_pyro.tracing.arguments import Arguments, Program
+from lvkam_pyro.tracing.looks import look, look_at_guide
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import check_parameters, own_parameters
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.proposal import check_names, check_spread, check_supports
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.session import exclusive, seeded_rng
-from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
 _SEED = 0
 """What a look finds must not depend on the caller's generator."""
-
-
-class StackingWarning(UserWarning):
-    """A program that cannot take stacked particles, and runs on them one by one.
-
-    Example:
-        >>> issubclass(StackingWarning, UserWarning)
-        True
-    """
 
 
 def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: ANN401
@@ -62,7 +45,7 @@ def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: AN
             density that is not a number, or one that changes between runs at the same latents.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
         >>> times = torch.arange(4.0)
         >>> def model(x):
         ...     with pyro.plate("data", len(x)) as index:
@@ -83,7 +66,7 @@ def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: AN
         own_parameters(model),
         seeded_rng(_SEED, arguments.like),
     ):
-        return _look(model, arguments)
+        return look(model, arguments)
 
 
 def bind_guide(program: BoundProgram, guide: Program, *, is_density: bool = True) -> BoundProgram:
@@ -102,7 +85,7 @@ def bind_guide(program: BoundProgram, guide: Program, *, is_density: bool = True
         ValueError: If the guide is no density on the support of the model's latents.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -118,7 +101,7 @@ def bind_guide(program: BoundProgram, guide: Program, *, is_density: bool = True
     if isinstance(guide, LibraryGuide):
         return program
     with program.session(guide, seed=_SEED):
-        return _look_at_guide(program, guide, is_density=is_density)
+        return look_at_guide(program, guide, is_density=is_density)
 
 
 class Binder:
@@ -128,7 +111,7 @@ class Binder:
     first call pays for the look.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -204,7 +187,7 @@ def draw_particles(
             modules under the names of theirs (see `own_parameters`).
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -221,208 +204,3 @@ def draw_particles(
     check_parameters(model, guide)
     program = bind_guide(bind(model, *args, **kwargs), guide)
     return program.draw(guide, num_particles)
-
-
-def _look(model: Program, arguments: Arguments) -> BoundProgram:
-    """The program, from a first run and a second one that puts it to the test."""
-    runs, run = RunCount(), SiteRecorder()
-    runs.add_model()
-    with arguments.not_finite_named(), run:
-        trace = pyro.poutine.trace(model).get_trace(*arguments.args, **arguments.kwargs)
-    structure = ProgramStructure.of(run, arguments.num_rows)
-    program = _unseen(model, arguments, structure, run, runs)
-    for site in run.observations.values():
-        _check_event_shape(site)
-    with arguments.not_finite_named():
-        reference = _reference(program, run)
-        _check_shapes(trace, structure)
-    _check_numbers(reference)
-    if structure.unit is Unit.DATA_SET:
-        return _seen_jointly(program, reference)
-    return _seen_by_datum(program, reference, run)
-
-
-def _unseen(
-    model: Program,
-    arguments: Arguments,
-    structure: ProgramStructure,
-    run: SiteRecorder,
-    runs: RunCount,
-) -> BoundProgram:
-    """The program after its first run, before it was looked at."""
-    frame = find_data_plate(run, arguments.num_rows) if structure.unit is Unit.DATUM else None
-    size = 1 if frame is None else frame.size
-    full = size if frame is None else int(frame.full_size or size)
-    subsamples = full > size and arguments.num_rows in (None, full)
-    return BoundProgram(
-        model=model,
-        arguments=arguments,
-        structure=structure,
-        num_units=full if subsamples else size,
-        data_scale=1.0 if subsamples else full / size,
-        stacks=True,
-        access=None,
-        refusal="their latents act together" if frame is None else "",
-        subsample_size=size if subsamples else None,
-        runs=runs,
-    )
-
-
-def _reference(program: BoundProgram, run: SiteRecorder) -> Reference:
-    return Reference.of(
-        program.model,
-        program.arguments,
-        program.structure,
-        run.sites,
-        num_units=program.subsample_size or program.num_units,
-        num_rows=program.num_units,
-        count=program.runs.add_model,
-    )
-
-
-def _seen_jointly(program: BoundProgram, reference: Reference) -> BoundProgram:
-    """The program whose data have one evidence, which needs nothing but stacked particles."""
-    everything = Part(torch.zeros(1, dtype=torch.long))
-    return _stacking(program, reference, everything)
-
-
-def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorder) -> BoundProgram:
-    half, access = _half(program, run), RowAccess.ARGUMENTS
-    if program.subsample_size is not None:
-        access = RowAccess.INDICES
-    refusal = reference.difference(replace(half, access=access), stacked=True)
-    if refusal is None:
-        return replace(program, access=access)
-    if program.subsample_size is not None:
-        raise ValueError(
-            f"The plate '{program.structure.data_plate}' subsamples its data, but {refusal} beside "
-            "other data and particles. Index the data by the plate: obs=x[index]."
-        )
-    everything = Part(torch.arange(program.num_units))
-    program = _stacking(program, reference, everything)
-    for access in RowAccess:
-        part = replace(half, access=access)
-        if reference.difference(part, stacked=program.stacks) is None:
-            return replace(program, access=access)
-    program = replace(program, refusal=refusal)
-    return _joint(program, run) if _is_coupled(reference, program.num_units) else program
-
-
-def _half(program: BoundProgram, run: SiteRecorder) -> Part:
-    """A random half of the data, in random order; of a subsample, half is kept and half is new."""
-    if program.subsample_size is None:
-        index = torch.randperm(program.num_units)[: max(1, program.num_units // 2)]
-        return Part(index, index)
-    drawn = run.subsamples[program.structure.data_plate].cpu()
-    places = torch.randperm(len(drawn))
-    new = torch.ones(program.num_units, dtype=torch.bool)
-    new[drawn] = False
-    others = new.nonzero()[:, 0][: len(drawn) // 2]
-    kept = places[: len(drawn) - len(others)]
-    known = torch.cat([kept, torch.full_like(others, -1)])
-    return Part(known, torch.cat([drawn[kept], others]))
-
-
-def _stacking(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:
-    """The program after a look at stacked particles."""
-    stacked = reference.difference(everything, stacked=True)
-    if stacked is None:
-        return program
-    alone = reference.difference(everything, stacked=False)
-    if alone is not None:
-        raise ValueError(
-            f"The model's density is not a function of its latents: at the same latents {alone}. "
-            "Draw what is random by pyro.sample, and call model.eval() where it has dropout."
-        )
-    warnings.warn(
-        f"The model does not take stacked particles ({stacked} among other particles), so it runs "
-        "on them one by one, which is slow. Write it for values with a further axis on the left: "
-        "z[..., 0], .sum(-1), broadcasting.",
-        StackingWarning,
-        stacklevel=5,
-    )
-    return replace(program, stacks=False)
-
-
-def _is_coupled(reference: Reference, num_units: int) -> bool:
-    """Whether the density of a datum depends on the latents of others."""
-    kept = torch.randperm(num_units) < num_units // 2
-    masks = (kept, ~kept)
-    parts = (Part(torch.where(mask, torch.arange(num_units), -1)) for mask in masks)
-    return any(reference.difference(part, stacked=False) is not None for part in parts)
-
-
-def _joint(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
-    """The program with one evidence of all of its data."""
-    arguments = program.arguments
-    structure = ProgramStructure.of(run, arguments.num_rows, jointly=True)
-    joint = _unseen(program.model, arguments, structure, run, program.runs)
-    joint = replace(joint, stacks=program.stacks, refusal=program.refusal)
-    return _seen_jointly(joint, _reference(joint, run)) if program.stacks else joint
-
-
-def _look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) -> BoundProgram:
-    """The program, restricted to what a guide allows, too."""
-    run = program.record_guide_alone(guide)
-    check_names(run, program.structure)
-    reference = replace(_reference(program, run), program=guide, count=program.runs.add_guide)
-    if is_density:
-        check_supports(run.sites, program.structure)
-    if is_density and reference.fixed:
-        check_spread(reference.fixed, program.record_guide_alone(guide).sites)
-    everything = Part(torch.arange(reference.num_units))
-    if program.access is None:
-        return _stacking_guide(program, reference, everything)
-    half = replace(_half(program, run), access=program.access)
-    refusal = reference.difference(half, stacked=program.stacks)
-    if refusal is None:
-        return program
-    program = _stacking_guide(program, reference, everything)
-    for access in RowAccess:
-        allowed = reference.difference(replace(half, access=access), stacked=program.stacks) is None
-        if allowed and _allows(program, access):
-            return replace(program, access=access)
-    return replace(program, access=None, refusal=f"in the guide {refusal}")
-
-
-def _stacking_guide(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:
-    """The program after a look at a guide's stacked particles."""
-    return _stacking(program, reference, everything) if program.stacks else program
-
-
-def _allows(program: BoundProgram, access: RowAccess) -> bool:
-    """Whether some of the model's data can be taken in a way."""
-    if access is program.access:
-        return True
-    run = program.record_alone()
-    part = replace(_half(program, run), access=access)
-    return _reference(program, run).difference(part, stacked=program.stacks) is None
-
-
-def _check_event_shape(site: Site) -> None:
-    """The observed value has the shape of the likelihood's events."""
-    event, value = site["fn"].event_shape, site["value"].shape
-    if event != value[len(value) - len(event) :]:
-        raise ValueError(
-            f"The model's site {site['name']!r} is of data of shape {tuple(event)}; the data are "
-            f"{tuple(value[1:])}. Build the model for as many outputs as the data have."
-        )
-
-
-def _check_numbers(reference: Reference) -> None:
-    """Some log density of each site is a number."""
-    for name, log_prob in reference.log_probs.items():
-        if bool(log_prob.isnan().all()):
-            raise ValueError(
-                f"The log density of the site '{name}' is not a number at any of "
-                f"{len(log_prob)} data. Return -inf where the model gives no probability."
-            )
-
-
-def _check_shapes(trace: pyro.poutine.Trace, structure: ProgramStructure) -> None:
-    """Pyro's own check: the batch axes of each site are those of its plates."""
-    trace.compute_log_prob()
-    own_plates = structure.num_plates - int(structure.unit is Unit.DATA_SET)
-    for site in trace.nodes.values():
-        if site["type"] == "sample" and not site_is_subsample(site):
-            check_site_shape(site, own_plates)

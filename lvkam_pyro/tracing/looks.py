@@ -4,248 +4,231 @@ Nothing of that is assumed. The program runs alone on all of its data, then on s
 beside other particles, with the same latents; the densities of a datum must stay what they were.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import Self
+import warnings
+from dataclasses import replace
 
 import pyro
 import torch
-from pyro.distributions import Delta
-from torch import Tensor
+from pyro.poutine.util import site_is_subsample
+from pyro.util import check_site_shape
 
-from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess
-from lvkam_pyro.tracing.densities import site_log_probs
+from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
+from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.proposal import check_names, check_spread, check_supports
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.structure import ProgramStructure, plates
-
-_NUM_STACKED = 3
-"""Particles of a look: the known one lies between two fresh ones, so that neither the first nor the
-last one passes for all."""
-
-_DOUBLE_TOLERANCE = 1e-9
-_SINGLE_TOLERANCE = 2e-4
-_OUTLIER_TOLERANCE = 1e-8
-"""Of the largest density: an outlier's size is in the rounding of the data beside it."""
+from lvkam_pyro.tracing.reference import Part, Reference
+from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A density of one datum that changed when it should not have.
-
-    Attributes:
-        site: The site's name.
-        unit: The index of the datum.
-        expected: The log density with all data.
-        found: The log density that it became.
+class StackingWarning(UserWarning):
+    """A program that cannot take stacked particles, and runs on them one by one.
 
     Example:
-        >>> print(Difference("x", 3, -1.25, -7.5))
-        the log density of datum 3 at site 'x' is -1.25 with all data but becomes -7.5
-    """
-
-    site: str
-    unit: int
-    expected: float
-    found: float
-
-    def __str__(self) -> str:
-        return (
-            f"the log density of datum {self.unit} at site '{self.site}' is {self.expected:.6g} "
-            f"with all data but becomes {self.found:.6g}"
-        )
-
-
-@dataclass(frozen=True)
-class Part:
-    """The data of another run, and which of them keep their latents.
-
-    Attributes:
-        places: Where each datum of the run is in the reference, `(B,)`; -1: it is not there, and
-            draws its latents anew.
-        index: The data that the arguments are cut to, `(B,)`; None: all, as they are.
-        access: The way in which they are cut.
-
-    Example:
-        >>> Part(torch.tensor([4, -1])).known
-        tensor([ True, False])
-    """
-
-    places: Tensor
-    index: Tensor | None = None
-    access: RowAccess = RowAccess.ARGUMENTS
-
-    @property
-    def known(self) -> Tensor:
-        """Which data keep their latents, `(B,)`."""
-        return self.places >= 0
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One run of a program alone, on all of its data: the values and the densities to keep.
-
-    Attributes:
-        program: The program.
-        arguments: Its arguments.
-        structure: The plates.
-        num_rows: The number of rows of the arguments.
-        values: Site name to the value that can be put in again, in Pyro's layout.
-        fixed: Site name to the value of what holds one value, a Delta.
-        log_probs: Site name to log densities, `(U,)` each.
-        count: Adds one to the program's runs.
-
-    Example:
-        >>> import pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> with SiteRecorder() as run:
-        ...     model(torch.zeros(5))
-        >>> arguments, structure = Arguments((torch.zeros(5),), {}), ProgramStructure.of(run, 5)
-        >>> reference = Reference.of(model, arguments, structure, run.sites, num_units=5)
-        >>> half = torch.tensor([3, 0])
-        >>> print(reference.difference(Part(half, half), stacked=True))
-        None
-    """
-
-    program: Program
-    arguments: Arguments
-    structure: ProgramStructure
-    num_rows: int
-    values: Mapping[str, Tensor]
-    fixed: Mapping[str, Tensor]
-    log_probs: Mapping[str, Tensor]
-    count: Callable[[], None] = field(default=lambda: None)
-
-    @classmethod
-    def of(
-        cls,
-        program: Program,
-        arguments: Arguments,
-        structure: ProgramStructure,
-        sites: Mapping[str, Site],
-        *,
-        num_units: int,
-        num_rows: int | None = None,
-        count: Callable[[], None] = lambda: None,
-    ) -> Self:
-        """The reference that a recorded run without particles makes."""
-        log_probs = site_log_probs(sites, structure, (1, num_units))
-        latents = {name: site for name, site in sites.items() if not site["is_observed"]}
-        return cls(
-            program,
-            arguments,
-            structure,
-            num_units if num_rows is None else num_rows,
-            {name: site["value"] for name, site in latents.items() if not is_delta(site)},
-            {name: site["value"] for name, site in latents.items() if is_delta(site)},
-            {name: value.expand(1, num_units)[0].cpu() for name, value in log_probs.items()},
-            count,
-        )
-
-    @property
-    def num_units(self) -> int:
-        """The number of units in the run."""
-        return len(next(iter(self.log_probs.values())))
-
-    def again(self, part: Part, *, stacked: bool) -> dict[str, Site]:
-        """The sites of another run, in which the known data have the latents of this one.
-
-        Args:
-            part: The data.
-            stacked: Whether the particle with known latents lies among others.
-
-        Raises:
-            Exception: Whatever the program raises.
-        """
-        arguments = self.arguments
-        if part.index is not None:
-            arguments = arguments.rows(part.index, self.num_rows, part.access)
-        particles = pyro.plate("_particles", _NUM_STACKED, dim=self.structure.particle_dim)
-        self.count()
-        replay = _PartialReplay(self, part, stacked=stacked)
-        with replay, particles if stacked else nullcontext():
-            arguments.on(self.program, self.structure, alone=not stacked)
-        return replay.sites
-
-    def compare(self, sites: Mapping[str, Site], part: Part, *, stacked: bool) -> Difference | None:
-        """The first density of the known data that is another one than here, None if none is."""
-        shape = (_NUM_STACKED if stacked else 1, len(part.places))
-        found = site_log_probs(sites, self.structure, shape)
-        units = part.places[part.known]
-        for name, expected in self.log_probs.items():
-            if name not in found:
-                return Difference(name, 0, float(expected[0]), float("nan"))
-            values = found[name].expand(shape)[shape[0] // 2].cpu()[part.known]
-            wrong = ~_is_close(values, expected[units], expected)
-            if bool(wrong.any()):
-                first = int(wrong.nonzero()[0])
-                at = float(expected[units][first]), float(values[first])
-                return Difference(name, int(units[first]), *at)
-        return None
-
-    def difference(self, part: Part, *, stacked: bool) -> str | None:
-        """What is different in another run, in words: a density, or that it fails; else None."""
-        try:
-            found = self.compare(self.again(part, stacked=stacked), part, stacked=stacked)
-        except Exception as error:
-            # Whatever it is: this is a run that the program does not allow.
-            return f"the program fails with {type(error).__name__}: {' '.join(str(error).split())}"
-        return None if found is None else str(found)
-
-
-def is_delta(site: Site) -> bool:
-    """Whether a site holds one value.
-
-    Example:
-        >>> is_delta({"fn": Delta(torch.zeros(2)).to_event(1)})
+        >>> issubclass(StackingWarning, UserWarning)
         True
     """
-    fn = site["fn"]
-    while hasattr(fn, "base_dist") and not isinstance(fn, Delta):
-        fn = fn.base_dist
-    return isinstance(fn, Delta)
 
 
-def _is_close(found: Tensor, expected: Tensor, all_expected: Tensor) -> Tensor:
-    """Which densities are equal up to the rounding of their precision."""
-    if expected.dtype == found.dtype == torch.float64:
-        tolerance = _DOUBLE_TOLERANCE * (1 + expected.abs())
-    else:
-        largest = all_expected.abs().nan_to_num(0.0, 0.0).amax()
-        tolerance = _SINGLE_TOLERANCE * (1 + expected.abs()) + _OUTLIER_TOLERANCE * largest
-    return ((found - expected).abs() <= tolerance) | (found == expected)
+def look(model: Program, arguments: Arguments) -> BoundProgram:
+    """The program, from a first run and a second one that puts it to the test."""
+    runs, run = RunCount(), SiteRecorder()
+    runs.add_model()
+    with arguments.not_finite_named(), run:
+        trace = pyro.poutine.trace(model).get_trace(*arguments.args, **arguments.kwargs)
+    structure = ProgramStructure.of(run, arguments.num_rows)
+    program = _unseen(model, arguments, structure, run, runs)
+    for site in run.observations.values():
+        _check_event_shape(site)
+    with arguments.not_finite_named():
+        reference = _reference(program, run)
+        _check_shapes(trace, structure)
+    _check_numbers(reference)
+    if structure.unit is Unit.DATA_SET:
+        return _seen_jointly(program, reference)
+    return _seen_by_datum(program, reference, run)
 
 
-class _PartialReplay(SiteRecorder):
-    """Gives known latents their values; elsewhere the program draws its own."""
+def _unseen(
+    model: Program,
+    arguments: Arguments,
+    structure: ProgramStructure,
+    run: SiteRecorder,
+    runs: RunCount,
+) -> BoundProgram:
+    """The program after its first run, before it was looked at."""
+    frame = find_data_plate(run, arguments.num_rows) if structure.unit is Unit.DATUM else None
+    size = 1 if frame is None else frame.size
+    full = size if frame is None else int(frame.full_size or size)
+    subsamples = full > size and arguments.num_rows in (None, full)
+    return BoundProgram(
+        model=model,
+        arguments=arguments,
+        structure=structure,
+        num_units=full if subsamples else size,
+        data_scale=1.0 if subsamples else full / size,
+        stacks=True,
+        access=None,
+        refusal="their latents act together" if frame is None else "",
+        subsample_size=size if subsamples else None,
+        runs=runs,
+    )
 
-    def __init__(self, reference: Reference, part: Part, *, stacked: bool) -> None:
-        super().__init__(reference.values)
-        self.structure = reference.structure
-        self.places = part.places.clamp(min=0)
-        axes = [1] * self.structure.num_plates
-        particle = torch.arange(_NUM_STACKED if stacked else 1).eq(int(stacked)).reshape(-1, *axes)
-        axes[self.structure.data_dim] = len(part.places)
-        self.mask = particle & part.known.reshape(axes)
 
-    def _pyro_sample(self, msg: Site) -> None:
-        known = None if msg["is_observed"] else self.values.get(msg["name"])
-        if known is None:
-            return
-        event = msg["fn"].event_dim
-        mask = self.mask.to(known.device).reshape(*self.mask.shape, *[1] * event)
-        axis = self.structure.data_dim - event
-        if any(frame.name == self.structure.data_plate for frame in plates(msg)):
-            if known.ndim >= -axis:
-                known = known.index_select(axis, self.places.to(known.device))
-        else:
-            mask = mask.any(axis, keepdim=True)
-        if bool(mask.all()):
-            msg["value"] = known
-        else:
-            fresh = msg["fn"](*msg["args"], **msg["kwargs"])
-            msg["value"] = torch.where(mask, known, fresh).reshape(fresh.shape)
-        msg["done"] = True
+def _reference(program: BoundProgram, run: SiteRecorder) -> Reference:
+    return Reference.of(
+        program.model,
+        program.arguments,
+        program.structure,
+        run.sites,
+        num_units=program.subsample_size or program.num_units,
+        num_rows=program.num_units,
+        count=program.runs.add_model,
+    )
+
+
+def _seen_jointly(program: BoundProgram, reference: Reference) -> BoundProgram:
+    """The program whose data have one evidence, which needs nothing but stacked particles."""
+    everything = Part(torch.zeros(1, dtype=torch.long))
+    return _stacking(program, reference, everything)
+
+
+def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorder) -> BoundProgram:
+    half, access = _half(program, run), RowAccess.ARGUMENTS
+    if program.subsample_size is not None:
+        access = RowAccess.INDICES
+    refusal = reference.difference(replace(half, access=access), stacked=True)
+    if refusal is None:
+        return replace(program, access=access)
+    if program.subsample_size is not None:
+        raise ValueError(
+            f"The plate '{program.structure.data_plate}' subsamples its data, but {refusal} beside "
+            "other data and particles. Index the data by the plate: obs=x[index]."
+        )
+    everything = Part(torch.arange(program.num_units))
+    program = _stacking(program, reference, everything)
+    for access in RowAccess:
+        part = replace(half, access=access)
+        if reference.difference(part, stacked=program.stacks) is None:
+            return replace(program, access=access)
+    program = replace(program, refusal=refusal)
+    return _joint(program, run) if _is_coupled(reference, program.num_units) else program
+
+
+def _half(program: BoundProgram, run: SiteRecorder) -> Part:
+    """A random half of the data, in random order; of a subsample, half is kept and half is new."""
+    if program.subsample_size is None:
+        index = torch.randperm(program.num_units)[: max(1, program.num_units // 2)]
+        return Part(index, index)
+    drawn = run.subsamples[program.structure.data_plate].cpu()
+    places = torch.randperm(len(drawn))
+    new = torch.ones(program.num_units, dtype=torch.bool)
+    new[drawn] = False
+    others = new.nonzero()[:, 0][: len(drawn) // 2]
+    kept = places[: len(drawn) - len(others)]
+    known = torch.cat([kept, torch.full_like(others, -1)])
+    return Part(known, torch.cat([drawn[kept], others]))
+
+
+def _stacking(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:
+    """The program after a look at stacked particles."""
+    stacked = reference.difference(everything, stacked=True)
+    if stacked is None:
+        return program
+    alone = reference.difference(everything, stacked=False)
+    if alone is not None:
+        raise ValueError(
+            f"The model's density is not a function of its latents: at the same latents {alone}. "
+            "Draw what is random by pyro.sample, and call model.eval() where it has dropout."
+        )
+    warnings.warn(
+        f"The model does not take stacked particles ({stacked} among other particles), so it runs "
+        "on them one by one, which is slow. Write it for values with a further axis on the left: "
+        "z[..., 0], .sum(-1), broadcasting.",
+        StackingWarning,
+        stacklevel=5,
+    )
+    return replace(program, stacks=False)
+
+
+def _is_coupled(reference: Reference, num_units: int) -> bool:
+    """Whether the density of a datum depends on the latents of others."""
+    kept = torch.randperm(num_units) < num_units // 2
+    masks = (kept, ~kept)
+    parts = (Part(torch.where(mask, torch.arange(num_units), -1)) for mask in masks)
+    return any(reference.difference(part, stacked=False) is not None for part in parts)
+
+
+def _joint(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
+    """The program with one evidence of all of its data."""
+    arguments = program.arguments
+    structure = ProgramStructure.of(run, arguments.num_rows, jointly=True)
+    joint = _unseen(program.model, arguments, structure, run, program.runs)
+    joint = replace(joint, stacks=program.stacks, refusal=program.refusal)
+    return _seen_jointly(joint, _reference(joint, run)) if program.stacks else joint
+
+
+def look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) -> BoundProgram:
+    """The program, restricted to what a guide allows, too."""
+    run = program.record_guide_alone(guide)
+    check_names(run, program.structure)
+    reference = replace(_reference(program, run), program=guide, count=program.runs.add_guide)
+    if is_density:
+        check_supports(run.sites, program.structure)
+    if is_density and reference.fixed:
+        check_spread(reference.fixed, program.record_guide_alone(guide).sites)
+    everything = Part(torch.arange(reference.num_units))
+    if program.access is None:
+        return _stacking_guide(program, reference, everything)
+    half = replace(_half(program, run), access=program.access)
+    refusal = reference.difference(half, stacked=program.stacks)
+    if refusal is None:
+        return program
+    program = _stacking_guide(program, reference, everything)
+    for access in RowAccess:
+        allowed = reference.difference(replace(half, access=access), stacked=program.stacks) is None
+        if allowed and _allows(program, access):
+            return replace(program, access=access)
+    return replace(program, access=None, refusal=f"in the guide {refusal}")
+
+
+def _stacking_guide(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:
+    """The program after a look at a guide's stacked particles."""
+    return _stacking(program, reference, everything) if program.stacks else program
+
+
+def _allows(program: BoundProgram, access: RowAccess) -> bool:
+    """Whether some of the model's data can be taken in a way."""
+    if access is program.access:
+        return True
+    run = program.record_alone()
+    part = replace(_half(program, run), access=access)
+    return _reference(program, run).difference(part, stacked=program.stacks) is None
+
+
+def _check_event_shape(site: Site) -> None:
+    """The observed value has the shape of the likelihood's events."""
+    event, value = site["fn"].event_shape, site["value"].shape
+    if event != value[len(value) - len(event) :]:
+        raise ValueError(
+            f"The model's site {site['name']!r} is of data of shape {tuple(event)}; the data are "
+            f"{tuple(value[1:])}. Build the model for as many outputs as the data have."
+        )
+
+
+def _check_numbers(reference: Reference) -> None:
+    """Some log density of each site is a number."""
+    for name, log_prob in reference.log_probs.items():
+        if bool(log_prob.isnan().all()):
+            raise ValueError(
+                f"The log density of the site '{name}' is not a number at any of "
+                f"{len(log_prob)} data. Return -inf where the model gives no probability."
+            )
+
+
+def _check_shapes(trace: pyro.poutine.Trace, structure: ProgramStructure) -> None:
+    """Pyro's own check: the batch axes of each site are those of its plates."""
+    trace.compute_log_prob()
+    own_plates = structure.num_plates - int(structure.unit is Unit.DATA_SET)
+    for site in trace.nodes.values():
+        if site["type"] == "sample" and not site_is_subsample(site):
+            check_site_shape(site, own_plates)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint, independent, real
 
-from lvkam_pyro.tracing.looks import is_delta
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.reference import is_delta
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 

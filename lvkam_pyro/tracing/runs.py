@@ -1,0 +1,203 @@
+"""The runs of a program bound to its arguments: at latents, from the prior, without its data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
+from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.prior_guide import PriorRecorder
+from lvkam_pyro.tracing.recorder import LastLatentDrawnError, Site, SiteRecorder, Unconditioned
+from lvkam_pyro.tracing.structure import ProgramStructure, Unit
+
+Recording = Callable[[Mapping[str, Tensor]], SiteRecorder]
+"""What makes the recorder of a run from the values that its sites take."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramRuns:
+    """A program that is bound to its arguments, and all ways to run it; see `BoundProgram`.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> program = bind(model, torch.zeros(5))
+        >>> program.log_joint({"z": torch.zeros(3, 5)}).shape
+        torch.Size([3, 5])
+        >>> [run.latents["z"]["value"].shape for run in program.draw_prior(3)]
+        [torch.Size([3, 5])]
+    """
+
+    model: Program
+    arguments: Arguments
+    structure: ProgramStructure
+    num_units: int
+    data_scale: float
+    stacks: bool
+    access: RowAccess | None
+    refusal: str
+    subsample_size: int | None
+    runs: RunCount
+
+    @property
+    def unit(self) -> Unit:
+        """What has an evidence of its own."""
+        return self.structure.unit
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor on the device of the data."""
+        return self.arguments.like
+
+    def __call__(self) -> Any:  # noqa: ANN401
+        """Run the program as it is: for samplers that run programs by themselves."""
+        self.runs.add_model()
+        return self.arguments.on(self.model, self.structure)
+
+    def record(
+        self, values: Mapping[str, Tensor] | None = None, *, recorder: SiteRecorder | None = None
+    ) -> SiteRecorder:
+        """One run, with its sites; particles are stacked, or there are none.
+
+        Args:
+            values: Site name to the value that the site takes, in Pyro's layout.
+            recorder: What records; None: a `SiteRecorder` of the values.
+        """
+        self.runs.add_model()
+        return self._run(self.model, recorder or SiteRecorder(values), alone=False)
+
+    def record_alone(self, recorder: SiteRecorder | None = None) -> SiteRecorder:
+        """One run without particles, and without the data set's plate around it."""
+        self.runs.add_model()
+        return self._run(self.model, recorder or SiteRecorder(), alone=True)
+
+    def record_guide(
+        self, guide: Program, num_particles: int, values: Mapping[str, Tensor] | None = None
+    ) -> SiteRecorder:
+        """One run of a guide inside a plate of particles, at given values if there are any."""
+        self.runs.add_guide()
+        with self._particles(num_particles):
+            return self._run(guide, SiteRecorder(values), alone=False)
+
+    def record_guide_alone(
+        self, guide: Program, values: Mapping[str, Tensor] | None = None
+    ) -> SiteRecorder:
+        """One run of a guide without particles, at given values if there are any."""
+        self.runs.add_guide()
+        return self._run(guide, SiteRecorder(values), alone=True)
+
+    def _run(self, program: Program, recorder: SiteRecorder, *, alone: bool) -> SiteRecorder:
+        with suppress(LastLatentDrawnError), recorder:
+            self.arguments.on(program, self.structure, alone=alone)
+        return recorder
+
+    def at(self, latents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Log p(z) and log p(x | z) at given latents.
+
+        Args:
+            latents: Site name to values, `(S, U or 1, *inner plates, *event)` each.
+
+        Returns:
+            `(S, U)` each, with gradients if they are on.
+        """
+        runs = self.runs_at(self.structure.all_to_pyro(latents))
+        count = len(next(iter(latents.values())))
+        return (
+            torch.cat([self.sum(run.latents, count) for run in runs]),
+            torch.cat([self.sum(run.observations, count) for run in runs]),
+        )
+
+    def log_joint(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """Log p(x, z) at given latents, `(S, U)`; see `at`."""
+        log_prior, log_likelihood = self.at(latents)
+        return log_prior + log_likelihood
+
+    def runs_at(
+        self, values: Mapping[str, Tensor], recording: Recording = SiteRecorder
+    ) -> list[SiteRecorder]:
+        """The run at stacked values; a run a particle where the program needs that.
+
+        Args:
+            values: Site name to values in Pyro's layout, `(S, *plates, *event)`.
+            recording: Makes the recorder of a run.
+        """
+        if self.stacks:
+            return [self.record(recorder=recording(values))]
+        count = len(next(iter(values.values())))
+        return [self.record_alone(recording(self._particle(values, s))) for s in range(count)]
+
+    def _particle(self, values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+        """One particle's values, without the axes of particles and of plates outside of a site."""
+        outer = {site.name: self.structure.num_outer_axes(site) for site in self.structure.latents}
+        return {name: value[(index, *(0,) * outer[name])] for name, value in values.items()}
+
+    def sum(self, sites: Mapping[str, Site], num_particles: int) -> Tensor:
+        """The log density of the sites of one run, `(S, U)`; `(1, U)` of a run a particle."""
+        size = num_particles if self.stacks else 1
+        return sum_log_probs(sites, self.structure, (size, self.num_units))
+
+    def runs_at_prior(self, num_particles: int) -> list[SiteRecorder]:
+        """The run, or a run a particle, at latents that the program draws itself."""
+        if not self.stacks:
+            return [self.record_alone() for _ in range(num_particles)]
+        with self._particles(num_particles):
+            return [self.record()]
+
+    def _particles(self, num_particles: int) -> AbstractContextManager[Any]:
+        plate: AbstractContextManager[Any] = pyro.plate(
+            "_particles", num_particles, dim=self.structure.particle_dim
+        )
+        return plate
+
+    def draw_prior(self, num_particles: int) -> list[SiteRecorder]:
+        """The run, or a run a particle, at draws from the prior, without the likelihood."""
+        last = self.structure.latents[-1].name
+        with torch.no_grad():
+            if not self.stacks:
+                recorders = (PriorRecorder(last=last) for _ in range(num_particles))
+                return [self.record_alone(recorder) for recorder in recorders]
+            with self._particles(num_particles):
+                return [self.record(recorder=PriorRecorder(last=last))]
+
+    def latents_of(self, runs: Sequence[SiteRecorder]) -> dict[str, Tensor]:
+        """The values of the latent sites, `(S, U, *inner plates, *event)` each."""
+        spread, to_particles = self.structure.spread, self.structure.to_particles
+        return {
+            site.name: torch.cat(
+                [to_particles(spread(run.sites[site.name]["value"], site), site) for run in runs]
+            )
+            for site in self.structure.latents
+        }
+
+    def predict(
+        self, num_draws: int, latents: Mapping[str, Tensor] | None = None
+    ) -> list[SiteRecorder]:
+        """The run, or a run a draw, without the data: observations are drawn.
+
+        Args:
+            num_draws: D.
+            latents: Site name to values, `(D, U or 1, *inner plates, *event)`; those left out are
+                drawn from the prior.
+        """
+        given = [site for site in self.structure.latents if site.name in (latents or {})]
+        values = {s.name: self.structure.to_pyro((latents or {})[s.name], s) for s in given}
+        with Unconditioned():
+            if not self.stacks:
+                particles = (self._particle(values, draw) for draw in range(num_draws))
+                return [self.record_alone(SiteRecorder(particle)) for particle in particles]
+            with self._particles(num_draws):
+                return [self.record(values)]
+
+    def simulate(self) -> SiteRecorder:
+        """One run without its data, of one particle: latents and observations are drawn."""
+        with Unconditioned(), self._particles(1):
+            return self.record()
