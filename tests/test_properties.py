@@ -52,7 +52,7 @@ def test_particles_have_a_weight_a_datum(
     assert drawn.latents["shift"].shape == (particles, 1)
     assert drawn.log_weights.shape == (particles, data)
     assert drawn.log_evidence.shape == (data,)
-    assert (drawn.num_particles, drawn.num_data) == (particles, data)
+    assert (drawn.num_particles, drawn.num_units) == (particles, data)
     # Shared particles of the prior: their weights are the likelihoods.
     torch.testing.assert_close(drawn.log_weights, drawn.log_likelihood)
 

@@ -215,16 +215,20 @@ class Arguments:
         """
         try:
             yield
-        except ValueError as error:
-            for x in self.tensors:
-                if not bool(torch.isfinite(x).all()):
-                    count = int((~torch.isfinite(x)).sum())
-                    raise ValueError(
-                        f"Expected finite data, but {count} of {x.numel()} values of shape "
-                        f"{tuple(x.shape)} are NaN or infinite. Drop these rows, or fill them in "
-                        "and mask their site by obs_mask."
-                    ) from error
+        except ValueError:
+            self.check_finite()
             raise
+
+    def check_finite(self) -> None:
+        """Raises ValueError if a tensor holds NaN or infinity."""
+        for x in self.tensors:
+            count = int((~torch.isfinite(x)).sum())
+            if count:
+                raise ValueError(
+                    f"Expected finite data, but {count} of {x.numel()} values of shape "
+                    f"{tuple(x.shape)} are NaN or infinite. Drop these rows, or fill them in and "
+                    "mask their site by obs_mask."
+                )
 
     def outside_inference_mode(self) -> Self:
         """The same with ordinary tensors in the place of those that inference mode made."""

@@ -46,6 +46,8 @@ def look(model: Program, arguments: Arguments) -> BoundProgram:
         reference = _reference(program, run)
         _check_shapes(trace, structure)
     _check_numbers(reference)
+    if not all(bool(log_prob.isfinite().all()) for log_prob in reference.log_probs.values()):
+        arguments.check_finite()
     if structure.unit is Unit.DATA_SET:
         return _seen_jointly(program, reference)
     return _seen_by_datum(program, reference, run)
@@ -158,8 +160,8 @@ def _stacking(
         )
     warnings.warn(
         f"The {whose} does not take stacked particles ({stacked} among other particles), so it "
-        "runs on them one by one, which is slow. Write it for values with a further axis on the left: "
-        "z[..., 0], .sum(-1), broadcasting.",
+        "runs on them one by one, which is slow. Write it for values with a further axis on the "
+        "left: z[..., 0], .sum(-1), broadcasting.",
         StackingWarning,
         stacklevel=5,
     )

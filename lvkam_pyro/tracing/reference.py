@@ -187,9 +187,17 @@ class Reference:
         try:
             found = self.compare(self.again(part, stacked=stacked), part, stacked=stacked)
         except Exception as error:
-            # Whatever it is: this is a run that the program does not allow.
+            if _is_out_of_memory(error):
+                raise
+            # Whatever else it is: this is a run that the program does not allow.
             return f"the program fails with {type(error).__name__}: {' '.join(str(error).split())}"
         return None if found is None else str(found)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch's allocator of the CPU, which has no error of its own, found no memory."""
+    is_own = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_own or "can't allocate memory" in str(error)
 
 
 def is_delta(site: Site) -> bool:

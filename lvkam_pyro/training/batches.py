@@ -1,16 +1,17 @@
 """The data of a training, bound to the model, and the batches that can be taken of them."""
 
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.training.large_data import evenly_spaced
 
-_MAX_LOOKED_AT = 2**22
+_MAX_LOOKED_AT = 2**20
 """Entries of the data that a look at the model runs on."""
 
 
@@ -41,15 +42,54 @@ def bind_data(model: Program, x: Tensor) -> BoundProgram:
         >>> bind_data(model, torch.rand(10, 5)).num_units
         10
     """
-    rows = max(1, _MAX_LOOKED_AT // max(1, x[:1].numel()))
-    if rows >= len(x):
+    if _num_looked_at(x) >= len(x):
         return bind(model, x)
     try:
-        program = bind(model, x[:rows])
+        program = bind(model, x[: _num_looked_at(x)])
     except (RuntimeError, IndexError):
         # What the model holds has as many rows as the data.
         return bind(model, x)
     return program.on(x) if program.access is not None else bind(model, x)
+
+
+def bind_guide_of(program: BoundProgram, guide: Program, *, is_density: bool) -> BoundProgram:
+    """The program, seen with a guide on as many of its data as the model was looked at.
+
+    Args:
+        program: The program on all data.
+        guide: The guide.
+        is_density: Whether the guide has to be a density.
+
+    Raises:
+        ValueError: As `bind_guide`.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> program = bind_data(model, torch.rand(10, 5))
+        >>> bind_guide_of(program, lv.PriorGuide(model), is_density=True).num_units
+        10
+    """
+    is_whole = is_small(program) or not program.takes_any
+    some = program if is_whole else program.rows(torch.arange(_num_looked_at(program.like)))
+    seen = bind_guide(some, guide, is_density=is_density)
+    return replace(program, access=seen.access, refusal=seen.refusal, stacks=seen.stacks)
+
+
+def is_small(program: BoundProgram) -> bool:
+    """Whether programs can run on all data at once without a second thought.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> is_small(bind_data(model, torch.rand(10, 5)))
+        True
+    """
+    return _num_looked_at(program.like) >= len(program.like)
+
+
+def _num_looked_at(x: Tensor) -> int:
+    return max(1, _MAX_LOOKED_AT // max(1, x[:1].numel()))
 
 
 def batch_indices(program: BoundProgram, order: Tensor, batch_size: int) -> list[Tensor]:

@@ -10,10 +10,15 @@ from torch import Tensor, nn
 
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.bind import bind_guide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import exclusive, seeded_rng
-from lvkam_pyro.training.batches import batch_indices, take, warn_of_whole_data
+from lvkam_pyro.training.batches import (
+    batch_indices,
+    bind_guide_of,
+    is_small,
+    take,
+    warn_of_whole_data,
+)
 from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.processes import Processes
@@ -77,7 +82,7 @@ def prepare_training(
         # Not for a guide without parameters that goes on: it may refuse a model before its start.
         module = recipe.objective(model, guide)
         _make_parameters(module, _first(program, guide, recipe), is_ours=is_ours)
-        program = bind_guide(program, guide, is_density=is_ours)
+        program = bind_guide_of(program, guide, is_density=is_ours)
     warn_of_whole_data(program, recipe.batch_size)
     size = _plate_size(take(program, torch.arange(min(recipe.batch_size, len(program.like)))))
     options: dict[str, Any] = {"plate_size": size, "seed": seed, "processes": processes}
@@ -95,7 +100,7 @@ def _first(program: BoundProgram, guide: Program, recipe: Recipe) -> BoundProgra
     It may make some for each datum.
     """
     makes_own = isinstance(guide, nn.Module) and next(guide.parameters(), None) is None
-    if makes_own and program.subsample_size is None:
+    if makes_own and program.subsample_size is None and is_small(program):
         return program
     first = torch.arange(min(recipe.batch_size, len(program.like)))
     return take(program, batch_indices(program, first, len(first))[0])

@@ -138,22 +138,10 @@ def test_the_gradient_is_fishers(name: str) -> None:
     assert abs(float(gradients.mean() - ((x - 0.5) / 2).sum())) < 3 * error
 
 
-def global_latent(x: Tensor) -> None:
-    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(mean, 1.0))
-        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-
-
 def discrete_latent(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
         k = pyro.sample("k", dist.Bernoulli(0.5))
         pyro.sample("x", dist.Normal(k, 1.0), obs=x)
-
-
-def unplated(x: Tensor) -> None:
-    z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0).to_event(1))
-    pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
 
 
 def unobserved(x: Tensor) -> None:
@@ -163,9 +151,7 @@ def unobserved(x: Tensor) -> None:
 
 ONES = torch.ones(3)
 BAD_INPUT: dict[str, tuple[type[Exception], Callable[[Tensor], None], object, str]] = {
-    "a global latent": (ValueError, global_latent, ONES, "'mean' is outside the data plate 'data'"),
     "a discrete latent": (ValueError, discrete_latent, ONES, "'k' is discrete .Bernoulli."),
-    "no plate": (ValueError, unplated, ONES, "share no vectorised plate"),
     "nothing observed": (ValueError, unobserved, ONES, "observes nothing"),
     "a list": (TypeError, models.with_factor, [1.0], "torch.Tensor"),
     "no data": (ValueError, models.with_factor, torch.zeros(0), r"shape \(0,\)"),

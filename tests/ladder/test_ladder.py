@@ -104,12 +104,6 @@ def test_equal_ladders_compare_equal() -> None:
     assert Ladder() != Ladder(num_chains=8)
 
 
-def own_subsample(x: Tensor) -> None:
-    with pyro.plate("data", len(x), subsample_size=min(2, len(x))) as index:
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("x", dist.Normal(z, 1.0), obs=x[index])
-
-
 def scaled_prior(x: Tensor) -> None:
     with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.5):
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -124,8 +118,7 @@ def no_latent(x: Tensor) -> None:
 WRONG = {
     "no latent": (no_latent, torch.zeros(3), "no latent site"),
     "masked latent": (models.with_obs_mask, torch.ones(3, 2), "'x_unobserved' has a mask"),
-    "scaled prior": (scaled_prior, torch.zeros(3), "'z' has a mask, a scale"),
-    "own subsample": (own_subsample, torch.zeros(3), "'data' has size 2"),
+    "scaled prior": (scaled_prior, torch.zeros(3), "'z' has a scale"),
     "not finite": (models.two_sites, torch.tensor([math.nan]), "1 of 1 values"),
 }
 

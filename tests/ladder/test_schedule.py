@@ -13,6 +13,7 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.ladder.schedule import spread_evenly
+from lvkam_pyro.tracing.bind import bind
 from tests.tracing import models
 
 PILOTS = {
@@ -79,7 +80,7 @@ def exact_lengths(model: models.LinearGaussian, x: Tensor, temperatures: Tensor)
 def test_intervals_have_nearly_equal_thermodynamic_length(pilot: lv.ladder.PilotSchedule) -> None:
     model = models.LinearGaussian(3, 5, scale=0.1)
     x = model.sample(6)
-    found = torch.tensor(pilot.fit(model, x, 9).temperatures).double()
+    found = torch.tensor(pilot.fit(bind(model, x), 9).temperatures).double()
     lengths = exact_lengths(model, x, found)
     # The best that evenly filled intervals of a coarse, noisy pilot give; by formula it is 20.
     assert lengths.max() / lengths.min() < 2.5
@@ -93,7 +94,7 @@ class Measured(lv.ladder.Ladder):
 
     deviations: tuple[float, ...] = field(default=(1.0, 2.0, 2.0))
 
-    def sample(self, model: object, x: Tensor, **options: object) -> lv.ladder.LadderSamples:
+    def sample(self, program: BoundProgram, **options: object) -> lv.ladder.LadderSamples:
         samples = super().sample(model, x, **options)
         signs = torch.tensor([1.0, -1.0]).double().repeat(len(samples.log_likelihood) // 2)
         scale = torch.tensor(self.deviations).double()[:, None]
@@ -109,7 +110,7 @@ def test_equal_length_reads_the_deviations() -> None:
         num_samples=4,
         schedule=lv.ladder.PowerSchedule(exponent=1.0),
     )
-    found = lv.ladder.EqualLengthSchedule(pilot).fit(models.two_sites, torch.zeros(3), 8)
+    found = lv.ladder.EqualLengthSchedule(pilot).fit(bind(models.two_sites, torch.zeros(3)), 8)
     # Lengths 0.75 and 1: seven parts of a quarter, three below 0.5 and four above.
     expected = [0.0, 1 / 6, 2 / 6, 0.5, 0.625, 0.75, 0.875, 1.0]
     assert found.temperatures == pytest.approx(expected)
@@ -119,7 +120,7 @@ def test_equal_length_reads_the_deviations() -> None:
 def test_a_ladder_runs_its_pilot_and_counts_it(pilot: lv.ladder.PilotSchedule) -> None:
     x = torch.tensor([0.0, 1.0])
     counts = {"num_temperatures": 5, "num_chains": 4, "num_warmup": 2, "num_samples": 4}
-    found = pilot.fit(models.two_sites, x, 5, seed=3)
+    found = pilot.fit(bind(models.two_sites, x), 5, seed=3)
     samples = lv.ladder.Ladder(**counts, schedule=pilot).sample(models.two_sites, x, seed=3)
     fixed = lv.ladder.Ladder(**counts, schedule=found).sample(models.two_sites, x, seed=3)
     assert samples.temperatures.tolist() == list(found.temperatures)
@@ -132,7 +133,7 @@ def test_a_ladder_runs_its_pilot_and_counts_it(pilot: lv.ladder.PilotSchedule) -
 def test_seeds_repeat_and_restore(pilot: lv.ladder.PilotSchedule) -> None:
     before = torch.get_rng_state()
     first, second, other = (
-        pilot.fit(models.two_sites, torch.zeros(2), 5, seed=s) for s in (1, 1, 2)
+        pilot.fit(bind(models.two_sites, torch.zeros(2)), 5, seed=s) for s in (1, 1, 2)
     )
     assert first == second != other
     assert torch.equal(before, torch.get_rng_state())
@@ -159,7 +160,7 @@ def flat(x: Tensor) -> None:
 @every_pilot
 @pytest.mark.parametrize("model", [impossible_in_part, flat])
 def test_likelihoods_without_a_variance(pilot: lv.ladder.PilotSchedule, model: object) -> None:
-    temperatures = torch.tensor(pilot.fit(model, torch.zeros(2), 5).temperatures)
+    temperatures = torch.tensor(pilot.fit(bind(model, torch.zeros(2)), 5).temperatures)
     assert (temperatures.diff() > 0).all()
     if model is flat:
         torch.testing.assert_close(temperatures, torch.linspace(0, 1, 5))
@@ -172,7 +173,7 @@ def test_many_data_are_sampled_evenly() -> None:
         seen.append(len(x))
         models.with_deterministic(x)
 
-    lv.ladder.ConditionalESSSchedule(num_particles=8).fit(model, torch.zeros(500), 4)
+    lv.ladder.ConditionalESSSchedule(num_particles=8).fit(bind(model, torch.zeros(500)), 4)
     assert set(seen[2:]) == {64}
 
 
@@ -185,15 +186,15 @@ WRONG = [
     (ValueError, lambda: lv.ladder.ConditionalESSSchedule(ratio=1.0), "ratio between 0 and 1"),
     (TypeError, lambda: lv.ladder.ConditionalESSSchedule(ratio="much"), "ratio to be a number"),
     (ValueError, lambda: lv.ladder.ConditionalESSSchedule(num_particles=1), "num_particles >= 2"),
-    (TypeError, lambda: lv.ladder.EqualLengthSchedule().fit(flat, [0.0], 4), "torch.Tensor"),
+    (TypeError, lambda: lv.ladder.EqualLengthSchedule().fit(bind(flat, [0.0]), 4), "torch.Tensor"),
     (
         ValueError,
-        lambda: lv.ladder.ConditionalESSSchedule().fit(flat, torch.zeros(2), 1),
+        lambda: lv.ladder.ConditionalESSSchedule().fit(bind(flat, torch.zeros(2)), 1),
         "num_temperatures >= 2",
     ),
     (
         ValueError,
-        lambda: lv.ladder.EqualLengthSchedule().fit(flat, torch.zeros(2), 1),
+        lambda: lv.ladder.EqualLengthSchedule().fit(bind(flat, torch.zeros(2)), 1),
         "num_temperatures >= 2",
     ),
 ]

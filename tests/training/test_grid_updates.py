@@ -25,7 +25,9 @@ from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generators import KANGenerator, MixtureOfExperts
 from lvkam_pyro.modules.priors import MixturePrior
+from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.prior_guide import PriorGuide
+from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.training.grid_updates import GridUpdates, networks_of, record_inputs
 from lvkam_pyro.training.loop import Fit, fit, load_fit
 from lvkam_pyro.training.objective import EmpiricalBayes
@@ -83,7 +85,7 @@ def test_grids_follow_the_posterior_and_not_the_guide() -> None:
     model = OneLatent(noise=0.02)
     x = 0.3 + 0.1 * torch.rand(200, 1)
     updates = GridUpdates(schedule=GridSchedule(every=1), ratio=0.1, num_particles=4000)
-    updates.move(model, PriorGuide(model), list(x.split(50)))
+    updates.move([bind(model, part) for part in x.split(50)], PriorGuide(model))
     inner = model.network.layers[0].basis.breakpoints[0, 1:-1].double()
     levels = torch.arange(1, 8).double() / 8
     # Each posterior is Normal(x, 0.02), cut nowhere near: their mixture's quantiles.
@@ -118,9 +120,11 @@ def test_draws_are_made_in_evaluation_mode_and_training_goes_on_in_its_own() -> 
     modes: list[bool] = []
 
     class Watching(GridUpdates):
-        def move(self, model: LVKAM, *args: object, **options: object) -> list[GridUpdate]:
-            modes.append(model.training)
-            return super().move(model, *args, **options)
+        def move(
+            self, programs: list[BoundProgram], *args: object, **options: object
+        ) -> list[GridUpdate]:
+            modes.append(programs[0].model.training)
+            return super().move(programs, *args, **options)
 
     def watch(model: LVKAM) -> Tensor:
         modes.append(model.training)
@@ -150,7 +154,7 @@ def make_gated(seed: int = 0) -> LVKAM:
 def test_experts_of_a_gated_mixture_follow_the_latents() -> None:
     model = make_gated()
     updates = replace(EVERY_SECOND, move_prior=True)
-    of_experts, of_prior = updates.move(model, PriorGuide(model), [toy_data()])
+    of_experts, of_prior = updates.move([bind(model, toy_data())], PriorGuide(model))
     assert [len(update.relative_errors) for update in (of_experts, of_prior)] == [1, 1]
     # The prior's knots follow the same draws, on the same cells.
     experts, prior = model.generator.experts.basis, model.prior.functions.basis
@@ -174,7 +178,7 @@ def test_gated_training_resumes_bit_for_bit(tmp_path: Path) -> None:
 def test_priors_knots_follow_the_same_draws_on_request() -> None:
     model = make_model()
     updates = replace(EVERY_SECOND, move_prior=True)
-    *_, of_prior = updates.move(model, PriorGuide(model), [toy_data()])
+    *_, of_prior = updates.move([bind(model, toy_data())], PriorGuide(model))
     assert isinstance(model.prior.functions.basis, NonUniformBSplineBasis)
     assert of_prior.relative_errors[0].shape == (2,)
     # The generator's first layer sees the latents themselves.
@@ -228,7 +232,7 @@ def test_metrics_without_grid_updates_are_as_before() -> None:
 def test_network_that_the_model_does_not_call_is_left_alone() -> None:
     model = OneLatent(noise=0.1)
     model.spare = KAN([2, 1])
-    [update] = EVERY_SECOND.move(model, AutoNormal(model), [torch.rand(10, 1)])
+    [update] = EVERY_SECOND.move([bind(model, torch.rand(10, 1))], AutoNormal(model))
     assert len(update.relative_errors) == 1
     assert isinstance(model.spare.layers[0].basis, BSplineBasis)
 
