@@ -14,6 +14,7 @@ from torch import Tensor
 import lvkam_pyro as lv
 from lvkam_pyro.ladder.schedule import spread_evenly
 from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.program import BoundProgram
 from tests.tracing import models
 
 PILOTS = {
@@ -95,7 +96,7 @@ class Measured(lv.ladder.Ladder):
     deviations: tuple[float, ...] = field(default=(1.0, 2.0, 2.0))
 
     def sample(self, program: BoundProgram, **options: object) -> lv.ladder.LadderSamples:
-        samples = super().sample(model, x, **options)
+        samples = super().sample(program, **options)
         signs = torch.tensor([1.0, -1.0]).double().repeat(len(samples.log_likelihood) // 2)
         scale = torch.tensor(self.deviations).double()[:, None]
         likelihood = signs[:, None, None, None] * scale.expand_as(samples.log_likelihood)
