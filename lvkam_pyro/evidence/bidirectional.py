@@ -7,7 +7,6 @@ from torch import Tensor
 from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
 from lvkam_pyro.statistics.jackknife import (
     jackknife_error,
     leave_one_out_log_mean_exp,
@@ -86,15 +85,15 @@ def sandwich(
         The bounds.
 
     Raises:
-        ValueError: If the model has no evidence per datum, or does not return the observations
-            that it draws, in the shape of `x`.
+        ValueError: If the model has no evidence per datum, or does not observe its data, in the
+            shape of `x`, at one site.
 
     Example:
-        >>> import pyro.distributions as dist, torch
+        >>> import pyro, pyro.distributions as dist, torch
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> annealing = AnnealedImportance(128, num_temperatures=40)
         >>> bounds = sandwich(model, torch.zeros(20), annealing=annealing)
         >>> abs(bounds.gap) < 0.1
@@ -108,8 +107,9 @@ def sandwich(
         exact = target.unconstrain(run).expand(annealing.num_drawn, -1, -1)
         path = annealing.path(target)
         prior = target.draw_finite_prior(annealing.num_drawn)
-        lower = _annealed_ratio(target, path, prior, annealing)
-        upper = _annealed_ratio(target, path.reversed, exact, annealing)
+        up = annealing.anneal(target, path, prior)
+        down = annealing.anneal(target, path.reversed, exact)
+    lower, upper = (to_double(draws.population.log_ratio) for draws in (up, down))
     return Sandwich(
         simulated,
         log_mean_exp(lower),
@@ -117,21 +117,6 @@ def sandwich(
         jackknife_error(leave_one_out_log_mean_exp(lower)),
         jackknife_error(leave_one_out_log_mean_exp(upper)),
     )
-
-
-def _annealed_ratio(
-    target: GradientTarget, path: AnnealingPath, position: Tensor, annealing: AnnealedImportance
-) -> Tensor:
-    """Each island's estimate of the log ratio of normalisers along a path, `(R, N)`."""
-    draws = anneal(
-        target,
-        path,
-        position,
-        num_islands=annealing.num_replicates,
-        num_moves=annealing.num_moves,
-        threshold=annealing.threshold,
-    )
-    return to_double(draws.population.log_ratio)
 
 
 def _simulate(program: BoundProgram) -> tuple[Tensor, SiteRecorder]:

@@ -1,9 +1,11 @@
 """The evidence lower bound, as the yardstick beside the estimators of the evidence."""
 
+import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.importance import Importance
-from lvkam_pyro.evidence.verdict import Verdict
+from lvkam_pyro.evidence.replicates import Summary
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.statistics.jackknife import leave_one_out_mean
 from lvkam_pyro.tracing.particles import Particles
 
@@ -39,6 +41,7 @@ class ELBO(Importance):
     """
 
     name = "ELBO"
+    remedy = "Use Importance with the same guide, or a ladder, for the evidence."
     is_lower_bound = True
 
     def __init__(self, num_particles: int = 1024, *, num_replicates: int = 32) -> None:
@@ -56,18 +59,10 @@ class ELBO(Importance):
         """The mean log weights without each island, `(R, N)`."""
         return leave_one_out_mean(replicates)
 
-    def judge(self, summary: dict[str, Tensor]) -> Verdict:
+    def gates(self, summary: Summary) -> list[Gate]:
         """A lower bound is what it says, and no more."""
-        num_data = len(summary["ess"])
-        return Verdict(
-            reliable=False,
-            reasons=(
-                f"{num_data} of {num_data} data have a lower bound whose gap to the log evidence "
-                "is unknown.",
-            ),
-            remedy="Use Importance with the same guide, or a ladder, for the evidence.",
-            unreliable=summary["ess"] > -1,
-        )
+        everywhere = torch.ones_like(summary["ess"], dtype=torch.bool)
+        return [Gate(everywhere, "have a lower bound whose gap to the log evidence is unknown")]
 
     def bound(self, particles: Particles) -> Tensor:
         """The differentiable bound of each datum, `(N,)`."""

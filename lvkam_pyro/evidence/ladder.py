@@ -8,15 +8,13 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import Estimator
+from lvkam_pyro.evidence.estimator import Estimator, with_fisher_gradient
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import (
     MAX_CHAIN_SPREAD,
     MAX_RHAT,
     MIN_EFFECTIVE_SAMPLE_SIZE,
     Gate,
-    Verdict,
 )
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.convergence import half_drift
@@ -26,10 +24,6 @@ from lvkam_pyro.tracing.session import draw_seed
 
 _MOST_FAILURES = 0.5
 
-_REMEDY = (
-    "Lengthen the ladder (more num_warmup and num_samples, more num_temperatures), or use "
-    "Importance with a guide close to the posterior."
-)
 
 _FALL_RATE = 3e-5
 _DRIFT_RATE = 1e-9
@@ -86,7 +80,7 @@ class LadderEstimator(Estimator):
     runs the whole ladder; its gradient is the mean of grad log p(x, z) over (up to 512 of) the
     draws at temperature 1, exactly Fisher's identity.
 
-    Implementing one: define `estimate_from(samples) -> Evidence`, which `conclude` completes.
+    Implementing one: define `estimate_from(samples) -> Evidence`, which `conclude_from` completes.
 
     Args:
         ladder: What to run.
@@ -100,6 +94,11 @@ class LadderEstimator(Estimator):
         True
     """
 
+    remedy = (
+        "Lengthen the ladder (more num_warmup and num_samples, more num_temperatures), or use "
+        "Importance with a guide close to the posterior."
+    )
+
     def __init__(self, ladder: Ladder | None = None) -> None:
         super().__init__()
         self.ladder = Ladder() if ladder is None else ladder
@@ -112,7 +111,7 @@ class LadderEstimator(Estimator):
         """Run the ladder and estimate the log evidence; see `Estimator.estimate`."""
         return self.estimate_from(self.ladder.sample(program, seed=seed))
 
-    def conclude(
+    def conclude_from(
         self,
         samples: LadderSamples,
         moments: Moments,
@@ -136,19 +135,18 @@ class LadderEstimator(Estimator):
             gates: The estimator's own, judged before the ladder's.
             discretization_error: `(N,)`, if there is one.
         """
-        own = {**diagnostics, "chain_spread": chain_estimates.std(0)}
-        gates = [*gates, *_ladder_gates(samples, chain_estimates, moments)]
-        return Evidence.of(
-            to_double(log_evidence),
-            to_double(leave_one_out),
+        return self.conclude(
+            samples,
+            log_evidence,
+            leave_one_out,
+            diagnostics={
+                **_ladder_diagnostics(samples, moments),
+                **diagnostics,
+                "chain_spread": chain_estimates.std(0),
+            },
+            gates=[*gates, *_ladder_gates(samples, chain_estimates, moments)],
+            num_evaluations=samples.num_likelihood_evaluations,
             discretization_error=discretization_error,
-            diagnostics=_ladder_diagnostics(samples, moments)
-            | {name: to_double(value) for name, value in own.items()},
-            verdict=Verdict.of(gates, remedy=_REMEDY),
-            num_likelihood_evaluations=samples.num_likelihood_evaluations,
-            estimator=self.name,
-            data_hash=samples.data_hash,
-            data_scale=samples.data_scale,
         )
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
@@ -220,7 +218,7 @@ def _worst_fall(moments: Moments) -> Tensor:
 
 def _ladder_diagnostics(samples: LadderSamples, moments: Moments) -> dict[str, Tensor]:
     """The diagnostics of every estimator on a ladder: mixing per datum, and the curve."""
-    named = {
+    return {
         "rhat": samples.rhat.amax(0),
         "ess": samples.ess.amin(0),
         "temperatures": samples.temperatures,
@@ -230,4 +228,3 @@ def _ladder_diagnostics(samples: LadderSamples, moments: Moments) -> dict[str, T
         "acceptance": samples.acceptance,
         "swap_rate": samples.swap_rate,
     }
-    return {name: to_double(value) for name, value in named.items()}

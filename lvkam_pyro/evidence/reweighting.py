@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.ladder.state import tempered
-from lvkam_pyro.statistics.jackknife import log_mean_exp
 
 _MAX_ELEMENTS = 2**22
 """Responsibilities held at once (32 MB)."""
@@ -88,24 +87,6 @@ class Reweighting:
         possible = self.log_normalizer[-1].isfinite()
         return torch.where(possible, others, -torch.inf), torch.where(possible, overlap, 0.0)
 
-    def log_weights(self, temperature: Tensor) -> Tensor:
-        """The log weight of every draw as one from another temperature, `(C D T, N)`.
-
-        Args:
-            temperature: A scalar in [0, 1].
-
-        Returns:
-            Log weights whose log mean is log Z at the temperature.
-        """
-        draws = self.log_likelihood.flatten(0, 1)
-        return torch.cat(
-            [
-                tempered(temperature, part) - _mixture(self.temperatures, part, solution)
-                for part, solution in _blocks(draws, len(self.temperatures), self.log_normalizer)
-            ],
-            -1,
-        )
-
 
 def _blocks(
     draws: Tensor, num_temperatures: int, per_temperature: Tensor
@@ -115,12 +96,6 @@ def _blocks(
     num_blocks = math.ceil(draws.numel() * num_temperatures / _MAX_ELEMENTS)
     sizes = min(num_blocks, num_data)
     return zip(draws.tensor_split(sizes, -1), per_temperature.tensor_split(sizes, -1), strict=True)
-
-
-def _mixture(temperatures: Tensor, draws: Tensor, log_normalizer: Tensor) -> Tensor:
-    """The log of the mean over temperatures of exp(t l) / Z, `(..., N)`."""
-    ratio = tempered(temperatures[:, None], draws[..., None, :]) - log_normalizer
-    return log_mean_exp(torch.where(log_normalizer > -torch.inf, ratio, -torch.inf), -2)
 
 
 def _responsibilities(temperatures: Tensor, draws: Tensor, log_normalizer: Tensor) -> Tensor:

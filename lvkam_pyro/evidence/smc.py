@@ -1,9 +1,6 @@
 """Evidence by tempered sequential Monte Carlo, per datum."""
 
-from torch import Tensor
-
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
-from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath
 
@@ -62,7 +59,3 @@ class TemperedSMC(AnnealingEstimator):
     def path(self, target: GradientTarget) -> AnnealingPath:
         """Temperatures with equally efficient steps; see `AnnealingEstimator.path`."""
         return AnnealingPath.adaptive(target, self.efficiency, self.num_particles)
-
-    def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
-        """No condition: resampling keeps the weights equal."""
-        return []

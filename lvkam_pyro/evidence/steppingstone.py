@@ -64,7 +64,7 @@ class SteppingStone(LadderEstimator):
         forward, reverse = chain_log_steps(samples), _chain_reverse_log_steps(samples)
         estimates = log_mean_exp(forward).sum(0), -log_mean_exp(reverse).sum(0)
         sign, steps = (-1, reverse) if self.reverse else (1, forward)
-        return self.conclude(
+        return self.conclude_from(
             samples,
             Moments.of(samples.log_likelihood),
             estimates[self.reverse],

@@ -59,7 +59,7 @@ class ThermodynamicIntegration(LadderEstimator):
         )
         log_evidence = self.rule.integrate(temperatures, *curve)
         lower, upper = bracket(temperatures, moments.mean)
-        return self.conclude(
+        return self.conclude_from(
             samples,
             moments,
             log_evidence,

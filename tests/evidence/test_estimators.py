@@ -249,8 +249,7 @@ def test_the_bound_of_the_exact_posterior_is_the_evidence() -> None:
 def test_blocks_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(7)
-    monkeypatch.setattr("lvkam_pyro.evidence.islands._MAX_ELEMENTS", 1000)
-    monkeypatch.setattr("lvkam_pyro.evidence.islands._MAX_WEIGHTS", 3 * 4096)
+    monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 3 * 4096)
     evidence = Importance(4096).estimate(model, x)
     assert evidence.log_evidence.shape == (7,)
     assert_evidence_matches(evidence, model.exact(x))
