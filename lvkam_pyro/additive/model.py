@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, MultivariateNormal, Normal
 
 from lvkam_pyro.additive.coordinates import LatentCoordinates
+from lvkam_pyro.distributions.shapes import without_events
 from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
@@ -28,7 +29,7 @@ class AdditiveModel:
               \varepsilon_n \sim N(0, L L'), \qquad z_{nq} \sim p_q
 
     Found out by running the model, so a hand-written one will do as well as an `LVKAM` with one
-    layer of functions: one observed site in the data plate with a normal law, whose mean is a sum
+    layer of functions: one observed site in the data plate with normal noise, whose mean is a sum
     of functions of one coordinate each and whose noise is the same everywhere.
 
     Attributes:
@@ -91,7 +92,7 @@ class AdditiveModel:
             site=site["name"],
             centre=centre,
             loc=_rows(noise.mean)[0],
-            noise=_noise(noise),
+            noise=_root(noise),
         )
 
     def functions(self, points: Tensor) -> Tensor:
@@ -196,33 +197,29 @@ def _observed(run: SiteRecorder) -> Site:
 
 
 def _normal(site: Site) -> Distribution:
-    """The law of the observation, if it is normal with all outputs in its event."""
-    law: Any = site["fn"]
-    base = law
-    while isinstance(base, Independent):
-        base = base.base_dist
+    """The observation's distribution, if it is normal with all outputs in its event."""
+    noise: Distribution = site["fn"]
+    base = without_events(noise)
     if not isinstance(base, FactoredNormal | Normal | MultivariateNormal):
         raise ValueError(
             f"Expected normal noise in an additive model, got {type(base).__name__} at the site "
             f"'{site['name']}'. Give the model a NormalLikelihood, or use another recipe or "
             "estimator: importance sampling or a ladder, which ask for no form."
         )
-    if any(size != 1 for size in law.batch_shape[1:]):
+    if any(size != 1 for size in noise.batch_shape[1:]):
         raise ValueError(
             f"Expected the site '{site['name']}' directly inside the data plate, got the batch "
-            f"shape {tuple(law.batch_shape)}. Declare its outputs as one event by .to_event(...)."
+            f"shape {tuple(noise.batch_shape)}. Declare its outputs as one event by .to_event(...)."
         )
-    return law
+    return noise
 
 
-def _noise(law: Any) -> Tensor:  # noqa: ANN401
+def _root(noise: Distribution) -> Tensor:
     """The noise's Cholesky factor `(O, O)`, or its diagonal `(O,)`, from the first of the batch."""
-    base = law
-    while isinstance(base, Independent):
-        base = base.base_dist
+    base = without_events(noise)
     if isinstance(base, MultivariateNormal):
         return base.scale_tril.reshape(-1, *base.scale_tril.shape[-2:])[0].detach().double()
-    return _rows(law.variance)[0].sqrt()
+    return _rows(noise.variance)[0].sqrt()
 
 
 def _rows(values: Tensor) -> Tensor:
@@ -233,9 +230,7 @@ def _rows(values: Tensor) -> Tensor:
 def _check(additive: AdditiveModel, program: BoundProgram) -> None:
     """Compare the form with the program itself, at draws from the prior and all data."""
     coordinates = additive.coordinates
-    draws = [prior.sample(torch.Size([_NUM_CHECKS])) for prior in coordinates.priors]
-    named = {site.name: draw for site, draw in zip(coordinates.sites, draws, strict=True)}
-    points = coordinates.join(named)[:, 0]
+    points = coordinates.sample(_NUM_CHECKS)
     means = additive.loc + additive.functions(points).sum(1)
     _check_means(additive, means, additive.mean(points))
     run = _run(program, coordinates, points)

@@ -93,8 +93,8 @@ class Quadrature(ReplicateEstimator):
     def _cubature(self, integrand: LatentIntegrand) -> Cubature:
         return Cubature(
             integrand,
-            num_data=integrand.num_units,
-            num_values=integrand.num_values,
+            num_data=integrand.program.num_units,
+            num_values=integrand.program.values_per_unit,
             tolerance=self.tolerance,
             max_evaluations=self.max_evaluations,
             rounding=torch.finfo(integrand.coordinates.dtype).eps,

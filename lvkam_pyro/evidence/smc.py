@@ -3,6 +3,7 @@
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath
+from lvkam_pyro.tracing.options import check_share
 
 
 class TemperedSMC(AnnealingEstimator):
@@ -50,11 +51,7 @@ class TemperedSMC(AnnealingEstimator):
         efficiency: float = 0.8,
     ) -> None:
         super().__init__(num_particles, num_replicates=num_replicates, num_moves=num_moves)
-        if not 0 < efficiency < 1:
-            raise ValueError(
-                f"Expected an efficiency between 0 and 1, but got {efficiency}. Use e.g. 0.8."
-            )
-        self.efficiency = efficiency
+        self.efficiency = check_share("efficiency", efficiency)
 
     def path(self, target: GradientTarget) -> AnnealingPath:
         """Temperatures with equally efficient steps; see `AnnealingEstimator.path`."""

@@ -42,8 +42,7 @@ class AmortizedGuide(PyroModule):
     def __init__(self, model: Program, x: Tensor, *, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
         structure = bind(model, x).structure
-        for site in structure.latents:
-            check_no_inner_plates(site)
+        check_no_inner_plates(structure)
         self._features: Callable[[Tensor], Tensor] = getattr(model, "features", _identity)
         rows = self._features(x)
         self.data_plate = structure.data_plate

@@ -86,12 +86,7 @@ class LadderGuide(PopulationGuide):
 
     def prepare(self, program: BoundProgram) -> Draw:
         """The ladders at the model's present parameters; see `PopulationGuide.prepare`."""
-        memory = (
-            self.memory
-            if self.memory is not None and self.memory.is_for(program.num_units)
-            else None
-        )
-        target = self.kernel.bind(program)
+        memory, target = self.memory_for(program), self.kernel.bind(program)
         temperatures = PowerSchedule()(self.num_temperatures).to(program.like.device)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:

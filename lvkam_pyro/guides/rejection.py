@@ -13,15 +13,12 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count, check_share
 from lvkam_pyro.tracing.particles import Particles
-from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
+from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import no_handlers
 
 _NUM_CHECKS = 16
 _FIRST_BLOCK = 1024
-_MAX_ELEMENTS = 2**22
-"""Values of one array of a run of the model (16 MB in single precision)."""
-
 _ROUNDING = 1000
 """So many units of the last place above its bound, a log likelihood is equal to it: it is a
 difference of squares that are as many times as large."""
@@ -137,8 +134,7 @@ class RejectionGuide(PopulationGuide):
         """
         check_count("num_draws", num_draws)
         program = bind(self.model, *args, **kwargs)
-        for site in program.structure.latents:
-            check_no_inner_plates(site)
+        check_no_inner_plates(program.structure)
         with program.session(seed=seed), no_handlers():
             run = self._run(program, num_draws)
         return RejectionDraws(
@@ -286,7 +282,7 @@ class _Rejection:
         )
 
 
-def _prior(program: BoundProgram) -> LibraryGuide:
+def _prior(program: BoundProgram) -> Program:
     """The prior as a proposal, shared by all data where it is the same for all.
 
     Raises:
@@ -302,14 +298,4 @@ def _prior(program: BoundProgram) -> LibraryGuide:
     particles = program.draw(guide, _NUM_CHECKS)
     same = torch.equal(particles.log_prior, particles.log_guide)
     # The method is a guide like any other, which draws for each datum by itself.
-    return guide if same else _Own(guide)
-
-
-class _Own(LibraryGuide):
-    """A guide that draws for each datum by itself."""
-
-    def __init__(self, guide: PriorGuide) -> None:
-        self._guide = guide
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
-        return self._guide(*args, **kwargs)
+    return guide if same else guide.__call__
