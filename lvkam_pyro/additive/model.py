@@ -135,42 +135,8 @@ class AdditiveModel:
     @property
     def log_normaliser(self) -> Tensor:
         """The log of the normal density's divisor, a scalar."""
-        return self.log_volume + len(self.loc) / 2 * math.log(2 * math.pi)
-
-    @property
-    def log_volume(self) -> Tensor:
-        """The log determinant of L, a scalar."""
         diagonal = self.noise if self.noise.ndim == 1 else self.noise.diagonal()
-        return diagonal.log().sum()
-
-
-class AdditiveReader:
-    """A reader of a model's additive form, again and again as its parameters move.
-
-    Raises:
-        ValueError: When called, if the program is not additive; it is checked at the first call.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.bind import bind
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
-        >>> AdditiveReader()(bind(model, torch.zeros(5))).coordinates.num_coordinates
-        1
-    """
-
-    def __init__(self) -> None:
-        self._is_checked = False
-
-    def __call__(self, program: BoundProgram) -> AdditiveModel:
-        """The form at the present parameters."""
-        if self._is_checked:
-            return AdditiveModel.unchecked(program)
-        additive = AdditiveModel.of(program)
-        self._is_checked = True
-        return additive
+        return diagonal.log().sum() + len(self.loc) / 2 * math.log(2 * math.pi)
 
 
 def _run(program: BoundProgram, coordinates: LatentCoordinates, positions: Tensor) -> SiteRecorder:

@@ -1,6 +1,5 @@
 """An additive model on quadrature nodes: the ground of look-ahead and Gibbs."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -135,8 +134,7 @@ class AdditiveTables:
         white = self.additive.whiten(self.additive.observed(program) - self.mean)
         residual = white @ self.span
         orthogonal = (white.square().sum(-1) - residual.square().sum(-1)).clamp(min=0)
-        log_volume = self.additive.log_volume + white.shape[-1] / 2 * math.log(2 * math.pi)
-        return residual, -orthogonal / 2 - log_volume
+        return residual, -orthogonal / 2 - self.additive.log_normaliser
 
     def tempered(self, temperature: float) -> Self:
         """The same model with its likelihood to a power: functions in units of wider noise."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from pyro.infer.elbo import ELBO
-from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence, to_double
@@ -177,10 +176,7 @@ class Estimator(ELBO):
     def _get_trace(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
-        traces: tuple[Any, Any] = get_importance_trace(
-            "flat", self.max_plate_nesting, model, guide, args, kwargs
-        )
-        return traces
+        raise NotImplementedError("Estimators draw particles of a bound program, and no traces.")
 
 
 def with_fisher_gradient(

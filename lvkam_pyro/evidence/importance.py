@@ -9,7 +9,6 @@ from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.evidence.replicates import ReplicateEstimator, Summary, count_for_all
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
 from lvkam_pyro.guides.population import PopulationGuide, Populations
-from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.weights import (
     MAX_PARETO_K,
     effective_sample_size,
@@ -105,15 +104,11 @@ class Importance(ReplicateEstimator):
         """The part of the log weights `(R, S / R, U)` of a block that is kept."""
         flat = log_weights.flatten(0, 1)
         return {
-            "replicates": self.replicate(to_double(log_weights)),
+            "replicates": self.average(to_double(log_weights), 1),
             "ess": effective_sample_size(flat),
             "pareto_k": pareto_k(flat),
             "largest_weight": largest_weight(flat),
         }
-
-    def replicate(self, log_weights: Tensor) -> Tensor:
-        """Each island's estimate, `(R, U)`."""
-        return log_mean_exp(log_weights, 1)
 
     def gates(self, summary: Summary) -> list[Gate]:
         """The weights have a variance, and enough of them count."""
@@ -126,11 +121,7 @@ class Importance(ReplicateEstimator):
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
         particles = program.draw(self.proposal(program, guide), self.num_particles)
         check_reparameterized(particles)
-        return self.bound(particles).sum(), particles.data_scale
-
-    def bound(self, particles: Particles) -> Tensor:
-        """The differentiable estimate of each datum, `(U,)`."""
-        return particles.log_evidence
+        return self.average(particles.log_weights).sum(), particles.data_scale
 
 
 def check_reparameterized(particles: Particles) -> None:

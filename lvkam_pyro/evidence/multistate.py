@@ -2,8 +2,8 @@
 
 import torch
 
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
+from lvkam_pyro.evidence.evidence import to_double
+from lvkam_pyro.evidence.ladder import LadderEstimate, LadderEstimator, Moments
 from lvkam_pyro.evidence.reweighting import Reweighting
 from lvkam_pyro.evidence.steppingstone import chain_log_steps
 from lvkam_pyro.evidence.verdict import Gate
@@ -56,23 +56,14 @@ class MultistateBAR(LadderEstimator):
 
     name = "MBAR"
 
-    def estimate_from(self, samples: LadderSamples) -> Evidence:
-        """The evidence from the draws of a ladder.
-
-        Args:
-            samples: The draws.
-
-        Returns:
-            The evidence.
-        """
+    def integrate(self, samples: LadderSamples, moments: Moments) -> LadderEstimate:
+        """The normaliser at temperature 1; see the base class."""
         steps = log_mean_exp(chain_log_steps(samples))
         start = torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(0)])
         solved = Reweighting.of(samples.temperatures, samples.log_likelihood, start)
         log_evidence = solved.log_normalizer[-1]
         others, overlap = solved.leave_one_out()
-        return self.conclude_from(
-            samples,
-            Moments.of(samples.log_likelihood),
+        return LadderEstimate(
             log_evidence,
             others,
             chain_estimates=log_evidence - (len(others) - 1) * (others - log_evidence),

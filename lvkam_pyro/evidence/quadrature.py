@@ -78,7 +78,7 @@ class Quadrature(ReplicateEstimator):
 
     def summaries(self, program: BoundProgram, guide: Program | None) -> Iterator[Summary]:
         """The integrals of each block of data; see the base class. A guide is left aside."""
-        cells = _first_cells(_few_coordinates(program))
+        cells = _first_cells(program)
         num_boxes = math.prod(len(edges) - 1 for edges in cells.edges)
         for block in program.blocks(_VALUES_PER_BOX * num_boxes):
             integral = self._cubature(LatentIntegrand.of(block)).integrate(cells.edges)
@@ -100,9 +100,9 @@ class Quadrature(ReplicateEstimator):
             rounding=torch.finfo(integrand.coordinates.dtype).eps,
         )
 
-    def combine(self, replicates: Tensor) -> Tensor:
+    def average(self, values: Tensor, dim: int = 0) -> Tensor:
         """The value of any of the replicates, which are equal."""
-        return replicates[0]
+        return values.select(dim, 0)
 
     def leave_one_out(self, replicates: Tensor) -> Tensor:
         """The replicates: without one, the others say the same."""
@@ -120,29 +120,25 @@ class Quadrature(ReplicateEstimator):
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at draws among the nodes."""
         with torch.no_grad():
-            coordinates = _few_coordinates(program)
-            cells = _first_cells(coordinates)
-            cubature = self._cubature(LatentIntegrand.of(program))
+            cells, integrand = _first_cells(program), LatentIntegrand.of(program)
+            cubature = self._cubature(integrand)
             integral = cubature.integrate(cells.edges)
-            draws = coordinates.split(_draw_nodes(cubature, integral.boxes))
+            draws = integrand.coordinates.split(_draw_nodes(cubature, integral.boxes))
         total = float(integral.log_total.sum())
         return with_fisher_gradient(total, program, draws), program.data_scale
 
 
-def _few_coordinates(program: BoundProgram) -> LatentCoordinates:
+def _first_cells(program: BoundProgram) -> PriorCells:
+    """The cells to begin with, of a program with few latents."""
     coordinates = LatentCoordinates.of(program)
-    if not 1 <= coordinates.num_coordinates <= MAX_COORDINATES:
+    num_coordinates = coordinates.num_coordinates
+    if not 1 <= num_coordinates <= MAX_COORDINATES:
         raise ValueError(
             f"Expected 1 to {MAX_COORDINATES} latent coordinates of a datum, but the model has "
-            f"{coordinates.num_coordinates}. Use QuasiMonteCarlo (few more), "
-            "Lookahead (additive models) or MultistateBAR."
+            f"{num_coordinates}. Use QuasiMonteCarlo (few more), Lookahead (additive models) or "
+            "MultistateBAR."
         )
-    return coordinates
-
-
-def _first_cells(coordinates: LatentCoordinates) -> PriorCells:
     # In three dimensions the long cells of the tails would cost more than all others.
-    num_coordinates = coordinates.num_coordinates
     with_tails = num_coordinates < MAX_COORDINATES
     return prior_cells(coordinates, _NUM_CELLS[num_coordinates], with_tails=with_tails)
 

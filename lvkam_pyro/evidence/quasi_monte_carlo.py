@@ -109,7 +109,7 @@ class QuasiMonteCarlo(Importance):
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
         particles = self.drawing(program, self.proposal(program, guide))(self.num_drawn)
         check_reparameterized(particles)
-        return self.bound(particles).sum(), particles.data_scale
+        return self.average(particles.log_weights).sum(), particles.data_scale
 
 
 def _sobol(num_uniforms: int, num_points: int) -> Tensor:

@@ -73,12 +73,12 @@ class ReplicateEstimator(Estimator):
     def gates(self, summary: Summary) -> list[Gate]:
         """The conditions on the summary of all data."""
 
-    def combine(self, replicates: Tensor) -> Tensor:
-        """The estimate from all replicates `(R, U)`, `(U,)`."""
-        return log_mean_exp(replicates)
+    def average(self, values: Tensor, dim: int = 0) -> Tensor:
+        """The estimate from those along an axis: of weights, of replicates."""
+        return log_mean_exp(values, dim)
 
     def leave_one_out(self, replicates: Tensor) -> Tensor:
-        """The estimate without each replicate, `(R, U)`."""
+        """The average without each replicate, `(R, U)`."""
         return leave_one_out_log_mean_exp(replicates)
 
     def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
@@ -89,7 +89,7 @@ class ReplicateEstimator(Estimator):
         gates, replicates = self.gates(summary), summary.pop("replicates")
         return self.conclude(
             program,
-            self.combine(replicates),
+            self.average(replicates),
             self.leave_one_out(replicates),
             gates=gates,
             num_evaluations=math.ceil(summary.pop("num_evaluations").mean()),

@@ -57,13 +57,8 @@ class Reweighting:
         """
         draws = log_likelihood.transpose(0, 1).flatten(1, 2)
         possible = draws.isfinite().any(0).any(0)
-        solved = torch.cat(
-            [
-                _solve(temperatures, part, guess)
-                for part, guess in _blocks(draws, len(temperatures), start)
-            ],
-            -1,
-        )
+        blocks = _blocks(draws, len(temperatures), start)
+        solved = torch.cat([_solve(temperatures, *block) for block in blocks], -1)
         impossible = torch.where(temperatures > 0, -torch.inf, 0.0)[:, None]
         return cls(temperatures, draws, torch.where(possible, solved, impossible))
 
@@ -79,10 +74,8 @@ class Reweighting:
             `(C, N)`, and the least overlap `(N,)`.
         """
         start = self.log_normalizer.nan_to_num(0.0, 0.0, 0.0)
-        parts = [
-            _leave_one_out(self.temperatures, part, solution)
-            for part, solution in _blocks(self.log_likelihood, len(self.temperatures), start)
-        ]
+        blocks = _blocks(self.log_likelihood, len(self.temperatures), start)
+        parts = [_leave_one_out(self.temperatures, *block) for block in blocks]
         others, overlap = (torch.cat(tensors, -1) for tensors in zip(*parts, strict=True))
         possible = self.log_normalizer[-1].isfinite()
         return torch.where(possible, others, -torch.inf), torch.where(possible, overlap, 0.0)

@@ -5,7 +5,7 @@ from functools import cached_property
 from torch import Tensor
 
 from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
-from lvkam_pyro.additive.model import AdditiveReader
+from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
 from lvkam_pyro.tracing.arguments import Program
@@ -50,11 +50,13 @@ class LookaheadGuide(PopulationGuide):
         super().__init__(model)
         self.num_particles = check_count("num_particles", num_particles)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
-        self._read = AdditiveReader()
+        self._is_checked = False
 
     def tabulate(self, program: BoundProgram) -> AdditiveTables:
         """The model on its nodes at its present parameters; its form is checked once."""
-        return AdditiveTables.of(self._read(program), num_nodes=self.num_nodes)
+        read = AdditiveModel.unchecked if self._is_checked else AdditiveModel.of
+        additive, self._is_checked = read(program), True
+        return AdditiveTables.of(additive, num_nodes=self.num_nodes)
 
     def prepare(self, program: BoundProgram) -> Draw:
         """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""

@@ -1,6 +1,5 @@
 """Guides that draw whole populations: what makes the weights of dependent draws right."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,6 +14,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from lvkam_pyro.guides.memory import ChainMemory
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import Binder
@@ -44,7 +44,7 @@ class Population:
     @property
     def log_evidence(self) -> Tensor:
         """The log of the mean weight, `(U,)`."""
-        return self.log_weights.logsumexp(0) - math.log(len(self.log_weights))
+        return log_mean_exp(self.log_weights)
 
     @property
     def log_density(self) -> Tensor:

@@ -112,16 +112,6 @@ def second_moment(deviation: Tensor) -> Tensor:
     return torch.einsum("tcni,tcnj->tnij", deviation, deviation).double()
 
 
-def outer(vector: Tensor) -> Tensor:
-    """V v', or v squared in many dimensions, for vectors `(T, N, D)`.
-
-    Example:
-        >>> outer(torch.ones(1, 1, 2)).shape
-        torch.Size([1, 1, 2, 2])
-    """
-    return second_moment(vector[:, None])
-
-
 def covariance_of(position: Tensor) -> Tensor:
     """The covariance over the chains of positions `(T, C, N, D)`, or their variances.
 
@@ -216,7 +206,7 @@ class Adaptation:
 
     def _learn_covariance(self, num_chains: int) -> None:
         num_draws = self._since * num_chains
-        centred = self._moment / num_draws - outer(self._sum / num_draws)
+        centred = self._moment / num_draws - second_moment((self._sum / num_draws)[:, None])
         weight = num_draws / _DRAWS_PER_INDEPENDENT_DRAW
         self.covariance = blend(centred, weight, self.covariance)
         self._metric = Metric.of(self.covariance, self._dtype)

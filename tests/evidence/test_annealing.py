@@ -68,7 +68,7 @@ def test_too_few_temperatures_are_flagged() -> None:
     assert poor.verdict.unreliable.all()
 
 
-def test_blocks_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(5)
     monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 1000)

@@ -96,8 +96,8 @@ def test_an_lvkam_with_one_latent() -> None:
     assert_within_standard_errors(draws.mean(0), exact, draws.std(0) / len(draws) ** 0.5)
 
 
-def test_blocks_of_any_size_give_the_same_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lvkam_pyro.guides.rejection._MAX_ELEMENTS", 6 * 40)
+def test_blocks_of_any_size_give_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 6 * 40)
     draws = lv.guides.RejectionGuide(square).sample(X, num_draws=400)
     z, mass, _ = quadrature(X)
     values = draws.latents["z"].double()
