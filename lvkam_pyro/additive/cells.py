@@ -63,18 +63,16 @@ def prior_cells(
         [tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)]
     """
     sizes = [prior.batch_shape.numel() for prior in coordinates.priors]
-    ends = (end.split(sizes) for end in (coordinates.low, coordinates.high))
-    is_open = coordinates.is_open
-    sites = zip(coordinates.priors, *ends, is_open.split(sizes, -1), strict=True)
-    edges = [
-        _merge(coarse, knots, num_cells)
-        for prior, *range_ in sites
-        for coarse, knots in zip(
-            _range_edges(prior, *range_, num_cells=num_cells, with_tails=with_tails),
-            _knots(prior),
-            strict=False,
-        )
-    ]
+    is_open, edges = coordinates.is_open, []
+    for prior, low, high, sides in zip(
+        coordinates.priors,
+        coordinates.low.split(sizes),
+        coordinates.high.split(sizes),
+        is_open.split(sizes, -1),
+        strict=True,
+    ):
+        coarse = _range_edges(prior, low, high, sides, num_cells, with_tails=with_tails)
+        edges += map(_merge, coarse, _knots(prior), repeat(num_cells))
     low_end, high_end = (torch.stack([e[place] for e in edges]) for place in (0, -1))
     return PriorCells(
         edges,
@@ -106,8 +104,8 @@ def _range_edges(
     low: Tensor,
     high: Tensor,
     is_open: Tensor,
-    *,
     num_cells: int,
+    *,
     with_tails: bool,
 ) -> Iterator[Tensor]:
     """Edges over the whole range of each of a site's coordinates, without knots."""

@@ -119,7 +119,8 @@ class Importance(ReplicateEstimator):
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        particles = program.draw(self.proposal(program, guide), self.num_particles)
+        draw = self.drawing(program, self.proposal(program, guide))
+        particles = draw(self.num_particles)
         check_reparameterized(particles)
         return self.average(particles.log_weights).sum(), particles.data_scale
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from lvkam_pyro.evidence.importance import Draw, Importance, check_reparameterized
+from lvkam_pyro.evidence.importance import Draw, Importance
 from lvkam_pyro.evidence.replicates import MIN_REPLICATES, Summary
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
 from lvkam_pyro.statistics.weights import effective_sample_size
@@ -66,6 +66,7 @@ class QuasiMonteCarlo(Importance):
         check_count("num_points", num_points)
         check_count("num_scrambles", num_scrambles, minimum=MIN_REPLICATES)
         super().__init__(num_points, num_replicates=num_scrambles)
+        self.num_particles = self.num_drawn
 
     def replicate_size(self, num_particles: int) -> int:
         """The points of a scramble: a power of two, of which Sobol's are balanced."""
@@ -104,12 +105,6 @@ class QuasiMonteCarlo(Importance):
             Gate.above("Pareto k", summary["pareto_k"], _MAX_PARETO_K),
             Gate.below(name, summary["scramble_ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
         ]
-
-    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
-        """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        particles = self.drawing(program, self.proposal(program, guide))(self.num_drawn)
-        check_reparameterized(particles)
-        return self.average(particles.log_weights).sum(), particles.data_scale
 
 
 def _sobol(num_uniforms: int, num_points: int) -> Tensor:

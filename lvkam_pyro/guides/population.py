@@ -78,13 +78,11 @@ class Population:
         points = self.points.take_along_dim(index.unsqueeze(-1), 0)
         return points, self.log_joint.gather(0, index) - self.log_evidence
 
-    def take(
-        self, num_draws: int, resampler: Resampler = resample_systematic
-    ) -> tuple[Tensor, Tensor]:
+    def take(self, num_draws: int) -> tuple[Tensor, Tensor]:
         """All points with their own weights, or fewer of them with equal weights."""
         if num_draws == len(self.points):
             return self.points, self.log_density
-        return self.resample(num_draws, resampler)
+        return self.resample(num_draws, resample_systematic)
 
 
 class PopulationGuide(LibraryGuide):

@@ -65,17 +65,12 @@ class Tuning:
         step: The step sizes, `(T, N)`.
 
     Example:
-        >>> Tuning.of(torch.ones(2, 3, 40), torch.zeros(2, 3), torch.float32).step.sum()
+        >>> Tuning(Metric(torch.ones(2, 3, 40)), torch.ones(2, 3)).step.sum()
         tensor(6.)
     """
 
     metric: Metric
     step: Tensor
-
-    @classmethod
-    def of(cls, covariance: Tensor, log_step: Tensor, dtype: torch.dtype) -> Self:
-        """The tuning for covariances and log step sizes."""
-        return cls(Metric.of(covariance, dtype), log_step.exp())
 
 
 @dataclass(frozen=True)
