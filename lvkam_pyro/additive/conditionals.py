@@ -79,7 +79,7 @@ def sweep(
 
 
 def discretization_error(tables: AdditiveTables, residual: Tensor, nodes: Tensor) -> Tensor:
-    r"""What twice as many nodes would change in the log evidence, to first order.
+    r"""The change of the log evidence by twice as many nodes, to first order.
 
     .. math:: \sum_q E \Big[ \log \sum_{g'} W'_{qg'} e^{\ell'_{qg'}} -
               \log \sum_g W_{qg} e^{\ell_{qg}} \Big]

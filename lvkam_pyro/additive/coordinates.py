@@ -155,7 +155,7 @@ def _support_bounds(prior: Distribution) -> Tensor:
 
 
 def _range(prior: Distribution) -> Tensor:
-    """Where a prior has its mass, `(2, Q)`: its support, or all but 1e-12 on an open side."""
+    """The range of a prior's mass, `(2, Q)`: its support, or all but 1e-12 on an open side."""
     outer = _outer_quantiles(prior)
     bounds = _support_bounds(prior).to(outer)
     return torch.where(bounds.isfinite(), bounds, outer)

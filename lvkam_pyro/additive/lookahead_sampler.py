@@ -176,7 +176,7 @@ class _Population:
         return cumulated.view(*self._white.shape[:-1], -1)
 
     def resample(self, cumulated: Tensor) -> Tensor:
-        """Where few particles carry the weight, draw them anew in proportion to it."""
+        """Draws particles anew in proportion to their weights, where few carry them."""
         num_particles = self.log_weights.shape[1]
         weights = self.log_weights.softmax(1)
         size = 1 / weights.square().sum(1)

@@ -96,7 +96,7 @@ class AdditiveModel:
         )
 
     def functions(self, points: Tensor) -> Tensor:
-        r"""What each coordinate adds to the mean: :math:`\Phi_q(z_q) - \Phi_q(c_q)`.
+        r"""The share of each coordinate in the mean: :math:`\Phi_q(z_q) - \Phi_q(c_q)`.
 
         Args:
             points: A point of each coordinate, `(M, Q)`.
@@ -218,7 +218,7 @@ def _check(additive: AdditiveModel, program: BoundProgram) -> None:
 def _relative_error(
     program: BoundProgram, sites: dict[str, Site], expected: Tensor, offset: float
 ) -> float:
-    """How far the log density of recorded sites is from what it should be, beside its terms.
+    """The error of the log density of recorded sites, relative to its terms.
 
     Those are the offset and the rest: their rounding stays where they cancel in the sum. So does
     that of an outlier's, in the data beside it.

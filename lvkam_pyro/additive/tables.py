@@ -164,7 +164,7 @@ class AdditiveTables:
 
 @dataclass(frozen=True)
 class _Scouts:
-    """What is known of the functions and the prior at equally spaced points."""
+    """The functions' lengths and the prior's mass at equally spaced points."""
 
     points: Tensor  # (Q, M)
     length: Tensor  # (Q, M): of each function's curve in units of the noise
@@ -185,7 +185,7 @@ class _Scouts:
         return cls(points.T, _cumulated(curves.diff(dim=1).norm(dim=-1)), _cumulated(mass))
 
     def wanted_nodes(self) -> int:
-        """As many as divide the longest curve into small steps, half of the nodes being its own."""
+        """The number of nodes of which half divide the longest curve into small steps."""
         wanted = 2 * float(self.length[:, -1].amax()) / _STEP
         return int(min(max(wanted, MIN_NODES), MAX_NODES))
 

@@ -36,8 +36,8 @@ class AnnealedImportance(AnnealingEstimator):
         schedule: Where the temperatures lie.
 
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If a number is too small.
+        TypeError: If a count is no integer.
+        ValueError: If a count is too small.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch

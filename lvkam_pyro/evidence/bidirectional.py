@@ -7,11 +7,7 @@ from torch import Tensor
 from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.statistics.jackknife import (
-    jackknife_error,
-    leave_one_out_log_mean_exp,
-    log_mean_exp,
-)
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.program import BoundProgram
@@ -26,21 +22,17 @@ class Sandwich:
         x: The data, `(N, ...)`.
         lower: Below log p(x_n) in expectation, `(N,)`.
         upper: Above it in expectation, `(N,)`.
-        lower_standard_error: `(N,)`.
-        upper_standard_error: Of the chains from one exact draw, `(N,)`: the draw itself varies too.
 
     Example:
         >>> import torch
         >>> zeros, ones = torch.zeros(4), torch.ones(4)
-        >>> Sandwich(zeros[:, None], -2 * ones, -1.5 * ones, zeros, zeros).gap
+        >>> Sandwich(zeros[:, None], -2 * ones, -1.5 * ones).gap
         0.5
     """
 
     x: Tensor
     lower: Tensor
     upper: Tensor
-    lower_standard_error: Tensor
-    upper_standard_error: Tensor
 
     @property
     def gap(self) -> float:
@@ -110,13 +102,7 @@ def sandwich(
         up = annealing.anneal(target, path, prior)
         down = annealing.anneal(target, path.reversed, exact)
     lower, upper = (to_double(draws.population.log_ratio) for draws in (up, down))
-    return Sandwich(
-        simulated,
-        log_mean_exp(lower),
-        -log_mean_exp(upper),
-        jackknife_error(leave_one_out_log_mean_exp(lower)),
-        jackknife_error(leave_one_out_log_mean_exp(upper)),
-    )
+    return Sandwich(simulated, log_mean_exp(lower), -log_mean_exp(upper))
 
 
 def _simulate(program: BoundProgram) -> tuple[Tensor, SiteRecorder]:

@@ -142,7 +142,7 @@ def _limit(steps: Sequence[Step]) -> float:
 def _standard_errors_apart(
     log_evidence: Tensor, error: Tensor, slack: Tensor, chosen: Tensor
 ) -> Tensor:
-    """How far each value lies from the chosen one beyond what is known, `(steps, N)`."""
+    """Distances of the values from the chosen one in standard errors, `(steps, N)`."""
     value = log_evidence.gather(0, chosen)
     allowed = slack + slack.gather(0, chosen) + _ROUNDING * (1 + value.abs())
     beyond = ((log_evidence - value).abs() - allowed).clamp(min=0)
@@ -165,7 +165,7 @@ def _partial_total_error(evidence: Evidence, own: Tensor) -> float:
 
 
 def _count_evaluations(steps: Sequence[Step]) -> int:
-    """The mean number over the data, rounded up."""
+    """The mean likelihood evaluations of the data, rounded up."""
     num_data = len(steps[0].unreliable)
     spent = sum(s.evidence.num_likelihood_evaluations * len(s.data) for s in steps)
     return math.ceil(spent / num_data)

@@ -46,7 +46,7 @@ class Importance(ReplicateEstimator):
         num_replicates: R islands.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two replicates.
 
     Example:

@@ -194,7 +194,7 @@ def _ladder_gates(
 
 
 def _common_failure(rhat: Gate) -> Gate:
-    """Where the chains of half the data do not mix, others pass by chance, in one mode of several.
+    """The gate of all data: where half of them do not mix, others pass by chance, in one mode.
 
     On the problem `mixture_prior` such data were off by 9 of their standard errors.
     """

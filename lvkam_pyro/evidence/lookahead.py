@@ -46,7 +46,7 @@ class Lookahead(ReplicateEstimator):
         num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two islands.
 
     Example:

@@ -24,7 +24,7 @@ class MixtureImportance(Importance):
         num_moves: MALA steps at each of its temperatures.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two replicates; when used, if a latent
             lies in a further plate or cannot move on the real line.
 

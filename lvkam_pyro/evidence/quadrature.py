@@ -24,7 +24,7 @@ MAX_COORDINATES = 3
 
 _NUM_CELLS = {1: 24, 2: 12, 3: 6}
 _VALUES_PER_BOX = 2**10
-"""Values that a first box may need: so many data are integrated at once."""
+"""Values that a first box may need, which limits the data of a block."""
 
 _MAX_DISCRETIZATION_ERROR = 1e-3
 _MAX_END_MASS = 1e-6
@@ -53,7 +53,7 @@ class Quadrature(ReplicateEstimator):
 
     Raises:
         TypeError: If `max_evaluations` is no integer.
-        ValueError: If a number is not positive; when used, if the model has more than three
+        ValueError: If an option is not positive; when used, if the model has more than three
             coordinates or latents that depend on each other a priori.
 
     Example:

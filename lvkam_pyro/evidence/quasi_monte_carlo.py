@@ -44,7 +44,7 @@ class QuasiMonteCarlo(Importance):
         num_scrambles: R, at least 8.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no point, or fewer than 8 scrambles; when used, if a site has no
             inverse distribution function.
 

@@ -24,8 +24,8 @@ class TemperedSMC(AnnealingEstimator):
         efficiency: The conditional effective sample size of each step as a share of S.
 
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If a number is too small, or the efficiency not between 0 and 1.
+        TypeError: If a count is no integer.
+        ValueError: If a count is too small, or the efficiency not between 0 and 1.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch

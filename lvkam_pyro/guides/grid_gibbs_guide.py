@@ -94,7 +94,7 @@ class NodeChains(NodePopulations):
     """Chains of a batch on the nodes of a model, which begin from look-ahead populations."""
 
     def left_in(self, memory: ChainMemory, num_draws: int) -> Tensor | None:
-        """Nodes `(S, N, Q)` where so many chains were left; None if there are none."""
+        """Nodes `(S, N, Q)` of the chains that were left; None if there are not as many."""
         kept = memory.recall()
         if kept is None or kept["position"].shape[1] != num_draws:
             return None

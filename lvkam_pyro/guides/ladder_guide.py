@@ -134,7 +134,7 @@ def _left_in(
 
 
 def _rows_of(chains: _Chains, covariance: Tensor) -> dict[str, Tensor]:
-    """What is kept of ladders, the data first; the covariance goes on to adapt."""
+    """The kept part of ladders, the data first; the covariance goes on to adapt."""
     position = chains.state.position
     return {
         "position": position.movedim(2, 0),

@@ -92,7 +92,7 @@ class NodePopulations:
         return LookaheadSampler(self.tables, dtype=self.dtype)
 
     def draw(self, num_draws: int) -> Population:
-        """A population of so many nodes, or of the least size."""
+        """A population of this size, or of the least size."""
         size = max(num_draws, self.min_size)
         drawn = self._sampler.sample(self.residual, self.constant, size)
         return Population(drawn.nodes[0], drawn.log_joint[0], drawn.log_weights[0])

@@ -1,4 +1,4 @@
-"""What a guide's chains leave behind for each datum, from one update of a training to the next."""
+"""The memory of a guide's chains for each datum, from one update of a training to the next."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -58,11 +58,11 @@ class ChainMemory:
             self._rows = None
 
     def is_for(self, num_units: int) -> bool:
-        """Whether a batch of so many data is rows of a training."""
+        """Whether the rows of a training are known, and are of this number of data."""
         return self._rows is not None and len(self._rows) == num_units
 
     def recall(self) -> dict[str, Tensor] | None:
-        """What was kept for the rows, `(B, ...)` each; None where a row's chains have yet to begin.
+        """The states kept for the rows, `(B, ...)` each; None where a row's chains have yet to begin.
 
         Raises:
             RuntimeError: Outside of `at`.

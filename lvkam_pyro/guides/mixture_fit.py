@@ -112,7 +112,7 @@ def _maximize(points: Tensor, mass: Tensor, strength: Tensor) -> Parameters:
 def _common_covariance(
     covariance: Tensor, total: Tensor, strength: Tensor, points: Tensor
 ) -> Tensor:
-    """What a component without draws has, `(N, D, D)`: the mean, drawn a little to its diagonal."""
+    """The covariance of a component without draws, `(N, D, D)`: the mean, a little diagonal."""
     mean = torch.einsum("nm,nmij->nij", total, covariance)
     diagonal = torch.diag_embed(mean.diagonal(dim1=-2, dim2=-1))
     floor = _FLOOR * (1 + points.square().mean((0, 2)))[:, None, None]

@@ -92,7 +92,7 @@ class NUTSGuide(PopulationGuide):
 
 
 def _left_in(memory: ChainMemory, structure: ProgramStructure) -> dict[str, Tensor] | None:
-    """Where the chain was left, as Pyro takes it; None if it has yet to begin."""
+    """The last state of the chain, as Pyro takes it; None if it has yet to begin."""
     kept = memory.recall()
     if kept is None:
         return None

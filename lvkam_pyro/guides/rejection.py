@@ -61,7 +61,7 @@ class RejectionGuide(PopulationGuide):
 
     All data share the prior draws, each accepts for itself, until every datum has its draws: exact
     and independent of each other, at a cost of :math:`M_n / p(x_n)` proposals a draw. That is
-    little for one or two latents or vague data and hopeless beyond: then it says so, with numbers.
+    little for one or two latents or vague data and hopeless beyond: then it says so.
 
     The bound must be true. For normal likelihoods whose scale is known it is the density at the
     mean, :math:`-\sum_o \log \sigma_o - \tfrac{O}{2} \log 2 \pi`; for discrete ones it is 0; for
@@ -128,7 +128,7 @@ class RejectionGuide(PopulationGuide):
             The draws.
 
         Raises:
-            TypeError: If `x` is no tensor, or the number no integer.
+            TypeError: If `x` is no tensor, or the count no integer.
             ValueError: If `x` is empty or not finite, or as of the class.
             RuntimeError: Where the acceptance is below `min_acceptance`.
         """

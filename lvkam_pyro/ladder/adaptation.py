@@ -75,7 +75,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Start(Generic[StateT]):
-    """Where the chains begin, and a first guess of what they will learn.
+    """The beginning of chains, and a first guess of their covariances and steps.
 
     Attributes:
         state: The chains at every temperature.

@@ -102,7 +102,7 @@ class GridGibbsKernel(Kernel[NodeState, NodeTarget]):
         num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
 
     Raises:
-        TypeError: If the number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If it is below 1; when bound, if the model is not additive.
 
     References:

@@ -106,8 +106,8 @@ class Ladder:
         keep_path: Whether to keep the latents at all temperatures, which takes T times the memory.
 
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If a number is too small.
+        TypeError: If a count is no integer.
+        ValueError: If a count is too small.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
