@@ -62,7 +62,7 @@ class ChainMemory:
         return self._rows is not None and len(self._rows) == num_units
 
     def recall(self) -> dict[str, Tensor] | None:
-        """The states kept for the rows, `(B, ...)` each; None where a row's chains have yet to begin.
+        """The states kept for the rows, `(B, ...)` each; None where a chain has yet to begin.
 
         Raises:
             RuntimeError: Outside of `at`.
