@@ -94,8 +94,9 @@ class AnnealingEstimator(ReplicateEstimator):
         """The total, whose gradient is that of the joint density at the last particles."""
         target = GradientTarget(program)
         with torch.no_grad():
-            prior = target.draw_finite_prior(self.num_drawn)
-            population = self.anneal(target, self.path(target), prior).population
+            path = self.path(target)
+            position = target.draw_finite_prior(self.num_drawn)
+            population = self.anneal(target, path, position).population
             log_weights = population.pooled_log_weights
             possible = log_weights.amax(0) > -torch.inf
             index = resample_systematic(torch.where(possible, log_weights, 0.0), MAX_GRADIENT_DRAWS)
