@@ -63,7 +63,8 @@ def prior_cells(
         [tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)]
     """
     sizes = [prior.batch_shape.numel() for prior in coordinates.priors]
-    is_open, edges = coordinates.is_open, []
+    is_open = coordinates.is_open
+    edges: list[Tensor] = []
     for prior, low, high, sides in zip(
         coordinates.priors,
         coordinates.low.split(sizes),
