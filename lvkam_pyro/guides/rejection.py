@@ -20,8 +20,7 @@ from lvkam_pyro.tracing.session import no_handlers
 _NUM_CHECKS = 16
 _FIRST_BLOCK = 1024
 _ROUNDING = 1000
-"""So many units of the last place above its bound, a log likelihood is equal to it: it is a
-difference of squares that are as many times as large."""
+"""Units of the last place by which a log likelihood, a difference, may exceed its bound."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ class RejectionGuide(PopulationGuide):
 
 
 class _Rejection:
-    """Acceptance, block by block: the draws so far and what they cost.
+    """Acceptance, block by block: the draws so far and their cost.
 
     Attributes:
         position: `(D, N, Q)`, once the first block is in.

@@ -230,5 +230,5 @@ def test_an_impossible_datum_is_named() -> None:
 
     with pytest.raises(RuntimeError, match=r"1 of 2 data \(1\).*no known number"):
         lv.guides.RejectionGuide(model, max_log_likelihood=0.0, min_acceptance=1e-3).sample(
-            torch.tensor([1.0, 5.0]), 10
+            torch.tensor([1.0, 5.0]), num_draws=10
         )
