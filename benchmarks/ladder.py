@@ -21,7 +21,6 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.ladder.chains import Chains
-from lvkam_pyro.tracing.structure import ModelStructure
 
 NUM_LATENTS, NUM_OUTPUTS, NUM_TEMPERATURES, NUM_STEPS, BATCH = 16, 64, 8, 10, 128
 NUM_CELLS, NUM_NODES = 8, 640
@@ -141,7 +140,7 @@ class Ours:
 
     def __init__(self, model: Callable[[Tensor], object], x: Tensor, temperatures: Tensor) -> None:
         kernel = lv.ladder.MALA()
-        target = kernel.bind(model, x, ModelStructure.of(model, x))
+        target = kernel.bind(lv.bind(model, x))
         start = kernel.start(target, temperatures, 1)
         self.chains = Chains(kernel, target, temperatures, start)
 

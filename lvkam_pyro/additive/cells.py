@@ -1,7 +1,8 @@
 """Cells of a latent's range to begin an integral with: as its prior's mass and knots have it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -61,42 +62,24 @@ def prior_cells(
         >>> prior_cells(LatentCoordinates.of(lv.bind(model, x)), 2).edges
         [tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)]
     """
-    ranges = zip(coordinates.low, coordinates.high, strict=True)
-    laws = list(_univariate_laws(coordinates, num_cells))
-    edges = [
-        _merge(_range_edges(low, high, quantiles, is_open, num_cells, with_tails), knots, num_cells)
-        for (low, high), (quantiles, is_open, knots) in zip(ranges, laws, strict=True)
-    ]
-    sides = torch.tensor([is_open for _, is_open, _ in laws], device=coordinates.low.device).T
+    sizes = [prior.batch_shape.numel() for prior in coordinates.priors]
+    is_open = coordinates.is_open
+    edges: list[Tensor] = []
+    for prior, low, high, sides in zip(
+        coordinates.priors,
+        coordinates.low.split(sizes),
+        coordinates.high.split(sizes),
+        is_open.split(sizes, -1),
+        strict=True,
+    ):
+        coarse = _range_edges(prior, low, high, sides, num_cells, with_tails=with_tails)
+        edges += map(_merge, coarse, _knots(prior), repeat(num_cells))
     low_end, high_end = (torch.stack([e[place] for e in edges]) for place in (0, -1))
     return PriorCells(
         edges,
-        torch.where(sides[0], low_end, -torch.inf),
-        torch.where(sides[1], high_end, torch.inf),
+        torch.where(is_open[0], low_end, -torch.inf),
+        torch.where(is_open[1], high_end, torch.inf),
     )
-
-
-def _univariate_laws(
-    coordinates: LatentCoordinates, num_cells: int
-) -> Iterator[tuple[Tensor | None, tuple[bool, bool], Tensor | None]]:
-    """Of each coordinate: quantiles, which sides are open, and the prior's knots."""
-    for prior in coordinates.priors:
-        quantiles, knots = _quantiles(prior, num_cells), _knots(prior)
-        is_open = _is_open(prior)
-        for q in range(prior.batch_shape.numel()):
-            sides = bool(is_open[0][q]), bool(is_open[1][q])
-            own = None if quantiles is None else quantiles[q]
-            yield own, sides, None if knots is None else knots[q]
-
-
-def _is_open(prior: Distribution) -> tuple[Tensor, Tensor]:
-    """Whether a prior has no lower, no upper bound, `(Q,)` each."""
-    bounds = (
-        torch.as_tensor(getattr(prior.support, name, torch.inf)).expand(prior.batch_shape)
-        for name in ("lower_bound", "upper_bound")
-    )
-    low, high = (~bound.isfinite().flatten() for bound in bounds)
-    return low, high
 
 
 def _quantiles(prior: Distribution, num_cells: int) -> Tensor | None:
@@ -109,31 +92,33 @@ def _quantiles(prior: Distribution, num_cells: int) -> Tensor | None:
     return torch.stack([value.expand(prior.batch_shape).flatten() for value in values], -1)
 
 
-def _knots(prior: Distribution) -> Tensor | None:
-    """The prior's breakpoints, `(Q, G + 1)`, if it has any."""
+def _knots(prior: Distribution) -> Iterable[Tensor | None]:
+    """The breakpoints of each of a site's coordinates, if the prior has any."""
     breakpoints: Tensor | None = getattr(prior, "breakpoints", None)
     if breakpoints is None:
-        return None
+        return repeat(None)
     return breakpoints.double().expand(*prior.batch_shape, -1).flatten(0, -2)
 
 
 def _range_edges(
+    prior: Distribution,
     low: Tensor,
     high: Tensor,
-    quantiles: Tensor | None,
-    is_open: tuple[bool, bool],
+    is_open: Tensor,
     num_cells: int,
+    *,
     with_tails: bool,
-) -> Tensor:
-    """Edges over the whole range, without knots."""
-    steps = torch.linspace(0, 1, num_cells + 1, dtype=low.dtype, device=low.device)
-    edges = torch.lerp(low, high, steps)
-    if any(is_open) and quantiles is not None:
-        edges = quantiles.clamp(low, high)
-    outer = _OUTER_LENGTH * (edges[-1] - edges[0])
-    below = [edges[:1] - outer] if with_tails and is_open[0] else []
-    above = [edges[-1:] + outer] if with_tails and is_open[1] else []
-    return torch.cat([*below, edges, *above])
+) -> Iterator[Tensor]:
+    """Edges over the whole range of each of a site's coordinates, without knots."""
+    low, high = low[:, None], high[:, None]
+    edges = torch.lerp(low, high, torch.linspace(0, 1, num_cells + 1).to(low))
+    quantiles = _quantiles(prior, num_cells)
+    if quantiles is not None:
+        edges = torch.where(is_open.any(0)[:, None], quantiles.clamp(low, high), edges)
+    outer = _OUTER_LENGTH * (edges[:, -1:] - edges[:, :1])
+    edges = torch.cat([edges[:, :1] - outer, edges, edges[:, -1:] + outer], -1)
+    for own, (below, above) in zip(edges, is_open.T.tolist(), strict=True):
+        yield own[0 if with_tails and below else 1 : None if with_tails and above else -1]
 
 
 def _merge(edges: Tensor, knots: Tensor | None, num_cells: int) -> Tensor:

@@ -57,8 +57,29 @@ def draw_node(
     return torch.searchsorted(cumulated, place).squeeze(-1).clamp(max=len(functions) - 1)
 
 
+def sweep(
+    tables: AdditiveTables, nodes: Tensor, residual: Tensor, temperature: Tensor | float = 1.0
+) -> Tensor:
+    """Draw every coordinate's node anew from its conditional, one after the other, in place.
+
+    Args:
+        tables: The model on its nodes.
+        nodes: `(..., Q)`.
+        residual: The data less all functions at the nodes, `(..., R)`.
+        temperature: t, of a shape that broadcasts to `(..., 1)`.
+
+    Returns:
+        The residual at the new nodes.
+    """
+    for q, (functions, log_masses) in enumerate(zip(tables.values, tables.log_masses, strict=True)):
+        without = residual + functions[nodes[..., q]]
+        nodes[..., q] = draw_node(log_masses, functions, without, temperature)
+        residual = without - functions[nodes[..., q]]
+    return residual
+
+
 def discretization_error(tables: AdditiveTables, residual: Tensor, nodes: Tensor) -> Tensor:
-    r"""What twice as many nodes would change in the log evidence, to first order.
+    r"""The change of the log evidence by twice as many nodes, to first order.
 
     .. math:: \sum_q E \Big[ \log \sum_{g'} W'_{qg'} e^{\ell'_{qg'}} -
               \log \sum_g W_{qg} e^{\ell_{qg}} \Big]

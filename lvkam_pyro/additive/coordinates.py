@@ -1,16 +1,16 @@
 """A model's latents as independent coordinates, each with a one-dimensional prior."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
+from lvkam_pyro.distributions.shapes import without_events
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import LatentRecorder, Site
-from lvkam_pyro.tracing.structure import LatentSite, Unit
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 _TAIL_MASS = 1e-12
 _TAIL_DEVIATIONS = 12.0
@@ -23,7 +23,7 @@ class LatentCoordinates:
     .. math:: p(z) = \prod_{q=1}^{Q} p_q(z_q)
 
     Attributes:
-        sites: The latent sites, in the model's order; their events follow one another.
+        structure: The program's; the events of its latent sites follow one another.
         priors: The univariate prior of each site, of batch shape `(1, *event)`.
         low: The lower end of each coordinate's range, `(Q,)` in float64.
         high: The upper end.
@@ -42,7 +42,7 @@ class LatentCoordinates:
         (3, tensor(3., dtype=torch.float64))
     """
 
-    sites: tuple[LatentSite, ...]
+    structure: ProgramStructure
     priors: tuple[Distribution, ...]
     low: Tensor
     high: Tensor
@@ -72,12 +72,12 @@ class LatentCoordinates:
         one = program.first if program.takes_any else program.subsample()
         recorded = one.record_alone(last).latents
         priors = tuple(_univariate(recorded[site.name], site) for site in structure.latents)
-        ranges = [_range(prior) for prior in priors]
+        low, high = torch.cat([_range(prior) for prior in priors], -1)
         return cls(
-            sites=structure.latents,
+            structure=structure,
             priors=priors,
-            low=torch.cat([low for low, _ in ranges]),
-            high=torch.cat([high for _, high in ranges]),
+            low=low,
+            high=high,
             dtype=structure.latents[0].dtype,
         )
 
@@ -95,82 +95,79 @@ class LatentCoordinates:
         Returns:
             Log densities `(M, Q)` in float64.
         """
-        values = self.split(points[:, None])
-        terms = [
-            prior.log_prob(values[site.name]).reshape(len(points), -1)
-            for site, prior in zip(self.sites, self.priors, strict=True)
-        ]
+        pairs = zip(self.split(points[:, None]).values(), self.priors, strict=True)
+        terms = [prior.log_prob(value).reshape(len(points), -1) for value, prior in pairs]
         return torch.cat(terms, -1).double()
+
+    def sample(self, num_draws: int) -> Tensor:
+        """Draws from the prior, positions `(S, Q)` in float64."""
+        draws = [prior.sample(torch.Size([num_draws])) for prior in self.priors]
+        return torch.cat([draw.reshape(num_draws, -1).double() for draw in draws], -1)
+
+    @property
+    def is_open(self) -> Tensor:
+        """Whether a prior has no lower, no upper bound, `(2, Q)`."""
+        bounds = torch.cat([_support_bounds(prior) for prior in self.priors], -1)
+        return ~bounds.isfinite().to(self.low.device)
 
     def split(self, position: Tensor) -> dict[str, Tensor]:
         """The sites' values from positions `(S, N, Q)`: name to `(S, N, *event)`."""
-        sizes = [site.event_shape.numel() for site in self.sites]
-        parts = position.to(self.dtype).split(sizes, -1)
-        return {
-            site.name: part.reshape(*part.shape[:-1], *site.event_shape)
-            for site, part in zip(self.sites, parts, strict=True)
-        }
-
-    def join(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Positions `(S, N, Q)` in float64 from the sites' values `(S, N, *event)`."""
-        parts = [values[site.name] for site in self.sites]
-        return torch.cat([part.reshape(*part.shape[:2], -1).double() for part in parts], -1)
+        return self.structure.split(position.to(self.dtype))
 
 
 def _univariate(recorded: Site, site: LatentSite) -> Distribution:
     """The univariate distribution of each coordinate of a site."""
-    law: Any = recorded["fn"]
-    while isinstance(law, Independent):
-        law = law.base_dist
+    prior = without_events(recorded["fn"])
     if site.masked or site.inner_shape:
         raise ValueError(
             f"The latent site '{site.name}' has a mask or a plate inside the data plate "
             "around it, so its coordinates are not those of one known prior. Declare it as one "
             "event by .to_event(...), directly inside the data plate."
         )
-    law = law if law.batch_shape[:1] == (1,) else _of_the_first(law)
-    if law.event_shape or law.batch_shape != (1, *site.event_shape):
+    prior = prior if prior.batch_shape[:1] == (1,) else _first_of_batch(prior)
+    if prior.event_shape or prior.batch_shape != (1, *site.event_shape):
         raise ValueError(
-            f"The latent site '{site.name}' has the prior {type(law).__name__} of batch shape "
-            f"{tuple(law.batch_shape)} and event shape {tuple(law.event_shape)}: its coordinates "
-            "are not independent of each other. Use a prior of the form law.to_event(1), or "
-            "another estimator."
+            f"The latent site '{site.name}' has the prior {type(prior).__name__} of batch shape "
+            f"{tuple(prior.batch_shape)} and event shape {tuple(prior.event_shape)}: its "
+            "coordinates are not independent of each other. Use a prior of the form "
+            "distribution.to_event(1), or another estimator."
         )
-    return law
+    return prior
 
 
-def _of_the_first(law: Distribution) -> Distribution:
+def _first_of_batch(prior: Distribution) -> Distribution:
     """The distribution of the first of a batch, if its parameters tell; else itself."""
-    names = getattr(law, "arg_constraints", {})
-    parameters = {name: law.__dict__[name] for name in names if name in law.__dict__}
-    if not parameters or not all(p.shape[:1] == law.batch_shape[:1] for p in parameters.values()):
-        return law
-    first: Distribution = type(law)(**{name: p[:1] for name, p in parameters.items()})
+    names = getattr(prior, "arg_constraints", {})
+    parameters = {name: prior.__dict__[name] for name in names if name in prior.__dict__}
+    if not parameters or not all(p.shape[:1] == prior.batch_shape[:1] for p in parameters.values()):
+        return prior
+    first: Distribution = type(prior)(**{name: p[:1] for name, p in parameters.items()})
     return first
 
 
-def _range(prior: Distribution) -> tuple[Tensor, Tensor]:
-    """Where a prior has its mass: its support, or all but 1e-12 of the mass on a side without."""
-    shape = prior.batch_shape
+def _support_bounds(prior: Distribution) -> Tensor:
+    """The ends of a prior's support, `(2, Q)` in float64; infinite on a side without."""
     bounds = [
         torch.as_tensor(getattr(prior.support, name, default), dtype=torch.float64)
         for name, default in (("lower_bound", -torch.inf), ("upper_bound", torch.inf))
     ]
-    outer_low, outer_high = _outer_quantiles(prior)
-    low, high = (bound.detach().to(outer_low).expand(shape).flatten() for bound in bounds)
-    return torch.where(low.isfinite(), low, outer_low), torch.where(
-        high.isfinite(), high, outer_high
-    )
+    return torch.stack([bound.detach().expand(prior.batch_shape).flatten() for bound in bounds])
 
 
-def _outer_quantiles(prior: Distribution) -> tuple[Tensor, Tensor]:
-    """Points beyond which next to no mass lies, `(Q,)` each in float64."""
+def _range(prior: Distribution) -> Tensor:
+    """The range of a prior's mass, `(2, Q)`: its support, or all but 1e-12 on an open side."""
+    outer = _outer_quantiles(prior)
+    bounds = _support_bounds(prior).to(outer)
+    return torch.where(bounds.isfinite(), bounds, outer)
+
+
+def _outer_quantiles(prior: Distribution) -> Tensor:
+    """Points beyond which next to no mass lies, `(2, Q)` in float64."""
     with torch.no_grad():
         try:
             tails = torch.tensor([_TAIL_MASS, 1 - _TAIL_MASS], dtype=torch.float64)
-            low, high = (prior.icdf(tail) for tail in tails)
+            ends = [prior.icdf(tail) for tail in tails]
         except NotImplementedError:
             spread = _TAIL_DEVIATIONS * prior.variance.sqrt()
-            low, high = prior.mean - spread, prior.mean + spread
-    shape = prior.batch_shape
-    return low.double().expand(shape).flatten(), high.double().expand(shape).flatten()
+            ends = [prior.mean - spread, prior.mean + spread]
+    return torch.stack([end.double().expand(prior.batch_shape).flatten() for end in ends])

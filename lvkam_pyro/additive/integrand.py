@@ -46,20 +46,10 @@ class LatentIntegrand:
             ValueError: If the coordinates are not independent a priori, or their prior depends on
                 the datum.
         """
-        integrand = cls(program, LatentCoordinates.of(program))
+        coordinates = LatentCoordinates.of(program)
         with program.session(seed=0):
-            _check_prior(cls(program.subsample(), integrand.coordinates))
-        return integrand
-
-    @property
-    def num_units(self) -> int:
-        """The number of data."""
-        return self.program.num_units
-
-    @property
-    def num_values(self) -> int:
-        """The number of values that one position of one datum holds in a run of the program."""
-        return self.program.values_per_unit
+            _check_prior(program.subsample(), coordinates)
+        return cls(program, coordinates)
 
     def __call__(self, positions: Tensor, data: Tensor | None = None) -> Tensor:
         """The log joint density.
@@ -71,46 +61,36 @@ class LatentIntegrand:
         Returns:
             Log densities `(S, N')` in float64.
         """
-        log_prior, log_likelihood = self.log_densities(positions, data)
-        return log_prior + log_likelihood
+        program = self.program
+        if data is None or len(data) == program.num_units:
+            return self._log_joint(program, positions)
+        if program.takes_any:
+            return self._log_joint(program.rows(data), positions)
+        return self._among_all(positions, data)
 
-    def log_densities(self, positions: Tensor, data: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The log prior and the log likelihood, `(S, N')` each; see `__call__`."""
-        if data is None or len(data) == self.num_units:
-            log_prior, log_likelihood = self.program.at(self.coordinates.split(positions))
-        elif not self.program.takes_any:
-            log_prior, log_likelihood = self._among_all(positions, data)
-        else:
-            log_prior, log_likelihood = self.program.rows(data).at(
-                self.coordinates.split(positions)
-            )
-        return log_prior.double(), log_likelihood.double()
+    def _log_joint(self, program: BoundProgram, positions: Tensor) -> Tensor:
+        log_prior, log_likelihood = program.at(self.coordinates.split(positions))
+        return log_prior.double() + log_likelihood.double()
 
-    def _among_all(self, positions: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
+    def _among_all(self, positions: Tensor, data: Tensor) -> Tensor:
         """The densities of some data that cannot be taken apart: the others stand still."""
         centre = (self.coordinates.low + self.coordinates.high) / 2
-        everywhere = centre.expand(len(positions), self.num_units, -1).clone()
+        everywhere = centre.expand(len(positions), self.program.num_units, -1).clone()
         everywhere[:, data] = positions.to(everywhere)
-        log_prior, log_likelihood = self.program.at(self.coordinates.split(everywhere))
-        return log_prior[:, data], log_likelihood[:, data]
+        return self._log_joint(self.program, everywhere)[:, data]
 
 
-def _check_prior(integrand: LatentIntegrand) -> None:
+def _check_prior(program: BoundProgram, coordinates: LatentCoordinates) -> None:
     """The model's prior of every datum is the product of the coordinates' own."""
-    coordinates = integrand.coordinates
-    draws = {
-        site.name: prior.sample(torch.Size([_NUM_CHECKS]))
-        for site, prior in zip(coordinates.sites, coordinates.priors, strict=True)
-    }
-    positions = coordinates.join(draws)
-    expected = coordinates.log_prob(positions[:, 0]).sum(-1, keepdim=True)
+    points = coordinates.sample(_NUM_CHECKS)
+    expected = coordinates.log_prob(points).sum(-1, keepdim=True)
     try:
-        actual, _ = integrand.log_densities(positions)
+        actual, _ = program.at(coordinates.split(points[:, None]))
         error = ((actual - expected).abs() / (1 + expected.abs())).amax()
     except ValueError:  # A draw outside of a support that depends on another latent.
         error = torch.tensor(torch.inf)
     if not error < _TOLERANCE:
-        names = [site.name for site in coordinates.sites]
+        names = [site.name for site in coordinates.structure.latents]
         raise ValueError(
             f"The prior of the latent sites {names} is not a product of fixed one-dimensional "
             "densities: it depends on another latent or on the datum. Use "

@@ -34,7 +34,7 @@ class LookaheadSampler:
     r"""Draws the coordinates of an additive model one after the other, each with the rest in view.
 
     After q coordinates the residual is :math:`r = \rho - \sum_{i \le q} \Phi_{i g_i}`. Those to
-    come are replaced by a normal law of their prior mean (0) and covariance,
+    come are replaced by a normal density of their prior mean (0) and covariance,
 
     .. math:: \psi_q(r) = N\Big(r; \; 0, \; I + \sum_{i > q} \operatorname{Cov} \Phi_i \Big), \qquad
               P(g_q = g) \propto W_{qg} \, \psi_q(r - \Phi_{qg}),
@@ -113,7 +113,7 @@ class LookaheadSampler:
 
 @dataclass(frozen=True)
 class _Normal:
-    """A centred normal law: log N(r) = -|r whiten|^2 / 2 - log_volume, up to pi."""
+    """A centred normal density: log N(r) = -|r whiten|^2 / 2 - log_volume, up to pi."""
 
     whiten: Tensor
     log_volume: Tensor
@@ -154,15 +154,14 @@ class _Population:
     """The particles of all islands on their way through the coordinates."""
 
     def __init__(
-        self, residual: Tensor, num_particles: int, num_islands: int, law: _Normal
+        self, residual: Tensor, num_particles: int, num_islands: int, start: _Normal
     ) -> None:
         self.residual = residual.expand(num_islands, num_particles, *residual.shape)
-        start = law.log_density(residual @ law.whiten)
-        self.log_evidence = start.expand(num_islands, 1, -1)
-        self.log_weights = start.new_zeros(self.residual.shape[:-1])
-        self.ess = torch.full_like(start, torch.inf)
+        self._before = start.log_density(residual @ start.whiten)
+        self.log_evidence = self._before.expand(num_islands, 1, -1)
+        self.log_weights = self._before.new_zeros(self.residual.shape[:-1])
+        self.ess = torch.full_like(self._before, torch.inf)
         self.nodes: list[Tensor] = []
-        self._before = start
 
     def weigh(self, stage: _Stage) -> Tensor:
         """Multiply the weights by a coordinate's look-ahead; returns its cumulated masses."""
@@ -177,7 +176,7 @@ class _Population:
         return cumulated.view(*self._white.shape[:-1], -1)
 
     def resample(self, cumulated: Tensor) -> Tensor:
-        """Where few particles carry the weight, draw them anew in proportion to it."""
+        """Draws particles anew in proportion to their weights, where few carry them."""
         num_particles = self.log_weights.shape[1]
         weights = self.log_weights.softmax(1)
         size = 1 / weights.square().sum(1)

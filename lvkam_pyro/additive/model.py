@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, MultivariateNormal, Normal
 
 from lvkam_pyro.additive.coordinates import LatentCoordinates
+from lvkam_pyro.distributions.shapes import without_events
 from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
@@ -28,7 +29,7 @@ class AdditiveModel:
               \varepsilon_n \sim N(0, L L'), \qquad z_{nq} \sim p_q
 
     Found out by running the model, so a hand-written one will do as well as an `LVKAM` with one
-    layer of functions: one observed site in the data plate with a normal law, whose mean is a sum
+    layer of functions: one observed site in the data plate with normal noise, whose mean is a sum
     of functions of one coordinate each and whose noise is the same everywhere.
 
     Attributes:
@@ -91,11 +92,11 @@ class AdditiveModel:
             site=site["name"],
             centre=centre,
             loc=_rows(noise.mean)[0],
-            noise=_noise(noise),
+            noise=_root(noise),
         )
 
     def functions(self, points: Tensor) -> Tensor:
-        r"""What each coordinate adds to the mean: :math:`\Phi_q(z_q) - \Phi_q(c_q)`.
+        r"""The share of each coordinate in the mean: :math:`\Phi_q(z_q) - \Phi_q(c_q)`.
 
         Args:
             points: A point of each coordinate, `(M, Q)`.
@@ -134,42 +135,8 @@ class AdditiveModel:
     @property
     def log_normaliser(self) -> Tensor:
         """The log of the normal density's divisor, a scalar."""
-        return self.log_volume + len(self.loc) / 2 * math.log(2 * math.pi)
-
-    @property
-    def log_volume(self) -> Tensor:
-        """The log determinant of L, a scalar."""
         diagonal = self.noise if self.noise.ndim == 1 else self.noise.diagonal()
-        return diagonal.log().sum()
-
-
-class AdditiveReader:
-    """A reader of a model's additive form, again and again as its parameters move.
-
-    Raises:
-        ValueError: When called, if the program is not additive; it is checked at the first call.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.bind import bind
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
-        >>> AdditiveReader()(bind(model, torch.zeros(5))).coordinates.num_coordinates
-        1
-    """
-
-    def __init__(self) -> None:
-        self._is_checked = False
-
-    def __call__(self, program: BoundProgram) -> AdditiveModel:
-        """The form at the present parameters."""
-        if self._is_checked:
-            return AdditiveModel.unchecked(program)
-        additive = AdditiveModel.of(program)
-        self._is_checked = True
-        return additive
+        return diagonal.log().sum() + len(self.loc) / 2 * math.log(2 * math.pi)
 
 
 def _run(program: BoundProgram, coordinates: LatentCoordinates, positions: Tensor) -> SiteRecorder:
@@ -196,33 +163,29 @@ def _observed(run: SiteRecorder) -> Site:
 
 
 def _normal(site: Site) -> Distribution:
-    """The law of the observation, if it is normal with all outputs in its event."""
-    law: Any = site["fn"]
-    base = law
-    while isinstance(base, Independent):
-        base = base.base_dist
+    """The observation's distribution, if it is normal with all outputs in its event."""
+    noise: Distribution = site["fn"]
+    base = without_events(noise)
     if not isinstance(base, FactoredNormal | Normal | MultivariateNormal):
         raise ValueError(
             f"Expected normal noise in an additive model, got {type(base).__name__} at the site "
             f"'{site['name']}'. Give the model a NormalLikelihood, or use another recipe or "
             "estimator: importance sampling or a ladder, which ask for no form."
         )
-    if any(size != 1 for size in law.batch_shape[1:]):
+    if any(size != 1 for size in noise.batch_shape[1:]):
         raise ValueError(
             f"Expected the site '{site['name']}' directly inside the data plate, got the batch "
-            f"shape {tuple(law.batch_shape)}. Declare its outputs as one event by .to_event(...)."
+            f"shape {tuple(noise.batch_shape)}. Declare its outputs as one event by .to_event(...)."
         )
-    return law
+    return noise
 
 
-def _noise(law: Any) -> Tensor:  # noqa: ANN401
+def _root(noise: Distribution) -> Tensor:
     """The noise's Cholesky factor `(O, O)`, or its diagonal `(O,)`, from the first of the batch."""
-    base = law
-    while isinstance(base, Independent):
-        base = base.base_dist
+    base = without_events(noise)
     if isinstance(base, MultivariateNormal):
         return base.scale_tril.reshape(-1, *base.scale_tril.shape[-2:])[0].detach().double()
-    return _rows(law.variance)[0].sqrt()
+    return _rows(noise.variance)[0].sqrt()
 
 
 def _rows(values: Tensor) -> Tensor:
@@ -233,9 +196,7 @@ def _rows(values: Tensor) -> Tensor:
 def _check(additive: AdditiveModel, program: BoundProgram) -> None:
     """Compare the form with the program itself, at draws from the prior and all data."""
     coordinates = additive.coordinates
-    draws = [prior.sample(torch.Size([_NUM_CHECKS])) for prior in coordinates.priors]
-    named = {site.name: draw for site, draw in zip(coordinates.sites, draws, strict=True)}
-    points = coordinates.join(named)[:, 0]
+    points = coordinates.sample(_NUM_CHECKS)
     means = additive.loc + additive.functions(points).sum(1)
     _check_means(additive, means, additive.mean(points))
     run = _run(program, coordinates, points)
@@ -257,7 +218,7 @@ def _check(additive: AdditiveModel, program: BoundProgram) -> None:
 def _relative_error(
     program: BoundProgram, sites: dict[str, Site], expected: Tensor, offset: float
 ) -> float:
-    """How far the log density of recorded sites is from what it should be, beside its terms.
+    """The error of the log density of recorded sites, relative to its terms.
 
     Those are the offset and the rest: their rounding stays where they cancel in the sum. So does
     that of an outlier's, in the data beside it.

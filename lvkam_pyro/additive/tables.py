@@ -1,6 +1,5 @@
 """An additive model on quadrature nodes: the ground of look-ahead and Gibbs."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,10 +7,10 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.additive.model import AdditiveModel
-from lvkam_pyro.additive.nodes import NODES_PER_PANEL, cell_ends, edges_of_equal_length
 from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 from lvkam_pyro.tracing.program import BoundProgram
 
+NODES_PER_PANEL = 4
 MIN_NODES = 96
 MAX_NODES = 1024
 _NUM_SCOUTS = 257
@@ -85,12 +84,14 @@ class AdditiveTables:
         means = (log_masses.exp()[..., None] * functions).sum(1)
         white = additive.whiten(functions - means[:, None])
         span = _span(white.flatten(0, 1))
-        cell_low, cell_width = cell_ends(additive.coordinates.low, weights)
+        # Cells as long as the weights, side by side: every Gauss-Legendre node lies inside its own
+        # (Chebyshev, Markov and Stieltjes; Szego 1939, Orthogonal Polynomials, section 3.41).
+        cell_low = additive.coordinates.low[:, None] + weights.cumsum(-1) - weights
         return cls(
             additive=additive,
             nodes=nodes,
             cell_low=cell_low,
-            cell_width=cell_width,
+            cell_width=weights,
             log_masses=log_masses,
             mass_error=mass_error,
             values=white @ span,
@@ -133,8 +134,7 @@ class AdditiveTables:
         white = self.additive.whiten(self.additive.observed(program) - self.mean)
         residual = white @ self.span
         orthogonal = (white.square().sum(-1) - residual.square().sum(-1)).clamp(min=0)
-        log_volume = self.additive.log_volume + white.shape[-1] / 2 * math.log(2 * math.pi)
-        return residual, -orthogonal / 2 - log_volume
+        return residual, -orthogonal / 2 - self.additive.log_normaliser
 
     def tempered(self, temperature: float) -> Self:
         """The same model with its likelihood to a power: functions in units of wider noise."""
@@ -164,7 +164,7 @@ class AdditiveTables:
 
 @dataclass(frozen=True)
 class _Scouts:
-    """What is known of the functions and the prior at equally spaced points."""
+    """The functions' lengths and the prior's mass at equally spaced points."""
 
     points: Tensor  # (Q, M)
     length: Tensor  # (Q, M): of each function's curve in units of the noise
@@ -185,7 +185,7 @@ class _Scouts:
         return cls(points.T, _cumulated(curves.diff(dim=1).norm(dim=-1)), _cumulated(mass))
 
     def wanted_nodes(self) -> int:
-        """As many as divide the longest curve into small steps, half of the nodes being its own."""
+        """The number of nodes of which half divide the longest curve into small steps."""
         wanted = 2 * float(self.length[:, -1].amax()) / _STEP
         return int(min(max(wanted, MIN_NODES), MAX_NODES))
 
@@ -195,6 +195,31 @@ class _Scouts:
         measure = 0.5 * _share(self.length) + 0.25 * _share(self.mass) + 0.25 * _share(place)
         edges = edges_of_equal_length(self.points, measure, num_nodes)
         return composite_gauss_legendre(edges, NODES_PER_PANEL)
+
+
+def edges_of_equal_length(points: Tensor, length: Tensor, num_nodes: int) -> Tensor:
+    """Panel edges between which a measure grows equally.
+
+    Args:
+        points: Increasing points, `(Q, M)`.
+        length: The measure from the first point to each, increasing from 0, `(Q, M)`.
+        num_nodes: The number of nodes wanted, rounded up to whole panels.
+
+    Returns:
+        Edges from the first to the last point, `(Q, panels + 1)`.
+
+    Example:
+        >>> points = torch.tensor([[0.0, 1.0, 2.0]])
+        >>> edges_of_equal_length(points, torch.tensor([[0.0, 3.0, 4.0]]), 8)
+        tensor([[0.0000, 0.6667, 2.0000]])
+    """
+    num_panels = -(-num_nodes // NODES_PER_PANEL)
+    steps = torch.linspace(0, 1, num_panels + 1, dtype=length.dtype, device=length.device)
+    wanted = (length[:, -1:] * steps).clamp(max=length[:, -1:])
+    right = torch.searchsorted(length, wanted).clamp(1, length.shape[1] - 1)
+    low, high = length.gather(1, right - 1), length.gather(1, right)
+    share = ((wanted - low) / (high - low)).clamp(0, 1)
+    return torch.lerp(points.gather(1, right - 1), points.gather(1, right), share)
 
 
 def _cumulated(steps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from .evidence import Evidence
 from .importance import Importance
 from .lookahead import Lookahead
 from .mixture import MixtureImportance
-from .multistate import GridGibbs, MultistateBAR, ThermodynamicCurve
+from .multistate import GridGibbs, MultistateBAR
 from .quadrature import Quadrature
 from .quasi_monte_carlo import QuasiMonteCarlo
 from .rules import CorrectedTrapezoid, HermiteRule, PCHIPRule, Rule, TrapezoidRule
@@ -41,7 +41,6 @@ __all__ = [
     "Sandwich",
     "SteppingStone",
     "TemperedSMC",
-    "ThermodynamicCurve",
     "ThermodynamicIntegration",
     "TrapezoidRule",
     "Verdict",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
+from lvkam_pyro.evidence.replicates import Summary
 from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.target import GradientTarget
@@ -35,8 +36,8 @@ class AnnealedImportance(AnnealingEstimator):
         schedule: Where the temperatures lie.
 
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If a number is too small.
+        TypeError: If a count is no integer.
+        ValueError: If a count is too small.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -71,7 +72,7 @@ class AnnealedImportance(AnnealingEstimator):
         temperatures = self.schedule(self.num_temperatures)
         return AnnealingPath.along(target, temperatures, max(256, self.num_particles // 4))
 
-    def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
+    def gates(self, summary: Summary) -> list[Gate]:
         """The chains' weights have a variance, and each island enough of them."""
         return [
             Gate.above("Pareto k", summary["pareto_k"], MAX_PARETO_K),
@@ -80,4 +81,5 @@ class AnnealedImportance(AnnealingEstimator):
                 summary["ess"] / self.num_replicates,
                 _MIN_ISLAND_SIZE,
             ),
+            *super().gates(summary),
         ]

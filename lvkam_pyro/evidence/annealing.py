@@ -1,41 +1,40 @@
 """The base of estimators that carry particles along a path of temperatures."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import Estimator
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.fisher import MAX_GRADIENT_DRAWS, with_fisher_gradient
-from lvkam_pyro.evidence.islands import island_size
-from lvkam_pyro.evidence.verdict import (
-    MAX_CHAIN_SPREAD,
-    MIN_EFFECTIVE_SAMPLE_SIZE,
-    Gate,
-    Verdict,
+from lvkam_pyro.evidence.estimator import MAX_GRADIENT_DRAWS, with_fisher_gradient
+from lvkam_pyro.evidence.evidence import to_double
+from lvkam_pyro.evidence.replicates import (
+    MIN_REPLICATES,
+    ReplicateEstimator,
+    Summary,
+    count_for_all,
+    spread_gate,
 )
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealedDraws, AnnealingPath, anneal
-from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import pareto_k
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
-MIN_REPLICATES = 8
-"""Islands below which a standard error says little."""
 
-
-class AnnealingEstimator(Estimator):
+class AnnealingEstimator(ReplicateEstimator):
     """An estimator by weighted particles that go from the prior to the posterior.
 
     The temperatures, step sizes and covariances are learned from other particles, so that each
     island's exp(estimate) is unbiased; islands are the replicates of the standard error. It needs
     no guide: one that is given is left aside.
 
-    Implementing one: define `path(target)`, `gates(summary)`, and set `threshold` and `remedy`.
+    Implementing one: define `path(target)`, and set `threshold` and `remedy`; `gates(summary)` may
+    add to the conditions.
 
     Args:
         num_particles: S, at least (rounded up to full islands).
@@ -44,7 +43,6 @@ class AnnealingEstimator(Estimator):
 
     Attributes:
         threshold: The share of effective particles below which an island resamples.
-        remedy: What to use instead.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -53,42 +51,30 @@ class AnnealingEstimator(Estimator):
     """
 
     threshold: float
-    remedy: str
+    min_replicates = MIN_REPLICATES
 
     def __init__(self, num_particles: int, *, num_replicates: int, num_moves: int) -> None:
-        check_count("num_particles", num_particles)
-        self.num_replicates = check_count("num_replicates", num_replicates, minimum=MIN_REPLICATES)
+        super().__init__(num_particles, num_replicates=num_replicates)
         self.num_moves = check_count("num_moves", num_moves)
-        super().__init__(num_particles=num_particles)
-
-    @property
-    def num_drawn(self) -> int:
-        """The number of particles in full islands."""
-        return island_size(self.num_particles, self.num_replicates) * self.num_replicates
 
     @abstractmethod
     def path(self, target: GradientTarget) -> AnnealingPath:
         """The temperatures and how to move at each."""
 
-    @abstractmethod
-    def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
-        """The estimator's own conditions on its diagnostics."""
+    def summaries(self, program: BoundProgram, guide: Program | None) -> Iterator[Summary]:
+        """The particles of each block of data; see the base class. A guide is left aside."""
+        for block in program.blocks(self.num_drawn * program.values_per_unit):
+            target = GradientTarget(block)
+            path = self.path(target)
+            draws = self.anneal(target, path, target.draw_finite_prior(self.num_drawn))
+            count = count_for_all(block, target.num_evaluations)
+            yield {"num_evaluations": count, **_summarize(draws, path)}
 
-    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
-        """Estimate the log evidence; see `Estimator.estimate`. A guide is left aside."""
-        parts, evaluations = [], 0
-        with program.session(seed=seed):
-            for block in program.blocks(self.num_drawn * program.values_per_unit):
-                target = GradientTarget(block)
-                parts.append(_summarize(*self._run(target)))
-                evaluations = max(evaluations, target.num_evaluations)
-        summary = {name: program.join([part[name] for part in parts]) for name in parts[0]}
-        return self._conclude(summary, program, evaluations)
-
-    def _run(self, target: GradientTarget) -> tuple[AnnealedDraws, AnnealingPath]:
-        path = self.path(target)
-        position = target.draw_finite_prior(self.num_drawn)
-        draws = anneal(
+    def anneal(
+        self, target: GradientTarget, path: AnnealingPath, position: Tensor
+    ) -> AnnealedDraws:
+        """The islands' particles, carried along a path from exact draws at its start."""
+        return anneal(
             target,
             path,
             position,
@@ -96,36 +82,21 @@ class AnnealingEstimator(Estimator):
             num_moves=self.num_moves,
             threshold=self.threshold,
         )
-        return draws, path
 
-    def _conclude(
-        self, summary: dict[str, Tensor], program: BoundProgram, evaluations: int
-    ) -> Evidence:
-        replicates = summary.pop("replicates")
-        summary["island_spread"] = replicates.std(0)
-        spread = "a spread of the islands in nats"
-        gates = [
-            *self.gates(summary),
+    def gates(self, summary: Summary) -> list[Gate]:
+        """Particles enough count, and the islands agree."""
+        return [
             Gate.below("an effective sample size", summary["ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
-            Gate.above(spread, summary["island_spread"], MAX_CHAIN_SPREAD),
+            spread_gate(summary),
         ]
-        return Evidence.of(
-            log_mean_exp(replicates),
-            leave_one_out_log_mean_exp(replicates),
-            diagnostics=summary,
-            verdict=Verdict.of(gates, remedy=self.remedy),
-            num_likelihood_evaluations=evaluations,
-            estimator=self.name,
-            data_hash=program.data_hash,
-            data_scale=program.data_scale,
-        )
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the last particles."""
         target = GradientTarget(program)
         with torch.no_grad():
-            draws, _ = self._run(target)
-            population = draws.population
+            path = self.path(target)
+            position = target.draw_finite_prior(self.num_drawn)
+            population = self.anneal(target, path, position).population
             log_weights = population.pooled_log_weights
             possible = log_weights.amax(0) > -torch.inf
             index = resample_systematic(torch.where(possible, log_weights, 0.0), MAX_GRADIENT_DRAWS)
@@ -135,14 +106,14 @@ class AnnealingEstimator(Estimator):
         return with_fisher_gradient(total, program, latents), program.data_scale
 
 
-def _summarize(draws: AnnealedDraws, path: AnnealingPath) -> dict[str, Tensor]:
+def _summarize(draws: AnnealedDraws, path: AnnealingPath) -> Summary:
     """The diagnostics of the draws of a block of data, per datum."""
-    below_one = (path.temperatures < 1).sum(0)
-    summary = {
-        "replicates": draws.population.log_ratio,
+    replicates = to_double(draws.population.log_ratio)
+    return {
+        "replicates": replicates,
         "ess": draws.ess,
         "pareto_k": pareto_k(draws.population.pooled_log_weights),
         "acceptance": draws.acceptance,
-        "num_temperatures": below_one + 1,
+        "num_temperatures": (path.temperatures < 1).sum(0) + 1,
+        "island_spread": replicates.std(0),
     }
-    return {name: to_double(value) for name, value in summary.items()}

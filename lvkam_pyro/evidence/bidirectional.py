@@ -7,12 +7,7 @@ from torch import Tensor
 from lvkam_pyro.evidence.annealed import AnnealedImportance
 from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
-from lvkam_pyro.statistics.jackknife import (
-    jackknife_error,
-    leave_one_out_log_mean_exp,
-    log_mean_exp,
-)
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.program import BoundProgram
@@ -27,21 +22,17 @@ class Sandwich:
         x: The data, `(N, ...)`.
         lower: Below log p(x_n) in expectation, `(N,)`.
         upper: Above it in expectation, `(N,)`.
-        lower_standard_error: `(N,)`.
-        upper_standard_error: Of the chains from one exact draw, `(N,)`: the draw itself varies too.
 
     Example:
         >>> import torch
         >>> zeros, ones = torch.zeros(4), torch.ones(4)
-        >>> Sandwich(zeros[:, None], -2 * ones, -1.5 * ones, zeros, zeros).gap
+        >>> Sandwich(zeros[:, None], -2 * ones, -1.5 * ones).gap
         0.5
     """
 
     x: Tensor
     lower: Tensor
     upper: Tensor
-    lower_standard_error: Tensor
-    upper_standard_error: Tensor
 
     @property
     def gap(self) -> float:
@@ -86,15 +77,15 @@ def sandwich(
         The bounds.
 
     Raises:
-        ValueError: If the model has no evidence per datum, or does not return the observations
-            that it draws, in the shape of `x`.
+        ValueError: If the model has no evidence per datum, or does not observe its data, in the
+            shape of `x`, at one site.
 
     Example:
-        >>> import pyro.distributions as dist, torch
+        >>> import pyro, pyro.distributions as dist, torch
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> annealing = AnnealedImportance(128, num_temperatures=40)
         >>> bounds = sandwich(model, torch.zeros(20), annealing=annealing)
         >>> abs(bounds.gap) < 0.1
@@ -108,30 +99,10 @@ def sandwich(
         exact = target.unconstrain(run).expand(annealing.num_drawn, -1, -1)
         path = annealing.path(target)
         prior = target.draw_finite_prior(annealing.num_drawn)
-        lower = _annealed_ratio(target, path, prior, annealing)
-        upper = _annealed_ratio(target, path.reversed, exact, annealing)
-    return Sandwich(
-        simulated,
-        log_mean_exp(lower),
-        -log_mean_exp(upper),
-        jackknife_error(leave_one_out_log_mean_exp(lower)),
-        jackknife_error(leave_one_out_log_mean_exp(upper)),
-    )
-
-
-def _annealed_ratio(
-    target: GradientTarget, path: AnnealingPath, position: Tensor, annealing: AnnealedImportance
-) -> Tensor:
-    """Each island's estimate of the log ratio of normalisers along a path, `(R, N)`."""
-    draws = anneal(
-        target,
-        path,
-        position,
-        num_islands=annealing.num_replicates,
-        num_moves=annealing.num_moves,
-        threshold=annealing.threshold,
-    )
-    return to_double(draws.population.log_ratio)
+        up = annealing.anneal(target, path, prior)
+        down = annealing.anneal(target, path.reversed, exact)
+    lower, upper = (to_double(draws.population.log_ratio) for draws in (up, down))
+    return Sandwich(simulated, log_mean_exp(lower), -log_mean_exp(upper))
 
 
 def _simulate(program: BoundProgram) -> tuple[Tensor, SiteRecorder]:

@@ -100,16 +100,16 @@ def combine_steps(
     method = torch.where(reliable.any(0), reliable.long().argmax(0), last)
     chosen = method[None]
     value, own_error = (t.gather(0, chosen)[0] for t in (log_evidence, error))
-    limit = _limit(steps)
     differs = _standard_errors_apart(log_evidence, error, slack, chosen)
     disagreement = torch.where(reliable & reliable.gather(0, chosen), differs, 0.0).amax(0)
     above = log_evidence - slack - value - slack.gather(0, chosen)
     excess = above.nan_to_num(0.0, posinf=torch.inf).amax(0).clamp(min=0)
     gates = [
         Gate(~reliable.any(0), "have no reliable value by any method"),
-        Gate.above("a disagreement of methods in standard errors", disagreement, limit),
+        Gate.above("a disagreement of methods in standard errors", disagreement, _limit(steps)),
         Gate.above("an excess of another method in nats", excess, _MAX_EXCESS),
     ]
+    used = [steps[index].evidence for index in method.unique().tolist()]
     return CascadeEvidence(
         log_evidence=value,
         standard_error=own_error,
@@ -119,11 +119,11 @@ def combine_steps(
         verdict=_verdict(gates, steps),
         num_likelihood_evaluations=_count_evaluations(steps),
         estimator=estimator,
-        num_replicates=_num_replicates(steps, method),
+        num_replicates=min(one.num_replicates for one in used),
         data_hash=data_hash,
         discretization_error=slack.gather(0, chosen)[0],
         data_scale=steps[0].evidence.data_scale,
-        is_lower_bound=any(one.is_lower_bound for one in _used(steps, method)),
+        is_lower_bound=any(one.is_lower_bound for one in used),
         steps=tuple(step.evidence for step in steps),
         skipped=tuple(skipped),
     )
@@ -142,7 +142,7 @@ def _limit(steps: Sequence[Step]) -> float:
 def _standard_errors_apart(
     log_evidence: Tensor, error: Tensor, slack: Tensor, chosen: Tensor
 ) -> Tensor:
-    """How far each value lies from the chosen one beyond what is known, `(steps, N)`."""
+    """Distances of the values from the chosen one in standard errors, `(steps, N)`."""
     value = log_evidence.gather(0, chosen)
     allowed = slack + slack.gather(0, chosen) + _ROUNDING * (1 + value.abs())
     beyond = ((log_evidence - value).abs() - allowed).clamp(min=0)
@@ -152,12 +152,8 @@ def _standard_errors_apart(
 
 def _total_error(steps: Sequence[Step], method: Tensor) -> float:
     """The root of the sum of the squared errors of each method's own total."""
-    squares = 0.0
-    for index, step in enumerate(steps):
-        own = method[step.data] == index
-        if bool(own.any()):
-            squares += _partial_total_error(step.evidence, own) ** 2
-    return math.sqrt(squares)
+    own = (method[step.data] == index for index, step in enumerate(steps))
+    return math.hypot(*map(_partial_total_error, (step.evidence for step in steps), own))
 
 
 def _partial_total_error(evidence: Evidence, own: Tensor) -> float:
@@ -168,17 +164,8 @@ def _partial_total_error(evidence: Evidence, own: Tensor) -> float:
     return float(jackknife_error(evidence.leave_one_out[:, own].sum(1)))
 
 
-def _num_replicates(steps: Sequence[Step], method: Tensor) -> int:
-    return min(evidence.num_replicates for evidence in _used(steps, method))
-
-
-def _used(steps: Sequence[Step], method: Tensor) -> list[Evidence]:
-    """The results that data have their values from."""
-    return [steps[index].evidence for index in sorted(set(method.tolist()))]
-
-
 def _count_evaluations(steps: Sequence[Step]) -> int:
-    """The mean number over the data, rounded up."""
+    """The mean likelihood evaluations of the data, rounded up."""
     num_data = len(steps[0].unreliable)
     spent = sum(s.evidence.num_likelihood_evaluations * len(s.data) for s in steps)
     return math.ceil(spent / num_data)

@@ -1,11 +1,12 @@
 """The evidence lower bound, as the yardstick beside the estimators of the evidence."""
 
+import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.importance import Importance
-from lvkam_pyro.evidence.verdict import Verdict
+from lvkam_pyro.evidence.replicates import Summary
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.statistics.jackknife import leave_one_out_mean
-from lvkam_pyro.tracing.particles import Particles
 
 
 class ELBO(Importance):
@@ -25,7 +26,7 @@ class ELBO(Importance):
         num_replicates: R islands.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two replicates.
 
     Example:
@@ -39,36 +40,21 @@ class ELBO(Importance):
     """
 
     name = "ELBO"
+    remedy = "Use Importance with the same guide, or a ladder, for the evidence."
     is_lower_bound = True
 
     def __init__(self, num_particles: int = 1024, *, num_replicates: int = 32) -> None:
         super().__init__(num_particles, num_replicates=num_replicates)
 
-    def replicate(self, log_weights: Tensor) -> Tensor:
-        """Each island's mean log weight, `(R, N)`."""
-        return log_weights.mean(1)
-
-    def combine(self, replicates: Tensor) -> Tensor:
-        """The mean log weight of all islands, `(N,)`."""
-        return replicates.mean(0)
+    def average(self, values: Tensor, dim: int = 0) -> Tensor:
+        """The mean log weight along an axis: of particles, of islands."""
+        return values.mean(dim)
 
     def leave_one_out(self, replicates: Tensor) -> Tensor:
-        """The mean log weights without each island, `(R, N)`."""
+        """The mean log weights without each island, `(R, U)`."""
         return leave_one_out_mean(replicates)
 
-    def judge(self, summary: dict[str, Tensor]) -> Verdict:
+    def gates(self, summary: Summary) -> list[Gate]:
         """A lower bound is what it says, and no more."""
-        num_data = len(summary["ess"])
-        return Verdict(
-            reliable=False,
-            reasons=(
-                f"{num_data} of {num_data} data have a lower bound whose gap to the log evidence "
-                "is unknown.",
-            ),
-            remedy="Use Importance with the same guide, or a ladder, for the evidence.",
-            unreliable=summary["ess"] > -1,
-        )
-
-    def bound(self, particles: Particles) -> Tensor:
-        """The differentiable bound of each datum, `(N,)`."""
-        return particles.log_weights.mean(0)
+        everywhere = torch.ones_like(summary["ess"], dtype=torch.bool)
+        return [Gate(everywhere, "have a lower bound whose gap to the log evidence is unknown")]

@@ -1,18 +1,23 @@
 """The estimator of the evidence: a Pyro ELBO that can also say how well it is known."""
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from pyro.infer.elbo import ELBO
-from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
-from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.evidence import Evidence, to_double
+from lvkam_pyro.evidence.verdict import Gate, Verdict
+from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import Binder, bind, bind_guide
 from lvkam_pyro.tracing.parameters import check_parameters
 from lvkam_pyro.tracing.program import BoundProgram
+
+MAX_GRADIENT_DRAWS = 512
+"""Posterior draws of each unit in one gradient."""
 
 
 class Estimator(ELBO):
@@ -29,9 +34,9 @@ class Estimator(ELBO):
 
     Implementing an estimator:
 
-    - Inherit from `Estimator` and set `name`, the display name, and `is_lower_bound` if what it
-      estimates is a bound: its results say so.
-    - Define `estimate_bound(program, guide, seed) -> Evidence`.
+    - Inherit from `Estimator` and set `name`, the display name, `remedy`, the method to use instead
+      where it fails, and `is_lower_bound` if its value is a bound: its results say so.
+    - Define `estimate_bound(program, guide, seed) -> Evidence`, which `conclude` builds.
     - Define `log_evidence(program, guide) -> (total, data scale)`: the total of one estimate as a
       tensor with Fisher's gradient, from torch's global generator.
 
@@ -42,6 +47,7 @@ class Estimator(ELBO):
     """
 
     name: str
+    remedy: str = ""
     is_lower_bound: bool = False
 
     def __init__(self, num_particles: int = 1) -> None:
@@ -81,6 +87,41 @@ class Estimator(ELBO):
     @abstractmethod
     def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
         """Estimate the log evidence of a program that was bound, and seen with the guide."""
+
+    def conclude(
+        self,
+        data: BoundProgram | LadderSamples,
+        log_evidence: Tensor,
+        leave_one_out: Tensor,
+        *,
+        diagnostics: Mapping[str, Tensor],
+        gates: Sequence[Gate],
+        num_evaluations: int,
+        discretization_error: Tensor | None = None,
+    ) -> Evidence:
+        """The result under the estimator's name, with the verdict of its gates.
+
+        Args:
+            data: The program, or the draws of it, that the estimate is of.
+            log_evidence: `(U,)`.
+            leave_one_out: The same without each replicate, `(R, U)`.
+            diagnostics: Name to tensor.
+            gates: The conditions on the diagnostics.
+            num_evaluations: Likelihood evaluations per unit.
+            discretization_error: `(U,)`, if there is one.
+        """
+        return Evidence.of(
+            to_double(log_evidence),
+            to_double(leave_one_out),
+            diagnostics={name: to_double(value) for name, value in diagnostics.items()},
+            verdict=Verdict.of(gates, remedy=self.remedy),
+            num_likelihood_evaluations=num_evaluations,
+            estimator=self.name,
+            data_hash=data.data_hash,
+            discretization_error=discretization_error,
+            data_scale=data.data_scale,
+            is_lower_bound=self.is_lower_bound,
+        )
 
     @abstractmethod
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
@@ -135,7 +176,38 @@ class Estimator(ELBO):
     def _get_trace(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
-        traces: tuple[Any, Any] = get_importance_trace(
-            "flat", self.max_plate_nesting, model, guide, args, kwargs
-        )
-        return traces
+        raise NotImplementedError("Estimators draw particles of a bound program, and no traces.")
+
+
+def with_fisher_gradient(
+    total: float, program: BoundProgram, draws: Mapping[str, Tensor]
+) -> Tensor:
+    r"""A total log evidence whose gradient is that of the joint density at posterior draws.
+
+    .. math:: \nabla \log p(x) = E_{z | x} [\nabla \log p(x, z)]
+
+    Args:
+        total: The value.
+        program: The bound program.
+        draws: Site name to equally weighted draws `(D, U, *inner plates, *event)`; of many, every
+            k-th is taken, so that at most 512 are.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, torch, lvkam_pyro as lv
+        >>> shift = torch.tensor(0.0, requires_grad=True)
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z + shift, 1.0), obs=x)
+        >>> draws = {"z": torch.full((3, 1), 0.25)}
+        >>> with_fisher_gradient(-2.0, lv.bind(model, torch.ones(1)), draws).backward()
+        >>> shift.grad
+        tensor(0.7500)
+    """
+    stride = max(-(-len(value) // MAX_GRADIENT_DRAWS) for value in draws.values())
+    some = {name: value[::stride] for name, value in draws.items()}
+    surrogate = program.log_joint(some).mean(0).sum()
+    return total + (surrogate - surrogate.detach())

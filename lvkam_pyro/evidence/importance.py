@@ -1,15 +1,14 @@
 """Evidence by importance sampling, per datum."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import Estimator
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.islands import Draw, island_log_weights, island_size
-from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
-from lvkam_pyro.guides.population import PopulationGuide
-from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.evidence.evidence import to_double
+from lvkam_pyro.evidence.replicates import ReplicateEstimator, Summary, count_for_all
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
+from lvkam_pyro.guides.population import PopulationGuide, Populations
 from lvkam_pyro.statistics.weights import (
     MAX_PARETO_K,
     effective_sample_size,
@@ -17,16 +16,18 @@ from lvkam_pyro.statistics.weights import (
     pareto_k,
 )
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram
+
+Draw = Callable[[int], Particles]
+"""From a number of particles to that many, the next ones in order."""
 
 _NUM_PARTICLES = 4096
 _NUM_SHARED = 32768
 
 
-class Importance(Estimator):
+class Importance(ReplicateEstimator):
     r"""The log of the mean importance weight of each datum.
 
     .. math:: \log \hat p(x_n) = \log \frac{1}{S} \sum_s \frac{p(x_n, z_s)}{q(z_s | x_n)}
@@ -45,7 +46,7 @@ class Importance(Estimator):
         num_replicates: R islands.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two replicates.
 
     Example:
@@ -68,93 +69,60 @@ class Importance(Estimator):
     def __init__(self, num_particles: int | None = None, *, num_replicates: int = 32) -> None:
         self.num_shared = _NUM_SHARED if num_particles is None else num_particles
         num_particles = _NUM_PARTICLES if num_particles is None else num_particles
-        super().__init__(num_particles=check_count("num_particles", num_particles))
-        self.num_replicates = check_count("num_replicates", num_replicates, minimum=2)
+        super().__init__(num_particles, num_replicates=num_replicates)
 
-    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
-        """Estimate the log evidence; see `Estimator.estimate`."""
-        guide = PriorGuide(program.model) if guide is None else guide
+    def proposal(self, program: BoundProgram, guide: Program | None) -> Program:
+        """The guide that particles are drawn from; by default the prior."""
+        return PriorGuide(program.model) if guide is None else guide
+
+    def summaries(self, program: BoundProgram, guide: Program | None) -> Iterator[Summary]:
+        """The weights of each block of data; see the base class."""
+        guide = self.proposal(program, guide)
         is_shared = program.shares_particles and isinstance(guide, PriorGuide)
-        size = self.island_size(self.num_shared if is_shared else self.num_particles)
-        before = _evaluations_behind(guide)
-        with program.session(guide, seed=seed):
-            blocks = program.blocks(size * self.num_replicates)
-            parts = [self.summarize(self._log_weights(block, guide, size)) for block in blocks]
-        summary = {name: program.join([part[name] for part in parts]) for name in parts[0]}
-        evidence = self.conclude(summary, program, size=size)
-        behind = (_evaluations_behind(guide) - before) // len(parts)
-        total = evidence.num_likelihood_evaluations + behind
-        return replace(evidence, num_likelihood_evaluations=total)
+        size = self.replicate_size(self.num_shared if is_shared else self.num_particles)
+        for block in program.blocks(size * self.num_replicates):
+            before = _evaluations_behind(guide)
+            summary = self.summarize(self._log_weights(block, guide, size))
+            count = size * self.num_replicates + _evaluations_behind(guide) - before
+            yield {"num_evaluations": count_for_all(block, count), **summary}
 
     def _log_weights(self, block: BoundProgram, guide: Program, size: int) -> Tensor:
+        """The log weights of all islands, `(R, S / R, U)`, by runs whose arrays fit the memory."""
         guide = guide.on(block) if isinstance(guide, LibraryGuide) else guide
-        draw = self.drawing(block, guide)
-        counts = {"size": size, "num_replicates": self.num_replicates}
-        return island_log_weights(block, guide, draw, **counts)
-
-    def island_size(self, num_particles: int) -> int:
-        """The number of particles of an island, when so many in all are asked for."""
-        return island_size(num_particles, self.num_replicates)
+        draw, total = self.drawing(block, guide), size * self.num_replicates
+        # What a population guide draws together depends on each other: it fills one island.
+        limit = size if isinstance(guide, Populations) else block.particles_per_run()
+        counts = (min(limit, total - start) for start in range(0, total, limit))
+        log_weights = torch.cat([draw(count).log_weights for count in counts])
+        return log_weights.reshape(self.num_replicates, size, block.num_units)
 
     def drawing(self, program: BoundProgram, guide: Program) -> Draw:
         """A function that draws the islands' particles, all of them in order, for a block."""
         return lambda count: program.draw(guide, count)
 
-    def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
+    def summarize(self, log_weights: Tensor) -> Summary:
         """The part of the log weights `(R, S / R, U)` of a block that is kept."""
         flat = log_weights.flatten(0, 1)
         return {
-            "replicates": self.replicate(to_double(log_weights)),
-            "ess": to_double(effective_sample_size(flat)),
-            "pareto_k": to_double(pareto_k(flat)),
-            "largest_weight": to_double(largest_weight(flat)),
+            "replicates": self.average(to_double(log_weights), 1),
+            "ess": effective_sample_size(flat),
+            "pareto_k": pareto_k(flat),
+            "largest_weight": largest_weight(flat),
         }
 
-    def replicate(self, log_weights: Tensor) -> Tensor:
-        """Each island's estimate, `(R, U)`."""
-        return log_mean_exp(log_weights, 1)
-
-    def conclude(self, summary: dict[str, Tensor], program: BoundProgram, *, size: int) -> Evidence:
-        """The evidence from the islands' estimates and the weights' diagnostics."""
-        replicates = summary.pop("replicates")
-        return Evidence.of(
-            self.combine(replicates),
-            self.leave_one_out(replicates),
-            diagnostics=summary,
-            verdict=self.judge(summary),
-            num_likelihood_evaluations=size * self.num_replicates,
-            estimator=self.name,
-            data_hash=program.data_hash,
-            data_scale=program.data_scale,
-            is_lower_bound=self.is_lower_bound,
-        )
-
-    def combine(self, replicates: Tensor) -> Tensor:
-        """The estimate of all islands, `(U,)`."""
-        return log_mean_exp(replicates)
-
-    def leave_one_out(self, replicates: Tensor) -> Tensor:
-        """The estimates without each island, `(R, U)`."""
-        return leave_one_out_log_mean_exp(replicates)
-
-    def judge(self, summary: dict[str, Tensor]) -> Verdict:
-        """The verdict on the weights."""
-        gates = [
+    def gates(self, summary: Summary) -> list[Gate]:
+        """The weights have a variance, and enough of them count."""
+        return [
             Gate.above("Pareto k", summary["pareto_k"], MAX_PARETO_K),
             Gate.below("an effective sample size", summary["ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
         ]
-        return Verdict.of(gates, remedy=self.remedy)
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        guide = PriorGuide(program.model) if guide is None else guide
-        particles = program.draw(guide, self.num_particles)
+        draw = self.drawing(program, self.proposal(program, guide))
+        particles = draw(self.num_particles)
         check_reparameterized(particles)
-        return self.bound(particles).sum(), particles.data_scale
-
-    def bound(self, particles: Particles) -> Tensor:
-        """The differentiable estimate of each datum, `(U,)`."""
-        return particles.log_evidence
+        return self.average(particles.log_weights).sum(), particles.data_scale
 
 
 def check_reparameterized(particles: Particles) -> None:

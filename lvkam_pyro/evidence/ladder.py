@@ -8,15 +8,13 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from lvkam_pyro.evidence.estimator import Estimator
+from lvkam_pyro.evidence.estimator import Estimator, with_fisher_gradient
 from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import (
     MAX_CHAIN_SPREAD,
     MAX_RHAT,
     MIN_EFFECTIVE_SAMPLE_SIZE,
     Gate,
-    Verdict,
 )
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.convergence import half_drift
@@ -26,10 +24,6 @@ from lvkam_pyro.tracing.session import draw_seed
 
 _MOST_FAILURES = 0.5
 
-_REMEDY = (
-    "Lengthen the ladder (more num_warmup and num_samples, more num_temperatures), or use "
-    "Importance with a guide close to the posterior."
-)
 
 _FALL_RATE = 3e-5
 _DRIFT_RATE = 1e-9
@@ -79,6 +73,27 @@ class Moments:
         )
 
 
+@dataclass(frozen=True)
+class LadderEstimate:
+    """The values that an estimator reads off a ladder's draws.
+
+    Attributes:
+        log_evidence: `(N,)`.
+        leave_one_out: The same without each chain, `(C, N)`.
+        chain_estimates: Each chain's own estimate, `(C, N)`.
+        diagnostics: The estimator's own.
+        gates: The estimator's own, judged before the ladder's.
+        discretization_error: `(N,)`, if there is one.
+    """
+
+    log_evidence: Tensor
+    leave_one_out: Tensor
+    chain_estimates: Tensor
+    diagnostics: dict[str, Tensor]
+    gates: Sequence[Gate] = ()
+    discretization_error: Tensor | None = None
+
+
 class LadderEstimator(Estimator):
     """An estimator that reads the evidence off the draws of a `Ladder`.
 
@@ -86,7 +101,7 @@ class LadderEstimator(Estimator):
     runs the whole ladder; its gradient is the mean of grad log p(x, z) over (up to 512 of) the
     draws at temperature 1, exactly Fisher's identity.
 
-    Implementing one: define `estimate_from(samples) -> Evidence`, which `conclude` completes.
+    Implementing one: define `integrate(samples, moments) -> LadderEstimate`.
 
     Args:
         ladder: What to run.
@@ -100,56 +115,38 @@ class LadderEstimator(Estimator):
         True
     """
 
+    remedy = (
+        "Lengthen the ladder (more num_warmup and num_samples, more num_temperatures), or use "
+        "Importance with a guide close to the posterior."
+    )
+
     def __init__(self, ladder: Ladder | None = None) -> None:
         super().__init__()
         self.ladder = Ladder() if ladder is None else ladder
 
     @abstractmethod
+    def integrate(self, samples: LadderSamples, moments: Moments) -> LadderEstimate:
+        """The estimate from the draws of a ladder and the moments of their log likelihood."""
+
     def estimate_from(self, samples: LadderSamples) -> Evidence:
-        """The evidence from the draws of a ladder."""
+        """The evidence from the draws of a ladder, with what every estimator says of them."""
+        moments = Moments.of(samples.log_likelihood)
+        own = self.integrate(samples, moments)
+        summary = _ladder_diagnostics(samples, moments) | own.diagnostics
+        summary["chain_spread"] = own.chain_estimates.std(0)
+        return self.conclude(
+            samples,
+            own.log_evidence,
+            own.leave_one_out,
+            diagnostics=summary,
+            gates=[*own.gates, *_ladder_gates(samples, summary, moments)],
+            num_evaluations=samples.num_likelihood_evaluations,
+            discretization_error=own.discretization_error,
+        )
 
     def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
         """Run the ladder and estimate the log evidence; see `Estimator.estimate`."""
         return self.estimate_from(self.ladder.sample(program, seed=seed))
-
-    def conclude(
-        self,
-        samples: LadderSamples,
-        moments: Moments,
-        log_evidence: Tensor,
-        leave_one_out: Tensor,
-        *,
-        chain_estimates: Tensor,
-        diagnostics: dict[str, Tensor],
-        gates: Sequence[Gate] = (),
-        discretization_error: Tensor | None = None,
-    ) -> Evidence:
-        """The evidence, with what every estimator says of a ladder's draws.
-
-        Args:
-            samples: The draws.
-            moments: Their moments.
-            log_evidence: `(N,)`.
-            leave_one_out: The same without each chain, `(C, N)`.
-            chain_estimates: Each chain's own estimate, `(C, N)`.
-            diagnostics: The estimator's own.
-            gates: The estimator's own, judged before the ladder's.
-            discretization_error: `(N,)`, if there is one.
-        """
-        own = {**diagnostics, "chain_spread": chain_estimates.std(0)}
-        gates = [*gates, *_ladder_gates(samples, chain_estimates, moments)]
-        return Evidence.of(
-            to_double(log_evidence),
-            to_double(leave_one_out),
-            discretization_error=discretization_error,
-            diagnostics=_ladder_diagnostics(samples, moments)
-            | {name: to_double(value) for name, value in own.items()},
-            verdict=Verdict.of(gates, remedy=_REMEDY),
-            num_likelihood_evaluations=samples.num_likelihood_evaluations,
-            estimator=self.name,
-            data_hash=samples.data_hash,
-            data_scale=samples.data_scale,
-        )
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the draws of temperature 1."""
@@ -159,19 +156,21 @@ class LadderEstimator(Estimator):
         return with_fisher_gradient(total, program, draws), samples.data_scale
 
 
-def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Moments) -> list[Gate]:
+def _ladder_gates(
+    samples: LadderSamples, summary: dict[str, Tensor], moments: Moments
+) -> list[Gate]:
     """The conditions on a ladder's draws: mixing, agreement of chains, a curve that rises.
 
     Args:
         samples: The draws.
-        chain_estimates: Each chain's own estimate, `(C, N)`.
+        summary: The diagnostics.
         moments: The moments of the log likelihood.
 
     Returns:
         The gates.
     """
     num_chains = samples.num_chains
-    rhat = Gate.above("R-hat", to_double(samples.rhat.amax(0)), MAX_RHAT)
+    rhat = Gate.above("R-hat", to_double(summary["rhat"]), MAX_RHAT)
     return [
         Gate(
             torch.full_like(samples.rhat[0], samples.biased, dtype=torch.bool),
@@ -184,10 +183,8 @@ def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Mome
             to_double(half_drift(samples.log_likelihood).amax(0)),
             _limit(_DRIFT_RATE, num_chains - 1),
         ),
-        Gate.below(
-            "an effective sample size", to_double(samples.ess.amin(0)), MIN_EFFECTIVE_SAMPLE_SIZE
-        ),
-        Gate.above("a chain spread in nats", to_double(chain_estimates.std(0)), MAX_CHAIN_SPREAD),
+        Gate.below("an effective sample size", summary["ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
+        Gate.above("a chain spread in nats", summary["chain_spread"], MAX_CHAIN_SPREAD),
         Gate.above(
             "a fall of the thermodynamic curve in standard errors",
             to_double(_worst_fall(moments)),
@@ -197,7 +194,7 @@ def _ladder_gates(samples: LadderSamples, chain_estimates: Tensor, moments: Mome
 
 
 def _common_failure(rhat: Gate) -> Gate:
-    """Where the chains of half the data do not mix, others pass by chance, in one mode of several.
+    """The gate of all data: where half of them do not mix, others pass by chance, in one mode.
 
     On the problem `mixture_prior` such data were off by 9 of their standard errors.
     """
@@ -220,7 +217,7 @@ def _worst_fall(moments: Moments) -> Tensor:
 
 def _ladder_diagnostics(samples: LadderSamples, moments: Moments) -> dict[str, Tensor]:
     """The diagnostics of every estimator on a ladder: mixing per datum, and the curve."""
-    named = {
+    return {
         "rhat": samples.rhat.amax(0),
         "ess": samples.ess.amin(0),
         "temperatures": samples.temperatures,
@@ -230,4 +227,3 @@ def _ladder_diagnostics(samples: LadderSamples, moments: Moments) -> dict[str, T
         "acceptance": samples.acceptance,
         "swap_rate": samples.swap_rate,
     }
-    return {name: to_double(value) for name, value in named.items()}

@@ -1,6 +1,7 @@
 """Evidence of additive models by look-ahead sequential importance resampling."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -9,19 +10,15 @@ from lvkam_pyro.additive.conditionals import discretization_error
 from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
-from lvkam_pyro.evidence.estimator import Estimator
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.islands import island_size
-from lvkam_pyro.evidence.verdict import MAX_CHAIN_SPREAD, Gate, Verdict
+from lvkam_pyro.evidence.replicates import ReplicateEstimator, Summary, spread_gate
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.guides.lookahead import LookaheadGuide
-from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import largest_weight
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
-
-_REMEDY = "Use more particles or more nodes, or GridGibbs."
 
 _MAX_LOGITS = 2**22
 """Probabilities of nodes held at once (32 MB in double precision)."""
@@ -31,7 +28,7 @@ _MIN_EFFECTIVE_SAMPLE_SIZE = 100.0
 _MAX_DISCRETIZATION_ERROR = 0.05
 
 
-class Lookahead(Estimator):
+class Lookahead(ReplicateEstimator):
     r"""The evidence of each datum of an additive model, without chain or guide.
 
     For models whose output is a sum of functions of one latent each with normal noise (see
@@ -49,7 +46,7 @@ class Lookahead(Estimator):
         num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two islands.
 
     Example:
@@ -63,6 +60,7 @@ class Lookahead(Estimator):
     """
 
     name = "Lookahead"
+    remedy = "Use more particles or more nodes, or GridGibbs."
 
     def __init__(
         self,
@@ -71,63 +69,47 @@ class Lookahead(Estimator):
         num_replicates: int = 16,
         num_nodes: int | None = None,
     ) -> None:
-        super().__init__(num_particles=check_count("num_particles", num_particles))
-        self.num_replicates = check_count("num_replicates", num_replicates, minimum=2)
+        super().__init__(num_particles, num_replicates=num_replicates)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
 
-    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
-        """Estimate the log evidence; see `Estimator.estimate`. A guide is left aside."""
-        with program.session(seed=seed):
-            tables = AdditiveTables.of(AdditiveModel.of(program), num_nodes=self.num_nodes)
-            sampler, (residual, constant) = LookaheadSampler(tables), tables.project(program)
-            num_logits = program.num_units * self.num_particles * tables.num_nodes
-            num_blocks = math.ceil(num_logits / _MAX_LOGITS)
-            blocks = zip(
-                residual.tensor_split(num_blocks), constant.tensor_split(num_blocks), strict=True
-            )
-            parts = [self._summarize(sampler, tables, *block) for block in blocks if len(block[0])]
-        summary = {name: to_double(torch.cat([p[name] for p in parts], -1)) for name in parts[0]}
-        return self._conclude(summary, program)
+    def summaries(self, program: BoundProgram, guide: Program | None) -> Iterator[Summary]:
+        """The draws of each block of data; see the base class. A guide is left aside."""
+        tables = AdditiveTables.of(AdditiveModel.of(program), num_nodes=self.num_nodes)
+        sampler, (residual, constant) = LookaheadSampler(tables), tables.project(program)
+        num_logits = program.num_units * self.num_particles * tables.num_nodes
+        num_blocks = min(math.ceil(num_logits / _MAX_LOGITS), program.num_units)
+        for block in zip(
+            residual.tensor_split(num_blocks), constant.tensor_split(num_blocks), strict=True
+        ):
+            yield self._summarize(sampler, tables, *block)
 
     def _summarize(
         self, sampler: LookaheadSampler, tables: AdditiveTables, residual: Tensor, constant: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> Summary:
         """The part of the draws of a block of data that is kept."""
-        size = island_size(self.num_particles, self.num_replicates)
+        size = self.replicate_size(self.num_particles)
         draws = sampler.sample(residual, constant, size, num_islands=self.num_replicates)
         log_weights, nodes = draws.log_weights.flatten(0, 1), draws.nodes.flatten(0, 1)
         index = resample_systematic(log_weights, _NUM_CHECKED)
         posterior = nodes.take_along_dim(index[..., None], 0)
+        replicates = log_mean_exp(draws.log_weights, 1)
         return {
-            "replicates": log_mean_exp(draws.log_weights, 1),
+            "replicates": replicates,
+            "num_evaluations": torch.full_like(constant, self.num_drawn),
             "ess": draws.ess,
             "largest_weight": largest_weight(log_weights),
+            "island_spread": replicates.std(0),
             "discretization_error": discretization_error(tables, residual, posterior),
         }
 
-    def _conclude(self, summary: dict[str, Tensor], program: BoundProgram) -> Evidence:
-        replicates = summary.pop("replicates")
-        error = summary.pop("discretization_error")
-        summary["island_spread"] = replicates.std(0)
-        gates = [
+    def gates(self, summary: Summary) -> list[Gate]:
+        """The islands agree, particles enough count, and the nodes are close enough."""
+        error = summary["discretization_error"]
+        return [
             Gate.below("an effective sample size", summary["ess"], _MIN_EFFECTIVE_SAMPLE_SIZE),
-            Gate.above(
-                "a spread of the islands in nats", summary["island_spread"], MAX_CHAIN_SPREAD
-            ),
+            spread_gate(summary),
             Gate.above("a discretisation error in nats", error, _MAX_DISCRETIZATION_ERROR),
         ]
-        size = island_size(self.num_particles, self.num_replicates)
-        return Evidence.of(
-            log_mean_exp(replicates),
-            leave_one_out_log_mean_exp(replicates),
-            diagnostics=summary,
-            verdict=Verdict.of(gates, remedy=_REMEDY),
-            num_likelihood_evaluations=size * self.num_replicates,
-            estimator=self.name,
-            data_hash=program.data_hash,
-            discretization_error=error,
-            data_scale=program.data_scale,
-        )
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at look-ahead draws (Fisher's)."""

@@ -1,8 +1,5 @@
 """Evidence by importance sampling from a mixture that is fitted on the way."""
 
-from torch import Tensor
-
-from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.guides.mixture import MixtureGuide
 from lvkam_pyro.tracing.arguments import Program
@@ -27,7 +24,7 @@ class MixtureImportance(Importance):
         num_moves: MALA steps at each of its temperatures.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two replicates; when used, if a latent
             lies in a further plate or cannot move on the real line.
 
@@ -57,13 +54,6 @@ class MixtureImportance(Importance):
         self.num_pilots = num_pilots
         self.num_moves = num_moves
 
-    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
-        """Estimate the log evidence; see `Estimator.estimate`. A guide is left aside."""
-        return super().estimate_bound(program, self._guide(program), seed)
-
-    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
-        """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        return super().log_evidence(program, self._guide(program))
-
-    def _guide(self, program: BoundProgram) -> MixtureGuide:
+    def proposal(self, program: BoundProgram, guide: Program | None) -> MixtureGuide:
+        """The mixture, which is fitted to each block of data."""
         return MixtureGuide(program.model, num_pilots=self.num_pilots, num_moves=self.num_moves)

@@ -1,19 +1,15 @@
 """Evidence by the multistate Bennett acceptance ratio over a ladder, of gradients or of Gibbs."""
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
+from lvkam_pyro.evidence.evidence import to_double
+from lvkam_pyro.evidence.ladder import LadderEstimate, LadderEstimator, Moments
 from lvkam_pyro.evidence.reweighting import Reweighting
 from lvkam_pyro.evidence.steppingstone import chain_log_steps
 from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.grid_gibbs import GridGibbsKernel
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.jackknife import log_mean_exp
-from lvkam_pyro.statistics.weights import effective_sample_size, normalized_weights
 
 MIN_OVERLAP = 0.03
 """Below it neighbours share too few draws (Klimovich, Shirts and Mobley 2015)."""
@@ -28,29 +24,6 @@ _GIBBS_LADDER = Ladder(
 )
 
 
-@dataclass(frozen=True)
-class ThermodynamicCurve:
-    """The moments of the log likelihood at any temperatures.
-
-    Attributes:
-        temperatures: `(T,)`.
-        log_normalizer: log Z_t, `(T, N)`.
-        mean: E_t, the slope of log Z_t, `(T, N)`.
-        variance: V_t, the slope of E_t, `(T, N)`.
-        ess: Kish's effective number of the draws that speak for a temperature, `(T, N)`.
-
-    Example:
-        >>> ThermodynamicCurve(*torch.zeros(5, 3)).mean
-        tensor([0., 0., 0.])
-    """
-
-    temperatures: Tensor
-    log_normalizer: Tensor
-    mean: Tensor
-    variance: Tensor
-    ess: Tensor
-
-
 class MultistateBAR(LadderEstimator):
     r"""The normalisers that are consistent with the draws of all temperatures together.
 
@@ -59,11 +32,11 @@ class MultistateBAR(LadderEstimator):
     with all draws s of the ladder, :math:`Z_0 = 1` and :math:`p(x) = Z_{T-1}` (Shirts and Chodera
     2008, https://doi.org/10.1063/1.2978177, equation 11). No temperature grid is integrated over,
     so there is no discretisation error, and of the estimators that know the draws' log likelihoods
-    it is the one of least variance. `curve` gives the thermodynamic curve at any temperatures.
-    Standard errors by the jackknife over the chains. Diagnostics: `overlap`, the least overlap of
-    neighbouring temperatures, `(N,)`; `log_normalizer` `(T, N)`; `chain_spread` (the standard
-    deviation of the jackknife's pseudo-values of the chains) and the ladder's, as in
-    `ThermodynamicIntegration`. The verdict is unreliable where the overlap is below 0.03.
+    it is the one of least variance. Standard errors by the jackknife over the chains. Diagnostics:
+    `overlap`, the least overlap of neighbouring temperatures, `(N,)`; `log_normalizer` `(T, N)`;
+    `chain_spread` (the standard deviation of the jackknife's pseudo-values of the chains) and the
+    ladder's, as in `ThermodynamicIntegration`. The verdict is unreliable where the overlap is below
+    0.03.
 
     Args:
         ladder: What to run; None is `Ladder()`.
@@ -83,51 +56,20 @@ class MultistateBAR(LadderEstimator):
 
     name = "MBAR"
 
-    def estimate_from(self, samples: LadderSamples) -> Evidence:
-        """The evidence from the draws of a ladder.
-
-        Args:
-            samples: The draws.
-
-        Returns:
-            The evidence.
-        """
-        solved = _reweight(samples)
+    def integrate(self, samples: LadderSamples, moments: Moments) -> LadderEstimate:
+        """The normaliser at temperature 1; see the base class."""
+        steps = log_mean_exp(chain_log_steps(samples))
+        start = torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(0)])
+        solved = Reweighting.of(samples.temperatures, samples.log_likelihood, start)
         log_evidence = solved.log_normalizer[-1]
         others, overlap = solved.leave_one_out()
-        return self.conclude(
-            samples,
-            Moments.of(samples.log_likelihood),
+        return LadderEstimate(
             log_evidence,
             others,
             chain_estimates=log_evidence - (len(others) - 1) * (others - log_evidence),
             diagnostics={"overlap": overlap, "log_normalizer": solved.log_normalizer},
             gates=[Gate.below("an overlap of temperatures", to_double(overlap), MIN_OVERLAP)],
         )
-
-    def curve(self, samples: LadderSamples, temperatures: Tensor) -> ThermodynamicCurve:
-        """The thermodynamic curve at any temperatures, by weighting all draws.
-
-        Args:
-            samples: The draws of a ladder.
-            temperatures: `(T,)`, each from 0 to 1.
-
-        Returns:
-            The curve.
-
-        Raises:
-            ValueError: If a temperature lies outside of [0, 1].
-        """
-        if not bool(((temperatures >= 0) & (temperatures <= 1)).all()):
-            raise ValueError(
-                f"Expected temperatures in [0, 1], but got {temperatures.tolist()}. Use e.g. "
-                "torch.linspace(0, 1, 101)."
-            )
-        solved = _reweight(samples)
-        values = solved.log_likelihood.flatten(0, 1)
-        points = [_moments(solved.log_weights(t), values) for t in temperatures.to(values)]
-        columns = (to_double(torch.stack(column)) for column in zip(*points, strict=True))
-        return ThermodynamicCurve(to_double(temperatures), *columns)
 
 
 class GridGibbs(MultistateBAR):
@@ -158,19 +100,3 @@ class GridGibbs(MultistateBAR):
 
     def __init__(self, ladder: Ladder | None = None) -> None:
         super().__init__(_GIBBS_LADDER if ladder is None else ladder)
-
-
-def _reweight(samples: LadderSamples) -> Reweighting:
-    """The normalisers, from steppingstone's as a start."""
-    steps = log_mean_exp(chain_log_steps(samples))
-    start = torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(0)])
-    return Reweighting.of(samples.temperatures, samples.log_likelihood, start)
-
-
-def _moments(log_weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The log normaliser, mean, variance and effective number of weighted draws, `(N,)` each."""
-    weights = normalized_weights(log_weights)
-    counted = torch.where(weights > 0, values, 0.0)
-    mean = (weights * counted).sum(0)
-    variance = (weights * (counted - mean).square()).sum(0)
-    return log_mean_exp(log_weights), mean, variance, effective_sample_size(log_weights)

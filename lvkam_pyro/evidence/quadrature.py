@@ -11,10 +11,9 @@ from lvkam_pyro.additive.coordinates import LatentCoordinates
 from lvkam_pyro.additive.integrand import LatentIntegrand
 from lvkam_pyro.evidence.boxes import Boxes
 from lvkam_pyro.evidence.cubature import Cubature, Integral
-from lvkam_pyro.evidence.estimator import Estimator
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.fisher import with_fisher_gradient
-from lvkam_pyro.evidence.verdict import Gate, Verdict
+from lvkam_pyro.evidence.estimator import with_fisher_gradient
+from lvkam_pyro.evidence.replicates import ReplicateEstimator, Summary
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
@@ -23,11 +22,9 @@ from lvkam_pyro.tracing.program import BoundProgram
 MAX_COORDINATES = 3
 """Latent coordinates of a datum above which a tensor rule is no method."""
 
-_REMEDY = "Raise max_evaluations, or use QuasiMonteCarlo or a ladder."
-
 _NUM_CELLS = {1: 24, 2: 12, 3: 6}
-_MAX_BOXES = 2**13
-"""First boxes held at once; more data run in blocks."""
+_VALUES_PER_BOX = 2**10
+"""Values that a first box may need, which limits the data of a block."""
 
 _MAX_DISCRETIZATION_ERROR = 1e-3
 _MAX_END_MASS = 1e-6
@@ -36,7 +33,7 @@ _NUM_EQUAL_REPLICATES = 32
 """Without Monte Carlo all replicates are equal; as many as other estimators have."""
 
 
-class Quadrature(Estimator):
+class Quadrature(ReplicateEstimator):
     r"""The integral over up to three latent coordinates, without Monte Carlo error.
 
     .. math:: \log p(x_n) = \log \int p(x_n | z) \prod_{q \le 3} p_q(z_q) \, dz
@@ -56,7 +53,7 @@ class Quadrature(Estimator):
 
     Raises:
         TypeError: If `max_evaluations` is no integer.
-        ValueError: If a number is not positive; when used, if the model has more than three
+        ValueError: If an option is not positive; when used, if the model has more than three
             coordinates or latents that depend on each other a priori.
 
     Example:
@@ -70,95 +67,78 @@ class Quadrature(Estimator):
     """
 
     name = "Quadrature"
+    remedy = "Raise max_evaluations, or use QuasiMonteCarlo or a ladder."
 
     def __init__(self, *, tolerance: float = 1e-5, max_evaluations: int = 2**22) -> None:
-        super().__init__()
+        super().__init__(1, num_replicates=_NUM_EQUAL_REPLICATES)
         if not tolerance > 0:
             raise ValueError(f"Expected tolerance > 0, but got {tolerance}. Use e.g. 1e-5.")
         self.tolerance = tolerance
         self.max_evaluations = check_count("max_evaluations", max_evaluations)
 
-    def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
-        """Integrate to the log evidence; see `Estimator.estimate`.
-
-        A guide and a seed are left aside.
-        """
-        with program.session():
-            cells = _first_cells(_few_coordinates(program))
-            num_boxes = math.prod(len(edges) - 1 for edges in cells.edges)
-            integrands = map(LatentIntegrand.of, _blocks(program, _MAX_BOXES // num_boxes))
-            integrals = [self._cubature(each).integrate(cells.edges) for each in integrands]
-        return self._conclude(integrals, cells, program)
+    def summaries(self, program: BoundProgram, guide: Program | None) -> Iterator[Summary]:
+        """The integrals of each block of data; see the base class. A guide is left aside."""
+        cells = _first_cells(program)
+        num_boxes = math.prod(len(edges) - 1 for edges in cells.edges)
+        for block in program.blocks(_VALUES_PER_BOX * num_boxes):
+            integral = self._cubature(LatentIntegrand.of(block)).integrate(cells.edges)
+            yield {
+                "replicates": integral.log_total.expand(self.num_replicates, -1),
+                "num_evaluations": integral.num_evaluations,
+                "discretization_error": integral.error,
+                "end_mass": _end_mass(integral, cells),
+                "evaluations": integral.num_evaluations,
+            }
 
     def _cubature(self, integrand: LatentIntegrand) -> Cubature:
         return Cubature(
             integrand,
-            num_data=integrand.num_units,
-            num_values=integrand.num_values,
+            num_data=integrand.program.num_units,
+            num_values=integrand.program.values_per_unit,
             tolerance=self.tolerance,
             max_evaluations=self.max_evaluations,
             rounding=torch.finfo(integrand.coordinates.dtype).eps,
         )
 
-    def _conclude(
-        self, integrals: list[Integral], cells: PriorCells, program: BoundProgram
-    ) -> Evidence:
-        log_evidence = to_double(program.join([integral.log_total for integral in integrals]))
-        error = to_double(program.join([integral.error for integral in integrals]))
-        evaluations = program.join([integral.num_evaluations for integral in integrals])
-        ends = program.join([_end_mass(integral, cells) for integral in integrals])
-        diagnostics = {"end_mass": to_double(ends), "evaluations": to_double(evaluations)}
-        gates = [
-            Gate(~log_evidence.isfinite(), "have no node of finite, positive density"),
+    def average(self, values: Tensor, dim: int = 0) -> Tensor:
+        """The value of any of the replicates, which are equal."""
+        return values.select(dim, 0)
+
+    def leave_one_out(self, replicates: Tensor) -> Tensor:
+        """The replicates: without one, the others say the same."""
+        return replicates
+
+    def gates(self, summary: Summary) -> list[Gate]:
+        """The boxes are small enough, and reach far enough."""
+        error, end_mass = summary["discretization_error"], summary["end_mass"]
+        return [
+            Gate(~summary["replicates"][0].isfinite(), "have no node of finite, positive density"),
             Gate.above("a discretisation error in nats", error, _MAX_DISCRETIZATION_ERROR),
-            Gate.above("a posterior mass at the end of the range", to_double(ends), _MAX_END_MASS),
+            Gate.above("a posterior mass at the end of the range", end_mass, _MAX_END_MASS),
         ]
-        return Evidence.of(
-            log_evidence,
-            log_evidence.expand(_NUM_EQUAL_REPLICATES, -1),
-            diagnostics=diagnostics,
-            verdict=Verdict.of(gates, remedy=_REMEDY),
-            num_likelihood_evaluations=math.ceil(float(evaluations.double().mean())),
-            estimator=self.name,
-            data_hash=program.data_hash,
-            discretization_error=error,
-            data_scale=program.data_scale,
-        )
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at draws among the nodes."""
         with torch.no_grad():
-            coordinates = _few_coordinates(program)
-            cells = _first_cells(coordinates)
-            cubature = self._cubature(LatentIntegrand.of(program))
+            cells, integrand = _first_cells(program), LatentIntegrand.of(program)
+            cubature = self._cubature(integrand)
             integral = cubature.integrate(cells.edges)
-            draws = coordinates.split(_draw_nodes(cubature, integral.boxes))
+            draws = integrand.coordinates.split(_draw_nodes(cubature, integral.boxes))
         total = float(integral.log_total.sum())
         return with_fisher_gradient(total, program, draws), program.data_scale
 
 
-def _few_coordinates(program: BoundProgram) -> LatentCoordinates:
+def _first_cells(program: BoundProgram) -> PriorCells:
+    """The cells to begin with, of a program with few latents."""
     coordinates = LatentCoordinates.of(program)
-    if not 1 <= coordinates.num_coordinates <= MAX_COORDINATES:
+    num_coordinates = coordinates.num_coordinates
+    if not 1 <= num_coordinates <= MAX_COORDINATES:
         raise ValueError(
             f"Expected 1 to {MAX_COORDINATES} latent coordinates of a datum, but the model has "
-            f"{coordinates.num_coordinates}. Use QuasiMonteCarlo (few more), "
-            "Lookahead (additive models) or MultistateBAR."
+            f"{num_coordinates}. Use QuasiMonteCarlo (few more), Lookahead (additive models) or "
+            "MultistateBAR."
         )
-    return coordinates
-
-
-def _blocks(program: BoundProgram, num_units: int) -> Iterator[BoundProgram]:
-    """The program on so many of its data after the other, if it takes any number of them."""
-    if program.takes_any:
-        yield from map(program.rows, torch.arange(program.num_units).split(max(1, num_units)))
-    else:
-        yield from program.blocks(1)
-
-
-def _first_cells(coordinates: LatentCoordinates) -> PriorCells:
     # In three dimensions the long cells of the tails would cost more than all others.
-    num_coordinates = coordinates.num_coordinates
     with_tails = num_coordinates < MAX_COORDINATES
     return prior_cells(coordinates, _NUM_CELLS[num_coordinates], with_tails=with_tails)
 

@@ -6,21 +6,16 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from lvkam_pyro.evidence.evidence import to_double
-from lvkam_pyro.evidence.importance import Importance, check_reparameterized
-from lvkam_pyro.evidence.islands import Draw
-from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
+from lvkam_pyro.evidence.importance import Draw, Importance
+from lvkam_pyro.evidence.replicates import MIN_REPLICATES, Summary
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
 from lvkam_pyro.statistics.weights import effective_sample_size
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.inverse_transform import InverseTransform, count_uniforms
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
-from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed
-
-MIN_SCRAMBLES = 8
-"""Replicates below which a standard error says little."""
 
 _HALF_STEP = 2.0**-31
 """Half the distance of the engine's 30-bit numbers: it centres them, away from 0 and 1."""
@@ -28,8 +23,6 @@ _HALF_STEP = 2.0**-31
 _MAX_PARETO_K = 0.5
 """Scrambles share their stratification: a tail that all of them miss shows in no spread of theirs,
 so weights must have a variance."""
-
-_REMEDY = "Use more points, a guide closer to the posterior, Lookahead or MultistateBAR."
 
 
 class QuasiMonteCarlo(Importance):
@@ -51,7 +44,7 @@ class QuasiMonteCarlo(Importance):
         num_scrambles: R, at least 8.
 
     Raises:
-        TypeError: If a number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If there is no point, or fewer than 8 scrambles; when used, if a site has no
             inverse distribution function.
 
@@ -67,13 +60,15 @@ class QuasiMonteCarlo(Importance):
     """
 
     name = "QuasiMonteCarlo"
+    remedy = "Use more points, a guide closer to the posterior, Lookahead or MultistateBAR."
 
     def __init__(self, num_points: int = 32768, *, num_scrambles: int = 16) -> None:
         check_count("num_points", num_points)
-        check_count("num_scrambles", num_scrambles, minimum=MIN_SCRAMBLES)
+        check_count("num_scrambles", num_scrambles, minimum=MIN_REPLICATES)
         super().__init__(num_points, num_replicates=num_scrambles)
+        self.num_particles = self.num_drawn
 
-    def island_size(self, num_particles: int) -> int:
+    def replicate_size(self, num_particles: int) -> int:
         """The points of a scramble: a power of two, of which Sobol's are balanced."""
         return int(2 ** math.ceil(math.log2(max(1, num_particles / self.num_replicates))))
 
@@ -85,7 +80,7 @@ class QuasiMonteCarlo(Importance):
                 "points. Use Importance, which runs particles one by one."
             )
         num_uniforms = count_uniforms(program, guide)
-        size = self.island_size(self.num_particles)
+        size = self.replicate_size(self.num_particles)
         scrambles = [_sobol(num_uniforms, size) for _ in range(self.num_replicates)]
         points, used = torch.cat(scrambles).to(program.like.device), 0
 
@@ -97,27 +92,19 @@ class QuasiMonteCarlo(Importance):
 
         return draw
 
-    def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
+    def summarize(self, log_weights: Tensor) -> Summary:
         """The part of the log weights `(R, S / R, U)` of a block that is kept."""
         least = effective_sample_size(log_weights.transpose(0, 1).flatten(1))
         by_scramble = least.unflatten(0, (len(log_weights), -1))
-        return super().summarize(log_weights) | {"scramble_ess": to_double(by_scramble.amin(0))}
+        return super().summarize(log_weights) | {"scramble_ess": by_scramble.amin(0)}
 
-    def judge(self, summary: dict[str, Tensor]) -> Verdict:
-        """The verdict on the weights."""
+    def gates(self, summary: Summary) -> list[Gate]:
+        """The weights have a variance, and enough of each scramble's count."""
         name = "an effective sample size of a scramble"
-        gates = [
+        return [
             Gate.above("Pareto k", summary["pareto_k"], _MAX_PARETO_K),
             Gate.below(name, summary["scramble_ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
         ]
-        return Verdict.of(gates, remedy=_REMEDY)
-
-    def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
-        """The total log mean weight; the gradient self-normalises the weights (Fisher's)."""
-        draw = self.drawing(program, PriorGuide(program.model) if guide is None else guide)
-        particles = draw(self.island_size(self.num_particles) * self.num_replicates)
-        check_reparameterized(particles)
-        return self.bound(particles).sum(), particles.data_scale
 
 
 def _sobol(num_uniforms: int, num_points: int) -> Tensor:

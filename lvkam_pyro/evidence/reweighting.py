@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.ladder.state import tempered
-from lvkam_pyro.statistics.jackknife import log_mean_exp
 
 _MAX_ELEMENTS = 2**22
 """Responsibilities held at once (32 MB)."""
@@ -58,13 +57,8 @@ class Reweighting:
         """
         draws = log_likelihood.transpose(0, 1).flatten(1, 2)
         possible = draws.isfinite().any(0).any(0)
-        solved = torch.cat(
-            [
-                _solve(temperatures, part, guess)
-                for part, guess in _blocks(draws, len(temperatures), start)
-            ],
-            -1,
-        )
+        blocks = _blocks(draws, len(temperatures), start)
+        solved = torch.cat([_solve(temperatures, *block) for block in blocks], -1)
         impossible = torch.where(temperatures > 0, -torch.inf, 0.0)[:, None]
         return cls(temperatures, draws, torch.where(possible, solved, impossible))
 
@@ -80,31 +74,11 @@ class Reweighting:
             `(C, N)`, and the least overlap `(N,)`.
         """
         start = self.log_normalizer.nan_to_num(0.0, 0.0, 0.0)
-        parts = [
-            _leave_one_out(self.temperatures, part, solution)
-            for part, solution in _blocks(self.log_likelihood, len(self.temperatures), start)
-        ]
+        blocks = _blocks(self.log_likelihood, len(self.temperatures), start)
+        parts = [_leave_one_out(self.temperatures, *block) for block in blocks]
         others, overlap = (torch.cat(tensors, -1) for tensors in zip(*parts, strict=True))
         possible = self.log_normalizer[-1].isfinite()
         return torch.where(possible, others, -torch.inf), torch.where(possible, overlap, 0.0)
-
-    def log_weights(self, temperature: Tensor) -> Tensor:
-        """The log weight of every draw as one from another temperature, `(C D T, N)`.
-
-        Args:
-            temperature: A scalar in [0, 1].
-
-        Returns:
-            Log weights whose log mean is log Z at the temperature.
-        """
-        draws = self.log_likelihood.flatten(0, 1)
-        return torch.cat(
-            [
-                tempered(temperature, part) - _mixture(self.temperatures, part, solution)
-                for part, solution in _blocks(draws, len(self.temperatures), self.log_normalizer)
-            ],
-            -1,
-        )
 
 
 def _blocks(
@@ -115,12 +89,6 @@ def _blocks(
     num_blocks = math.ceil(draws.numel() * num_temperatures / _MAX_ELEMENTS)
     sizes = min(num_blocks, num_data)
     return zip(draws.tensor_split(sizes, -1), per_temperature.tensor_split(sizes, -1), strict=True)
-
-
-def _mixture(temperatures: Tensor, draws: Tensor, log_normalizer: Tensor) -> Tensor:
-    """The log of the mean over temperatures of exp(t l) / Z, `(..., N)`."""
-    ratio = tempered(temperatures[:, None], draws[..., None, :]) - log_normalizer
-    return log_mean_exp(torch.where(log_normalizer > -torch.inf, ratio, -torch.inf), -2)
 
 
 def _responsibilities(temperatures: Tensor, draws: Tensor, log_normalizer: Tensor) -> Tensor:

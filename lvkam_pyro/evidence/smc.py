@@ -1,11 +1,9 @@
 """Evidence by tempered sequential Monte Carlo, per datum."""
 
-from torch import Tensor
-
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
-from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath
+from lvkam_pyro.tracing.options import check_share
 
 
 class TemperedSMC(AnnealingEstimator):
@@ -26,8 +24,8 @@ class TemperedSMC(AnnealingEstimator):
         efficiency: The conditional effective sample size of each step as a share of S.
 
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If a number is too small, or the efficiency not between 0 and 1.
+        TypeError: If a count is no integer.
+        ValueError: If a count is too small, or the efficiency not between 0 and 1.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -53,16 +51,8 @@ class TemperedSMC(AnnealingEstimator):
         efficiency: float = 0.8,
     ) -> None:
         super().__init__(num_particles, num_replicates=num_replicates, num_moves=num_moves)
-        if not 0 < efficiency < 1:
-            raise ValueError(
-                f"Expected an efficiency between 0 and 1, but got {efficiency}. Use e.g. 0.8."
-            )
-        self.efficiency = efficiency
+        self.efficiency = check_share("efficiency", efficiency)
 
     def path(self, target: GradientTarget) -> AnnealingPath:
         """Temperatures with equally efficient steps; see `AnnealingEstimator.path`."""
         return AnnealingPath.adaptive(target, self.efficiency, self.num_particles)
-
-    def gates(self, summary: dict[str, Tensor]) -> list[Gate]:
-        """No condition: resampling keeps the weights equal."""
-        return []

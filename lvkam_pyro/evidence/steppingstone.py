@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
+from lvkam_pyro.evidence.evidence import to_double
+from lvkam_pyro.evidence.ladder import LadderEstimate, LadderEstimator, Moments
 from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
@@ -52,21 +52,12 @@ class SteppingStone(LadderEstimator):
         if reverse:
             self.name = "SteppingStone reverse"
 
-    def estimate_from(self, samples: LadderSamples) -> Evidence:
-        """The evidence from the draws of a ladder.
-
-        Args:
-            samples: The draws.
-
-        Returns:
-            The evidence.
-        """
-        forward, reverse = chain_log_steps(samples), _chain_reverse_log_steps(samples)
+    def integrate(self, samples: LadderSamples, moments: Moments) -> LadderEstimate:
+        """The product of the ratios, of one direction; see the base class."""
+        forward, reverse = chain_log_steps(samples), chain_log_steps(samples, reverse=True)
         estimates = log_mean_exp(forward).sum(0), -log_mean_exp(reverse).sum(0)
         sign, steps = (-1, reverse) if self.reverse else (1, forward)
-        return self.conclude(
-            samples,
-            Moments.of(samples.log_likelihood),
+        return LadderEstimate(
             estimates[self.reverse],
             sign * leave_one_out_log_mean_exp(steps).sum(1),
             chain_estimates=sign * steps.sum(1),
@@ -79,8 +70,10 @@ class SteppingStone(LadderEstimator):
         )
 
 
-def chain_log_steps(samples: LadderSamples) -> Tensor:
+def chain_log_steps(samples: LadderSamples, *, reverse: bool = False) -> Tensor:
     """Each chain's log mean of exp(gap l) at the lower temperature of a step, `(C, T - 1, N)`.
+
+    In reverse, that of exp(-gap l) at the upper one.
 
     Example:
         >>> import torch, lvkam_pyro as lv
@@ -91,6 +84,8 @@ def chain_log_steps(samples: LadderSamples) -> Tensor:
         torch.Size([8, 3, 5])
     """
     gaps = samples.temperatures.diff()[:, None]
+    if reverse:
+        return log_mean_exp(-gaps * samples.log_likelihood[..., 1:, :])
     return log_mean_exp(gaps * samples.log_likelihood[..., :-1, :])
 
 
@@ -98,9 +93,3 @@ def _blind_gate(samples: LadderSamples) -> Gate:
     """Upper temperatures have no draws where the likelihood is zero, and part of the prior has."""
     impossible = (samples.log_likelihood[:, :, 0] == -torch.inf).any(0).any(0)
     return Gate(to_double(impossible) > 0, "have prior draws of zero likelihood, unseen in reverse")
-
-
-def _chain_reverse_log_steps(samples: LadderSamples) -> Tensor:
-    """Each chain's log mean of exp(-gap l) at the upper temperature of a step, `(C, T - 1, N)`."""
-    gaps = samples.temperatures.diff()[:, None]
-    return log_mean_exp(-gaps * samples.log_likelihood[..., 1:, :])

@@ -1,7 +1,7 @@
 """Evidence by thermodynamic integration over a ladder."""
 
-from lvkam_pyro.evidence.evidence import Evidence, to_double
-from lvkam_pyro.evidence.ladder import LadderEstimator, Moments
+from lvkam_pyro.evidence.evidence import to_double
+from lvkam_pyro.evidence.ladder import LadderEstimate, LadderEstimator, Moments
 from lvkam_pyro.evidence.rules import HermiteRule, Rule, bracket
 from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
@@ -43,25 +43,15 @@ class ThermodynamicIntegration(LadderEstimator):
         super().__init__(ladder)
         self.rule = HermiteRule() if rule is None else rule
 
-    def estimate_from(self, samples: LadderSamples) -> Evidence:
-        """The evidence from the draws of a ladder.
-
-        Args:
-            samples: The draws.
-
-        Returns:
-            The evidence.
-        """
-        moments = Moments.of(samples.log_likelihood)
+    def integrate(self, samples: LadderSamples, moments: Moments) -> LadderEstimate:
+        """The integral over the temperatures; see the base class."""
         temperatures, curve = samples.temperatures, (moments.mean, moments.variance)
         chain_estimates = self.rule.integrate(
             temperatures, samples.log_likelihood.mean(0), samples.log_likelihood.var(0)
         )
         log_evidence = self.rule.integrate(temperatures, *curve)
         lower, upper = bracket(temperatures, moments.mean)
-        return self.conclude(
-            samples,
-            moments,
+        return LadderEstimate(
             log_evidence,
             self.rule.integrate(
                 temperatures, moments.leave_one_out_mean, moments.leave_one_out_variance

@@ -1,4 +1,4 @@
-"""Whether to trust an estimate of the evidence: gates that can fail, and what to do then."""
+"""The verdict on an estimate of the evidence: gates that can fail, and a remedy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def _show(value: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an estimate can be trusted, why not, and what to use instead.
+    """The judgement whether an estimate can be trusted, with reasons and a remedy.
 
     No internal check sees a mode that no particle or chain has visited: a reliable verdict says
     that nothing is known to be wrong.

@@ -15,7 +15,7 @@ from lvkam_pyro.tracing.bind import bind
 class AmortizedGuide(PyroModule):
     r"""A Pyro guide :math:`q(z_n \mid x_n)` for any model with a data plate.
 
-    Each latent site has an :class:`Encoder`: a network from a datum to a normal proposal, mapped
+    Each latent site has an `Encoder`: a network from a datum to a normal proposal, mapped
     to the site's support (logit-normal on the interval of a bounded prior). Its parameters exist
     from the start, so optimisers may take them at once.
 
@@ -23,12 +23,12 @@ class AmortizedGuide(PyroModule):
         model: The Pyro model, run to find its latent sites and their supports.
         x: Data of the kind to propose for, of shape `(N, ...)`; the encoders' inputs are
             standardised by its mean and deviation. A model with a method `features`, such as an
-            :class:`LVKAM` of categories, says by it what the encoders see of data.
+            `LVKAM` of categories, says by it what the encoders see of data.
         hidden: Widths of the encoders' hidden layers.
 
     Raises:
         ValueError: If a latent lies in a plate inside the data plate (declare it as one event
-            with ``.to_event``), or the model is none that particles can be drawn of.
+            with `.to_event`), or the model is none that particles can be drawn of.
 
     Example:
         >>> import torch, lvkam_pyro as lv
@@ -42,8 +42,7 @@ class AmortizedGuide(PyroModule):
     def __init__(self, model: Program, x: Tensor, *, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
         structure = bind(model, x).structure
-        for site in structure.latents:
-            check_no_inner_plates(site)
+        check_no_inner_plates(structure)
         self._features: Callable[[Tensor], Tensor] = getattr(model, "features", _identity)
         rows = self._features(x)
         self.data_plate = structure.data_plate

@@ -2,19 +2,17 @@
 
 from torch import Tensor
 
-from lvkam_pyro.additive.conditionals import draw_node
-from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
-from lvkam_pyro.additive.model import AdditiveReader
-from lvkam_pyro.additive.tables import AdditiveTables
+from lvkam_pyro.additive.conditionals import sweep
+from lvkam_pyro.guides.lookahead import LookaheadGuide, NodePopulations
 from lvkam_pyro.guides.memory import ChainMemory
-from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
+from lvkam_pyro.guides.population import Draw
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 
-class GridGibbsGuide(PopulationGuide):
+class GridGibbsGuide(LookaheadGuide):
     r"""A Pyro guide that moves look-ahead draws by Gibbs sweeps on quadrature nodes.
 
     For additive models, as `LookaheadGuide`. Draws are resampled from a look-ahead population;
@@ -69,54 +67,34 @@ class GridGibbsGuide(PopulationGuide):
         num_nodes: int | None = None,
         persistent: bool = False,
     ) -> None:
-        super().__init__(model)
-        self.num_particles = check_count("num_particles", num_particles)
+        super().__init__(model, num_particles=num_particles, num_nodes=num_nodes)
         self.num_sweeps = check_count("num_sweeps", num_sweeps)
-        self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
         self.memory = ChainMemory() if persistent else None
-        self._read = AdditiveReader()
 
     def prepare(self, program: BoundProgram) -> Draw:
         """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""
-        tables = AdditiveTables.of(self._read(program), num_nodes=self.num_nodes)
-        memory = (
-            self.memory
-            if self.memory is not None and self.memory.is_for(program.num_units)
-            else None
-        )
-        chains = NodeChains(tables, program, self.num_particles)
+        memory = self.memory_for(program)
+        chains = NodeChains(self.tabulate(program), program, self.num_particles)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
             nodes = None if memory is None else chains.left_in(memory, num_draws)
             if nodes is None:
                 nodes, log_evidence = chains.begin(num_draws)
             log_density = chains.sweep(nodes, self.num_sweeps)
-            position = tables.position(nodes)
+            position = chains.tables.position(nodes)
             if memory is not None:
                 memory.keep({"position": position.transpose(0, 1)})
                 log_evidence = log_density.mean(0)
-            dtype = tables.additive.coordinates.dtype
-            return position.to(dtype), (log_density - log_evidence).to(dtype)
+            return position.to(chains.dtype), log_density - log_evidence
 
         return draw
 
 
-class NodeChains:
-    """The chains of a batch on the nodes of a model's tables, at its present parameters.
-
-    Args:
-        tables: The model on its nodes.
-        program: The program, bound to the batch.
-        min_population: The least size of the look-ahead population that chains begin from.
-    """
-
-    def __init__(self, tables: AdditiveTables, program: BoundProgram, min_population: int) -> None:
-        self.tables = tables
-        self.min_population = min_population
-        self.residual, self.constant = tables.project(program)
+class NodeChains(NodePopulations):
+    """Chains of a batch on the nodes of a model, which begin from look-ahead populations."""
 
     def left_in(self, memory: ChainMemory, num_draws: int) -> Tensor | None:
-        """Nodes `(S, N, Q)` where so many chains were left; None if there are none."""
+        """Nodes `(S, N, Q)` of the chains that were left; None if there are not as many."""
         kept = memory.recall()
         if kept is None or kept["position"].shape[1] != num_draws:
             return None
@@ -124,11 +102,7 @@ class NodeChains:
 
     def begin(self, num_draws: int) -> tuple[Tensor, Tensor]:
         """Nodes `(S, N, Q)` from a look-ahead population, and its estimate of the evidence."""
-        dtype = self.tables.additive.coordinates.dtype
-        sampler = LookaheadSampler(self.tables, dtype=dtype)
-        size = max(num_draws, self.min_population)
-        drawn = sampler.sample(self.residual, self.constant, size)
-        population = Population(drawn.nodes[0], drawn.log_joint[0], drawn.log_weights[0])
+        population = self.draw(num_draws)
         nodes, _ = population.resample(num_draws, resample_systematic)
         return nodes, population.log_evidence
 
@@ -137,11 +111,6 @@ class NodeChains:
         tables = self.tables
         rest = self.residual - tables.at(tables.values, nodes).sum(-2)
         for _ in range(num_sweeps):
-            for q, (functions, log_masses) in enumerate(
-                zip(tables.values, tables.log_masses, strict=True)
-            ):
-                without = rest + functions[nodes[..., q]]
-                nodes[..., q] = draw_node(log_masses, functions, without)
-                rest = without - functions[nodes[..., q]]
+            rest = sweep(tables, nodes, rest)
         log_mass = tables.at(tables.log_masses, nodes).sum(-1) - rest.square().sum(-1) / 2
-        return log_mass + self.constant - tables.at(tables.cell_width, nodes).log().sum(-1)
+        return log_mass + self.constant - self.log_width(nodes)

@@ -1,7 +1,6 @@
 """Posterior draws by importance sampling: any guide as the proposal, its draws resampled."""
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +10,14 @@ from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
 from lvkam_pyro.statistics.weights import (
     MAX_PARETO_K,
     effective_sample_size,
-    largest_weight,
-    pareto_k,
     smooth_weights,
 )
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.session import no_handlers
 
 _MIN_FOR_TAIL = 25
-"""With fewer particles no Pareto law is fitted, and nothing is known."""
+"""With fewer particles no Pareto distribution is fitted, and nothing is known."""
 
 
 class ImportanceGuide(PopulationGuide):
@@ -40,7 +35,7 @@ class ImportanceGuide(PopulationGuide):
 
     Resampling cannot mend a proposal that misses the posterior. It warns where a datum's weights
     have Pareto k above 0.7, as they do under the prior with more than a few informative data;
-    `diagnose` shows the weights before they are resampled.
+    `lv.evidence.Importance` with the same guide shows the weights before they are resampled.
 
     Args:
         model: The Pyro model, with its latents directly in the data plate.
@@ -112,62 +107,28 @@ class ImportanceGuide(PopulationGuide):
 
         return draw
 
-    def diagnose(self, *args: Any, seed: int = 0, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
-        """Diagnostics of the proposal's weights, before they are smoothed and resampled.
-
-        Args:
-            *args: The arguments of model and proposal.
-            seed: Equal seeds give equal results; the caller's generators are left alone.
-            **kwargs: The keyword arguments.
-
-        Returns:
-            `ess` (out of `num_particles`), `pareto_k` and `largest_weight`, `(N,)` each.
-
-        Raises:
-            TypeError: If `x` is no tensor.
-            ValueError: If `x` is empty or not finite.
-
-        Example:
-            >>> import lvkam_pyro as lv
-            >>> import pyro, pyro.distributions as dist
-            >>> def model(x):
-            ...     with pyro.plate("data", len(x)):
-            ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-            >>> guide = ImportanceGuide(model, lv.PriorGuide(model), num_particles=1000)
-            >>> guide.diagnose(torch.zeros(3))["ess"] > 500
-            tensor([True, True, True])
-        """
-        program = bind_guide(bind(self.model, *args, **kwargs), self.proposal)
-        with program.session(self.proposal, seed=seed), no_handlers():
-            log_weights = self._weigh(program, self.num_particles).log_weights
-        return {
-            "ess": effective_sample_size(log_weights),
-            "pareto_k": pareto_k(log_weights),
-            "largest_weight": largest_weight(log_weights),
-        }
-
     def _propose(self, program: BoundProgram, size: int) -> Population:
-        """The proposal's draws, with smoothed weights if so wished."""
-        population = self._weigh(program, size)
-        if not self.smooth:
-            return population
-        log_weights, k = smooth_weights(population.log_weights)
-        # A datum without any weight is refused when it comes to be resampled.
-        doubtful = (k > MAX_PARETO_K) & (log_weights.amax(0) > -torch.inf)
-        if size >= _MIN_FOR_TAIL and doubtful.any():
-            # Without numbers: Python then shows it once, not at every update.
-            warnings.warn(
-                "ImportanceGuide's weights have Pareto k above 0.7 at some data: their draws are "
-                "copies of few particles and do not represent the posterior. See diagnose(x), and "
-                "propose from a guide closer to it (AmortizedGuide, LookaheadGuide), or use "
-                "Ladder.",
-                stacklevel=2,
-            )
-        return Population(population.points, population.log_joint, log_weights)
-
-    def _weigh(self, program: BoundProgram, size: int) -> Population:
         """The proposal's draws with their weights."""
         particles = program.draw(self.proposal, size)
         points = program.structure.join(particles.latents, particles.num_units)
-        return Population(points, particles.log_joint, particles.log_weights)
+        log_weights = particles.log_weights
+        if self.smooth:
+            log_weights = _smoothed(log_weights)
+        return Population(points, particles.log_joint, log_weights)
+
+
+def _smoothed(weights: Tensor) -> Tensor:
+    """Pareto-smoothed log weights `(S, U)`; it warns where their tail is too heavy to count on."""
+    log_weights, k = smooth_weights(weights)
+    # A datum without any weight is refused when it comes to be resampled.
+    doubtful = (k > MAX_PARETO_K) & (log_weights.amax(0) > -torch.inf)
+    if len(weights) >= _MIN_FOR_TAIL and doubtful.any():
+        # Without numbers: Python then shows it once, not at every update.
+        warnings.warn(
+            "ImportanceGuide's weights have Pareto k above 0.7 at some data: their draws are "
+            "copies of few particles and do not represent the posterior. See the diagnostics of "
+            "lv.evidence.Importance with the same guide, and propose from one closer to the "
+            "posterior (AmortizedGuide, LookaheadGuide), or use Ladder.",
+            stacklevel=2,
+        )
+    return log_weights

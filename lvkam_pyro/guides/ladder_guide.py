@@ -1,7 +1,5 @@
 """The ladder as a guide: posterior draws of any model by chains that go on while it is trained."""
 
-import math
-
 from torch import Tensor
 
 from lvkam_pyro.guides.memory import ChainMemory
@@ -13,6 +11,7 @@ from lvkam_pyro.ladder.kernel import GradientKernel
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.state import GradientState
 from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
@@ -86,12 +85,7 @@ class LadderGuide(PopulationGuide):
 
     def prepare(self, program: BoundProgram) -> Draw:
         """The ladders at the model's present parameters; see `PopulationGuide.prepare`."""
-        memory = (
-            self.memory
-            if self.memory is not None and self.memory.is_for(program.num_units)
-            else None
-        )
-        target = self.kernel.bind(program)
+        memory, target = self.memory_for(program), self.kernel.bind(program)
         temperatures = PowerSchedule()(self.num_temperatures).to(program.like.device)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
@@ -140,7 +134,7 @@ def _left_in(
 
 
 def _rows_of(chains: _Chains, covariance: Tensor) -> dict[str, Tensor]:
-    """What is kept of ladders, the data first; the covariance goes on to adapt."""
+    """The kept part of ladders, the data first; the covariance goes on to adapt."""
     position = chains.state.position
     return {
         "position": position.movedim(2, 0),
@@ -152,5 +146,4 @@ def _rows_of(chains: _Chains, covariance: Tensor) -> dict[str, Tensor]:
 def _steppingstone(log_likelihood: Tensor, temperatures: Tensor) -> Tensor:
     """The log evidence `(N,)` by the chains `(T, C, N)` at all temperatures but the last."""
     gaps = temperatures.diff()[:, None, None]
-    steps = (gaps * log_likelihood[:-1]).logsumexp(1) - math.log(log_likelihood.shape[1])
-    return steps.sum(0)
+    return log_mean_exp(gaps * log_likelihood[:-1], 1).sum(0)

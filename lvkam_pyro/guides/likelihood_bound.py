@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from pyro.distributions import Unit
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import MultivariateNormal, Normal
 
+from lvkam_pyro.distributions.shapes import without_events
 from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site
@@ -62,15 +63,13 @@ def _at_its_largest(site: Site) -> Site:
 
 
 def _largest_log_prob(site: Site) -> Tensor:
-    law: Any = site["fn"]
-    base = law
-    while isinstance(base, Independent):
-        base = base.base_dist
+    likelihood: Any = site["fn"]
+    base = without_events(likelihood)
     if isinstance(base, FactoredNormal | Normal | MultivariateNormal):
-        peak: Tensor = law.log_prob(law.mean)
+        peak: Tensor = likelihood.log_prob(likelihood.mean)
         return peak
-    if law.support.is_discrete:
-        return site["value"].new_zeros(law.batch_shape, dtype=torch.float64)
+    if likelihood.support.is_discrete:
+        return site["value"].new_zeros(likelihood.batch_shape, dtype=torch.float64)
     raise ValueError(
         f"The largest value of the likelihood's site '{site['name']}' is not known: it is a "
         f"{type(base).__name__}, and only normal and discrete ones tell. Pass max_log_likelihood, "

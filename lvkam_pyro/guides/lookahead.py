@@ -1,9 +1,11 @@
 """The look-ahead guide: nearly exact posterior draws of an additive model, without a network."""
 
+from functools import cached_property
+
 from torch import Tensor
 
 from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
-from lvkam_pyro.additive.model import AdditiveReader
+from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
 from lvkam_pyro.tracing.arguments import Program
@@ -48,21 +50,53 @@ class LookaheadGuide(PopulationGuide):
         super().__init__(model)
         self.num_particles = check_count("num_particles", num_particles)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes)
-        self._read = AdditiveReader()
+        self._is_checked = False
+
+    def tabulate(self, program: BoundProgram) -> AdditiveTables:
+        """The model on its nodes at its present parameters; its form is checked once."""
+        read = AdditiveModel.unchecked if self._is_checked else AdditiveModel.of
+        additive, self._is_checked = read(program), True
+        return AdditiveTables.of(additive, num_nodes=self.num_nodes)
 
     def prepare(self, program: BoundProgram) -> Draw:
         """The sampler at the model's present parameters; see `PopulationGuide.prepare`."""
-        tables = AdditiveTables.of(self._read(program), num_nodes=self.num_nodes)
-        dtype = tables.additive.coordinates.dtype
-        sampler, data = LookaheadSampler(tables, dtype=dtype), tables.project(program)
+        populations = NodePopulations(self.tabulate(program), program, self.num_particles)
 
         def draw(num_draws: int) -> tuple[Tensor, Tensor]:
-            size = max(num_draws, self.num_particles)
-            self.num_evaluations += size
-            drawn = sampler.sample(*data, size)
-            population = Population(drawn.nodes[0], drawn.log_joint[0], drawn.log_weights[0])
+            population = populations.draw(num_draws)
+            self.num_evaluations += len(population.points)
             nodes, log_mass = population.take(num_draws)
-            width = tables.at(tables.cell_width, nodes).log().sum(-1)
-            return tables.position(nodes).to(dtype), log_mass - width
+            position = populations.tables.position(nodes).to(populations.dtype)
+            return position, log_mass - populations.log_width(nodes)
 
         return draw
+
+
+class NodePopulations:
+    """Look-ahead populations of a batch on the nodes of a model, at its present parameters.
+
+    Args:
+        tables: The model on its nodes.
+        program: The program, bound to the batch.
+        min_size: The least size of a population.
+    """
+
+    def __init__(self, tables: AdditiveTables, program: BoundProgram, min_size: int) -> None:
+        self.tables = tables
+        self.min_size = min_size
+        self.dtype = tables.additive.coordinates.dtype
+        self.residual, self.constant = tables.project(program)
+
+    @cached_property
+    def _sampler(self) -> LookaheadSampler:
+        return LookaheadSampler(self.tables, dtype=self.dtype)
+
+    def draw(self, num_draws: int) -> Population:
+        """A population of this size, or of the least size."""
+        size = max(num_draws, self.min_size)
+        drawn = self._sampler.sample(self.residual, self.constant, size)
+        return Population(drawn.nodes[0], drawn.log_joint[0], drawn.log_weights[0])
+
+    def log_width(self, nodes: Tensor) -> Tensor:
+        """The log volume of the cells of nodes `(..., Q)`: their draws are uniform in it."""
+        return self.tables.at(self.tables.cell_width, nodes).log().sum(-1)

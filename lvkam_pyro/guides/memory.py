@@ -1,7 +1,7 @@
-"""What a guide's chains leave behind for each datum, from one update of a training to the next."""
+"""The memory of a guide's chains for each datum, from one update of a training to the next."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -58,11 +58,11 @@ class ChainMemory:
             self._rows = None
 
     def is_for(self, num_units: int) -> bool:
-        """Whether a batch of so many data is rows of a training."""
+        """Whether the rows of a training are known, and are of this number of data."""
         return self._rows is not None and len(self._rows) == num_units
 
     def recall(self) -> dict[str, Tensor] | None:
-        """What was kept for the rows, `(B, ...)` each; None where a row's chains have yet to begin.
+        """The states kept for the rows, `(B, ...)` each; None where a chain has yet to begin.
 
         Raises:
             RuntimeError: Outside of `at`.
@@ -129,8 +129,7 @@ def memory_of(guide: object) -> ChainMemory | None:
     return memory if isinstance(memory, ChainMemory) else None
 
 
-@contextmanager
-def remembering(guide: object, rows: Tensor, num_data: int) -> Iterator[None]:
+def remembering(guide: object, rows: Tensor, num_data: int) -> AbstractContextManager[None]:
     """Inside, a guide with a memory is run on these rows of the data.
 
     Args:
@@ -138,16 +137,9 @@ def remembering(guide: object, rows: Tensor, num_data: int) -> Iterator[None]:
         rows: Indices of data, `(B,)`.
         num_data: The number of all data.
 
-    Yields:
-        Nothing.
-
     Example:
         >>> with remembering(lambda x: None, torch.arange(3), 10):
         ...     pass
     """
     memory = memory_of(guide)
-    if memory is None:
-        yield
-        return
-    with memory.at(rows, num_data):
-        yield
+    return nullcontext() if memory is None else memory.at(rows, num_data)

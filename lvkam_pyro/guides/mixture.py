@@ -12,7 +12,7 @@ from lvkam_pyro.guides.population import Draw, PopulationGuide
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.tracing.options import check_count, check_share
 from lvkam_pyro.tracing.program import BoundProgram
 
 _NUM_ISLANDS = 8
@@ -76,11 +76,7 @@ class MixtureGuide(PopulationGuide):
         super().__init__(model)
         self.num_pilots = check_count("num_pilots", num_pilots)
         self.num_moves = check_count("num_moves", num_moves)
-        self.prior_share = prior_share
-        if not 0 < prior_share < 1:
-            raise ValueError(
-                f"Expected a prior_share between 0 and 1, but got {prior_share}. Use e.g. 0.05."
-            )
+        self.prior_share = check_share("prior_share", prior_share)
 
     def prepare(self, program: BoundProgram) -> Draw:
         """The mixture of each datum; see `PopulationGuide.prepare`."""

@@ -24,7 +24,7 @@ _MAX_ELEMENTS = 2**23
 
 
 def fit_mixture(points: Tensor, log_weights: Tensor, is_first: Tensor) -> dist.MixtureSameFamily:
-    r"""A mixture of Student's t laws for the weighted draws of each datum.
+    r"""A mixture of Student's t distributions for the weighted draws of each datum.
 
     .. math:: q_n(u) = \sum_{m=1}^{M_n} \pi_{nm} \, t_8(u; \mu_{nm}, \Sigma_{nm})
 
@@ -40,7 +40,7 @@ def fit_mixture(points: Tensor, log_weights: Tensor, is_first: Tensor) -> dist.M
         is_first: Which draws are the first half, `(S,)`. Copies of a draw must not be in both.
 
     Returns:
-        The law, of batch shape `(N,)` and event shape `(D,)`, in float64.
+        The mixture, of batch shape `(N,)` and event shape `(D,)`, in float64.
 
     Example:
         >>> points = torch.randn(256, 3, 2) + 5.0
@@ -112,7 +112,7 @@ def _maximize(points: Tensor, mass: Tensor, strength: Tensor) -> Parameters:
 def _common_covariance(
     covariance: Tensor, total: Tensor, strength: Tensor, points: Tensor
 ) -> Tensor:
-    """What a component without draws has, `(N, D, D)`: the mean, drawn a little to its diagonal."""
+    """The covariance of a component without draws, `(N, D, D)`: the mean, a little diagonal."""
     mean = torch.einsum("nm,nmij->nij", total, covariance)
     diagonal = torch.diag_embed(mean.diagonal(dim1=-2, dim2=-1))
     floor = _FLOOR * (1 + points.square().mean((0, 2)))[:, None, None]

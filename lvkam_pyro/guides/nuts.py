@@ -68,7 +68,7 @@ class NUTSGuide(PopulationGuide):
 
     def _run(self, program: BoundProgram, num_draws: int) -> dict[str, Tensor]:
         """The chain's draws by the sites' names, `(S, N, *event)` each."""
-        memory = self.memory if self.memory.is_for(program.num_units) else None
+        memory = self.memory_for(program)
         structure, before = program.structure, program.runs.model
         kernel = NUTS(program, max_tree_depth=self.max_tree_depth)
         chain = MCMC(
@@ -92,7 +92,7 @@ class NUTSGuide(PopulationGuide):
 
 
 def _left_in(memory: ChainMemory, structure: ProgramStructure) -> dict[str, Tensor] | None:
-    """Where the chain was left, as Pyro takes it; None if it has yet to begin."""
+    """The last state of the chain, as Pyro takes it; None if it has yet to begin."""
     kept = memory.recall()
     if kept is None:
         return None

@@ -1,6 +1,5 @@
 """Guides that draw whole populations: what makes the weights of dependent draws right."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,13 +13,15 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from lvkam_pyro.guides.memory import ChainMemory
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import Binder
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import no_handlers
-from lvkam_pyro.tracing.structure import LatentSite, Unit
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
 """From a number of draws S to positions `(S, U, Q)` and their log densities `(S, U)`."""
@@ -43,7 +44,7 @@ class Population:
     @property
     def log_evidence(self) -> Tensor:
         """The log of the mean weight, `(U,)`."""
-        return self.log_weights.logsumexp(0) - math.log(len(self.log_weights))
+        return log_mean_exp(self.log_weights)
 
     @property
     def log_density(self) -> Tensor:
@@ -77,13 +78,11 @@ class Population:
         points = self.points.take_along_dim(index.unsqueeze(-1), 0)
         return points, self.log_joint.gather(0, index) - self.log_evidence
 
-    def take(
-        self, num_draws: int, resampler: Resampler = resample_systematic
-    ) -> tuple[Tensor, Tensor]:
+    def take(self, num_draws: int) -> tuple[Tensor, Tensor]:
         """All points with their own weights, or fewer of them with equal weights."""
         if num_draws == len(self.points):
             return self.points, self.log_density
-        return self.resample(num_draws, resampler)
+        return self.resample(num_draws, resample_systematic)
 
 
 class PopulationGuide(LibraryGuide):
@@ -100,6 +99,7 @@ class PopulationGuide(LibraryGuide):
         model: The Pyro model, with its latents directly in the data plate.
 
     Attributes:
+        memory: Where the chains of each datum stand, if they go on from update to update.
         num_evaluations: Likelihood evaluations of a datum behind all draws so far.
 
     Example:
@@ -110,6 +110,7 @@ class PopulationGuide(LibraryGuide):
 
     def __init__(self, model: Program) -> None:
         self.model = model
+        self.memory: ChainMemory | None = None
         self.num_evaluations = 0
         self._binder = Binder()
 
@@ -130,6 +131,11 @@ class PopulationGuide(LibraryGuide):
             program = self._binder(self.model, None, *args, **kwargs)
         return self.on(program)()
 
+    def memory_for(self, program: BoundProgram) -> ChainMemory | None:
+        """The memory, if it is kept and a training says which data the program's are."""
+        memory = self.memory
+        return memory if memory is not None and memory.is_for(program.num_units) else None
+
     def on(self, program: BoundProgram) -> "Populations":
         """The guide for these data at the present parameters, prepared once for many calls.
 
@@ -143,8 +149,7 @@ class PopulationGuide(LibraryGuide):
             >>> guide.on(program)()["z"].shape
             torch.Size([5, 2])
         """
-        for site in program.structure.latents:
-            check_no_inner_plates(site)
+        check_no_inner_plates(program.structure)
         with torch.no_grad(), no_handlers():
             return Populations(program, self.prepare(program))
 
@@ -181,7 +186,7 @@ class Populations(LibraryGuide):
             }
 
 
-def check_no_inner_plates(site: LatentSite) -> None:
+def check_no_inner_plates(structure: ProgramStructure) -> None:
     """A latent site lies directly in the data plate.
 
     Raises:
@@ -190,13 +195,15 @@ def check_no_inner_plates(site: LatentSite) -> None:
     Example:
         >>> import lvkam_pyro as lv
         >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
-        >>> check_no_inner_plates(lv.bind(model, torch.rand(5, 3)).structure.latents[0])
+        >>> check_no_inner_plates(lv.bind(model, torch.rand(5, 3)).structure)
     """
-    if site.inner_shape:
-        raise ValueError(
-            f"Expected latents in the data plate alone, got '{site.name}' inside further plates of "
-            f"sizes {tuple(site.inner_shape)}. Declare them as one event with .to_event(...)."
-        )
+    for site in structure.latents:
+        if site.inner_shape:
+            raise ValueError(
+                f"Expected latents in the data plate alone, got '{site.name}' inside further "
+                f"plates of sizes {tuple(site.inner_shape)}. Declare them as one event with "
+                ".to_event(...)."
+            )
 
 
 def _at(value: Tensor, site: LatentSite) -> dist.Delta:

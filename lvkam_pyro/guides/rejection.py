@@ -13,18 +13,14 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count, check_share
 from lvkam_pyro.tracing.particles import Particles
-from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
+from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import no_handlers
 
 _NUM_CHECKS = 16
 _FIRST_BLOCK = 1024
-_MAX_ELEMENTS = 2**22
-"""Values of one array of a run of the model (16 MB in single precision)."""
-
 _ROUNDING = 1000
-"""So many units of the last place above its bound, a log likelihood is equal to it: it is a
-difference of squares that are as many times as large."""
+"""Units of the last place by which a log likelihood, a difference, may exceed its bound."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class RejectionGuide(PopulationGuide):
 
     All data share the prior draws, each accepts for itself, until every datum has its draws: exact
     and independent of each other, at a cost of :math:`M_n / p(x_n)` proposals a draw. That is
-    little for one or two latents or vague data and hopeless beyond: then it says so, with numbers.
+    little for one or two latents or vague data and hopeless beyond: then it says so.
 
     The bound must be true. For normal likelihoods whose scale is known it is the density at the
     mean, :math:`-\sum_o \log \sigma_o - \tfrac{O}{2} \log 2 \pi`; for discrete ones it is 0; for
@@ -131,14 +127,13 @@ class RejectionGuide(PopulationGuide):
             The draws.
 
         Raises:
-            TypeError: If `x` is no tensor, or the number no integer.
+            TypeError: If `x` is no tensor, or the count no integer.
             ValueError: If `x` is empty or not finite, or as of the class.
             RuntimeError: Where the acceptance is below `min_acceptance`.
         """
         check_count("num_draws", num_draws)
         program = bind(self.model, *args, **kwargs)
-        for site in program.structure.latents:
-            check_no_inner_plates(site)
+        check_no_inner_plates(program.structure)
         with program.session(seed=seed), no_handlers():
             run = self._run(program, num_draws)
         return RejectionDraws(
@@ -185,7 +180,7 @@ class RejectionGuide(PopulationGuide):
 
 
 class _Rejection:
-    """Acceptance, block by block: the draws so far and what they cost.
+    """Acceptance, block by block: the draws so far and their cost.
 
     Attributes:
         position: `(D, N, Q)`, once the first block is in.
@@ -286,7 +281,7 @@ class _Rejection:
         )
 
 
-def _prior(program: BoundProgram) -> LibraryGuide:
+def _prior(program: BoundProgram) -> Program:
     """The prior as a proposal, shared by all data where it is the same for all.
 
     Raises:
@@ -302,14 +297,4 @@ def _prior(program: BoundProgram) -> LibraryGuide:
     particles = program.draw(guide, _NUM_CHECKS)
     same = torch.equal(particles.log_prior, particles.log_guide)
     # The method is a guide like any other, which draws for each datum by itself.
-    return guide if same else _Own(guide)
-
-
-class _Own(LibraryGuide):
-    """A guide that draws for each datum by itself."""
-
-    def __init__(self, guide: PriorGuide) -> None:
-        self._guide = guide
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
-        return self._guide(*args, **kwargs)
+    return guide if same else guide.__call__

@@ -65,22 +65,17 @@ class Tuning:
         step: The step sizes, `(T, N)`.
 
     Example:
-        >>> Tuning.of(torch.ones(2, 3, 40), torch.zeros(2, 3), torch.float32).step.sum()
+        >>> Tuning(Metric(torch.ones(2, 3, 40)), torch.ones(2, 3)).step.sum()
         tensor(6.)
     """
 
     metric: Metric
     step: Tensor
 
-    @classmethod
-    def of(cls, covariance: Tensor, log_step: Tensor, dtype: torch.dtype) -> Self:
-        """The tuning for covariances and log step sizes."""
-        return cls(Metric.of(covariance, dtype), log_step.exp())
-
 
 @dataclass(frozen=True)
 class Start(Generic[StateT]):
-    """Where the chains begin, and a first guess of what they will learn.
+    """The beginning of chains, and a first guess of their covariances and steps.
 
     Attributes:
         state: The chains at every temperature.
@@ -110,16 +105,6 @@ def second_moment(deviation: Tensor) -> Tensor:
     if deviation.shape[-1] > MAX_FULL_COORDINATES:
         return deviation.square().sum(1).double()
     return torch.einsum("tcni,tcnj->tnij", deviation, deviation).double()
-
-
-def outer(vector: Tensor) -> Tensor:
-    """V v', or v squared in many dimensions, for vectors `(T, N, D)`.
-
-    Example:
-        >>> outer(torch.ones(1, 1, 2)).shape
-        torch.Size([1, 1, 2, 2])
-    """
-    return second_moment(vector[:, None])
 
 
 def covariance_of(position: Tensor) -> Tensor:
@@ -216,7 +201,7 @@ class Adaptation:
 
     def _learn_covariance(self, num_chains: int) -> None:
         num_draws = self._since * num_chains
-        centred = self._moment / num_draws - outer(self._sum / num_draws)
+        centred = self._moment / num_draws - second_moment((self._sum / num_draws)[:, None])
         weight = num_draws / _DRAWS_PER_INDEPENDENT_DRAW
         self.covariance = blend(centred, weight, self.covariance)
         self._metric = Metric.of(self.covariance, self._dtype)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lvkam_pyro.additive.conditionals import draw_node
+from lvkam_pyro.additive.conditionals import sweep
 from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import MIN_NODES, AdditiveTables
@@ -102,7 +102,7 @@ class GridGibbsKernel(Kernel[NodeState, NodeTarget]):
         num_nodes: Nodes of each latent; None: as many as the functions need, 96 to 1024.
 
     Raises:
-        TypeError: If the number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If it is below 1; when bound, if the model is not additive.
 
     References:
@@ -140,14 +140,8 @@ class GridGibbsKernel(Kernel[NodeState, NodeTarget]):
         self, state: NodeState, temperatures: Tensor, tuning: Tuning, target: NodeTarget
     ) -> tuple[NodeState, Tensor]:
         """A sweep over all latents; see `Kernel.move`."""
-        tables, nodes, residual = target.tables, state.position.clone(), state.residual
-        inverse_temperature = temperatures[..., None].to(residual)
-        for coordinate, functions in enumerate(tables.values):
-            without = residual + functions[nodes[..., coordinate]]
-            log_masses = tables.log_masses[coordinate]
-            node = draw_node(log_masses, functions, without, inverse_temperature)
-            nodes[..., coordinate] = node
-            residual = without - functions[node]
+        nodes, power = state.position.clone(), temperatures[..., None].to(state.residual)
+        residual = sweep(target.tables, nodes, state.residual, power)
         target.num_evaluations += nodes.shape[:2].numel()
         moved = target.state_of(nodes, residual)
         return moved, torch.ones_like(moved.log_likelihood)

@@ -30,7 +30,7 @@ class HMC(GradientKernel):
         jitter: The share by which a trajectory's step size varies, from 0 to below 1.
 
     Raises:
-        TypeError: If the number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If it is below 1, the acceptance is not between 0 and 1, or the jitter is not
             in [0, 1).
 

@@ -18,9 +18,6 @@ from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
-_MAX_ELEMENTS = 2**23
-"""Values of one array per step (32 MB in single precision); more data run in blocks."""
-
 
 @dataclass(frozen=True)
 class LadderSamples:
@@ -109,8 +106,8 @@ class Ladder:
         keep_path: Whether to keep the latents at all temperatures, which takes T times the memory.
 
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If a number is too small.
+        TypeError: If a count is no integer.
+        ValueError: If a count is too small.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -185,10 +182,7 @@ class Ladder:
         return replace(samples, num_likelihood_evaluations=evaluations)
 
     def _climb(
-        self,
-        target: Target,
-        temperatures: Tensor,
-        tick: Callable[[], object],
+        self, target: Target, temperatures: Tensor, tick: Callable[[], object]
     ) -> LadderSamples:
         """The samples of one block of data."""
         start = self.kernel.start(target, temperatures, self.num_chains)
@@ -229,22 +223,23 @@ _PER_DATUM = ("acceptance", "swap_rate", "step_size", "rhat", "ess")
 def _join(parts: list[LadderSamples], program: BoundProgram) -> LadderSamples:
     """The samples of all data from those of its blocks, cut to the shortest."""
     num_draws = min(len(part.log_likelihood) for part in parts)
-    first = parts[0]
+
+    def join_draws(name: str, dim: int) -> dict[str, Tensor]:
+        sites = [getattr(part, name) for part in parts]
+        return {
+            site: program.join([draws[site][:num_draws] for draws in sites], dim)
+            for site in sites[0]
+        }
+
     whole: dict[str, Any] = {
         name: program.join([getattr(part, name) for part in parts]) for name in _PER_DATUM
     }
     return replace(
-        first,
+        parts[0],
         **whole,
         log_likelihood=program.join([part.log_likelihood[:num_draws] for part in parts]),
-        latents={
-            name: program.join([part.latents[name][:num_draws] for part in parts], 2)
-            for name in first.latents
-        },
-        path={
-            name: program.join([part.path[name][:num_draws] for part in parts], 3)
-            for name in first.path
-        },
+        latents=join_draws("latents", 2),
+        path=join_draws("path", 3),
         num_likelihood_evaluations=max(part.num_likelihood_evaluations for part in parts),
         data_scale=program.data_scale,
         data_hash=program.data_hash,

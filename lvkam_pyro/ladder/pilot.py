@@ -86,7 +86,7 @@ class ConditionalESSSchedule(PilotSchedule):
         num_particles: Particles S for each datum.
 
     Raises:
-        TypeError: If the number is no integer.
+        TypeError: If a count is no integer.
         ValueError: If it is below 2, or the ratio is not between 0 and 1.
 
     References:
@@ -127,7 +127,7 @@ class ConditionalESSSchedule(PilotSchedule):
 
 
 def _steps_to(temperatures: Tensor, path: Tensor) -> Tensor:
-    """How many steps of one datum's path `(R,)` lead to each temperature, parts included."""
+    """The steps of one datum's path `(R,)` up to each temperature, parts included."""
     path = path[: int((path < 1).sum()) + 1].cpu()
     steps = np.interp(temperatures.cpu().numpy(), path.numpy(), np.arange(len(path)))
     return torch.from_numpy(steps)

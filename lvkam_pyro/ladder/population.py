@@ -1,7 +1,5 @@
 """Weighted particles between prior and posterior: reweighted, resampled or not, moved."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -9,6 +7,7 @@ from lvkam_pyro.ladder.adaptation import Tuning
 from lvkam_pyro.ladder.leapfrog import langevin_step
 from lvkam_pyro.ladder.state import GradientState, tempered
 from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import effective_sample_size
 
@@ -66,7 +65,7 @@ class Population:
     @property
     def log_ratio(self) -> Tensor:
         """Each island's estimate of the log ratio of normalisers, `(R, N)`."""
-        return self.log_gains + _log_mean(self.log_weights)
+        return self.log_gains + log_mean_exp(self.log_weights, 1)
 
     @property
     def pooled_log_weights(self) -> Tensor:
@@ -89,7 +88,7 @@ class Population:
         if not bool(chosen.any()):
             return
         index = _draw_ancestors(self.log_weights, chosen)
-        gained = torch.where(chosen, _log_mean(self.log_weights), 0.0)
+        gained = torch.where(chosen, log_mean_exp(self.log_weights, 1), 0.0)
         self.state = self.state.select(index)
         self.log_weights = torch.where(chosen[:, None], 0.0, self.log_weights)
         self.log_gains = self.log_gains + gained
@@ -105,11 +104,6 @@ class Population:
             self.state, temperature, tuning, self.target.state_at
         )
         return probability
-
-
-def _log_mean(log_weights: Tensor) -> Tensor:
-    """Each island's log mean weight, `(R, N)`."""
-    return log_weights.logsumexp(1) - math.log(log_weights.shape[1])
 
 
 def _draw_ancestors(log_weights: Tensor, chosen: Tensor) -> Tensor:

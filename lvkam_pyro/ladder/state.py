@@ -1,4 +1,4 @@
-"""Where the chains of a ladder stand, and the exchange of states between temperatures."""
+"""The states of a ladder's chains, and their exchange between temperatures."""
 
 import math
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LadderState:
-    """Where the chains stand: `T` temperatures, `C` chains, `N` data, `D` coordinates.
+    """The state of the chains: `T` temperatures, `C` chains, `N` data, `D` coordinates.
 
     Kernels add fields, each `(T, C, N)` or `(T, C, N, ...)`: whole states are chosen and exchanged.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro.ladder.adaptation import (
     PARTICLES_PER_CHAIN,
+    Metric,
     Start,
     Tuning,
     blend,
@@ -70,7 +71,7 @@ class Tempering(Population):
         self.reweight(temperature)
         covariance = self._weighted_covariance()
         self.resample(math.inf)
-        metric = Tuning.of(covariance, self.log_step, self.state.position.dtype).metric
+        metric = Metric.of(covariance, self.state.position.dtype)
         for _ in range(_NUM_MOVES):
             probability = self.move(Tuning(metric, self.log_step.exp()))
             self.log_step = self.log_step + probability.mean(1) - LANGEVIN_ACCEPTANCE
@@ -196,7 +197,7 @@ class AnnealingPath:
     def tuning(self, rung: int, dtype: torch.dtype) -> Tuning:
         """The metric and the step sizes at one temperature."""
         here = slice(rung, rung + 1)
-        return Tuning.of(self.covariance[here], self.log_step[here], dtype)
+        return Tuning(Metric.of(self.covariance[here], dtype), self.log_step[here].exp())
 
 
 def _next_gap(log_likelihood: Tensor, most: Tensor, efficiency: float) -> Tensor:

@@ -68,10 +68,10 @@ def test_too_few_temperatures_are_flagged() -> None:
     assert poor.verdict.unreliable.all()
 
 
-def test_blocks_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(5)
-    monkeypatch.setattr("lvkam_pyro.evidence.annealing._MAX_ELEMENTS", 1000)
+    monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 1000)
     evidence = QUICK["smc"].estimate(model, x)
     error = WIDER * evidence.standard_error
     assert_within_standard_errors(evidence.log_evidence, model.exact(x), error)
@@ -100,10 +100,16 @@ def test_the_sandwich_holds_the_evidence() -> None:
     assert sandwich(model, torch.zeros(200, 3), annealing=many).gap < bounds.gap / 4
 
 
-def test_the_sandwich_needs_a_model_that_returns_its_data() -> None:
-    message = r"return its observations, of shape \(2,\), but got None"
-    with pytest.raises(ValueError, match=message):
-        sandwich(models.with_deterministic, torch.zeros(2))
+def two_sites(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        pyro.sample("y", dist.Normal(z, 1.0), obs=x)
+
+
+def test_the_sandwich_needs_one_observed_site() -> None:
+    with pytest.raises(ValueError, match=r"of shape \(2,\), at one site"):
+        sandwich(two_sites, torch.zeros(2))
 
 
 WRONG = [

@@ -246,7 +246,7 @@ def test_the_bound_of_the_exact_posterior_is_the_evidence() -> None:
     torch.testing.assert_close(evidence.log_evidence, model.exact(x), atol=1e-4, rtol=0)
 
 
-def test_blocks_do_not_change_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.LinearGaussian(2, 4)
     x = model.sample(7)
     monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 3 * 4096)

@@ -102,25 +102,6 @@ def test_it_beats_steppingstone_on_the_same_draws() -> None:
     assert errors[0] < errors[1]
 
 
-def test_the_curve_at_any_temperature() -> None:
-    model = models.LinearGaussian(1, 2)
-    x = model.sample(3)
-    samples, between = LADDER.sample(model, x), torch.tensor([0.0, 0.37, 1.0]).double()
-    estimator = MultistateBAR(LADDER)
-    curve = estimator.curve(samples, between)
-    evidence = estimator.estimate_from(samples)
-    torch.testing.assert_close(curve.log_normalizer[0], torch.zeros(3).double(), atol=1e-6, rtol=0)
-    torch.testing.assert_close(curve.log_normalizer[2], evidence.log_evidence, atol=1e-6, rtol=0)
-    means = curve.mean
-    near = estimator.curve(samples, between[1] + torch.tensor([-1e-3, 0.0, 1e-3]).double())
-    # The slopes of log Z are the means, those of the means the variances.
-    slope = (near.log_normalizer[2] - near.log_normalizer[0]) / 2e-3
-    torch.testing.assert_close(slope, means[1], rtol=1e-4, atol=1e-4)
-    slope = (near.mean[2] - near.mean[0]) / 2e-3
-    torch.testing.assert_close(slope, curve.variance[1], rtol=1e-3, atol=1e-3)
-    assert (curve.ess > 100).all()
-
-
 def test_an_impossible_datum_has_no_evidence_and_no_nan() -> None:
     temperatures, draws = synthetic()
     draws[..., 1] = -torch.inf
@@ -139,11 +120,6 @@ def test_distant_temperatures_are_flagged() -> None:
     evidence = MultistateBAR(ladder).estimate(model, model.sample(2))
     assert evidence.verdict.unreliable.all()
     assert "overlap" in evidence.verdict.reasons[0]
-
-
-def test_wrong_temperatures() -> None:
-    with pytest.raises(ValueError, match=r"temperatures in \[0, 1\], but got \[2.0\]"):
-        MultistateBAR(LADDER).curve(None, torch.tensor([2.0]))  # type: ignore[arg-type]
 
 
 def test_forward_and_reverse_steppingstones_agree() -> None:

@@ -190,7 +190,7 @@ def test_a_minibatch() -> None:
 def test_blocks_of_data_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.linspace(-1, 1, 5)
     whole = Quadrature().estimate(models.with_plate_total, x)
-    monkeypatch.setattr("lvkam_pyro.evidence.quadrature._MAX_BOXES", 50)
+    monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 50 * 2**10)
     blocks = Quadrature().estimate(models.with_plate_total, x)
     torch.testing.assert_close(whole.log_evidence, blocks.log_evidence)
     assert whole.data_scale == pytest.approx(blocks.data_scale)

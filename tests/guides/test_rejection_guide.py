@@ -96,8 +96,8 @@ def test_an_lvkam_with_one_latent() -> None:
     assert_within_standard_errors(draws.mean(0), exact, draws.std(0) / len(draws) ** 0.5)
 
 
-def test_blocks_of_any_size_give_the_same_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lvkam_pyro.guides.rejection._MAX_ELEMENTS", 6 * 40)
+def test_blocks_of_any_size_give_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 6 * 40)
     draws = lv.guides.RejectionGuide(square).sample(X, num_draws=400)
     z, mass, _ = quadrature(X)
     values = draws.latents["z"].double()
@@ -230,5 +230,5 @@ def test_an_impossible_datum_is_named() -> None:
 
     with pytest.raises(RuntimeError, match=r"1 of 2 data \(1\).*no known number"):
         lv.guides.RejectionGuide(model, max_log_likelihood=0.0, min_acceptance=1e-3).sample(
-            torch.tensor([1.0, 5.0]), 10
+            torch.tensor([1.0, 5.0]), num_draws=10
         )

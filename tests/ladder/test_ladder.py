@@ -91,7 +91,7 @@ def test_double_precision() -> None:
 def test_blocks_of_data_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.LinearGaussian(2, 3)
     x = model.sample(5)
-    monkeypatch.setattr("lvkam_pyro.ladder.ladder._MAX_ELEMENTS", 6 * 8 * 5 * 2)
+    monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 6 * 8 * 5 * 2)
     samples = SHORT.sample(model, x)
     assert samples.log_likelihood.shape == (20, 8, 6, 5)
     assert samples.latents["z"].shape == (20, 8, 5, 2)

@@ -43,7 +43,7 @@ def test_path_ends_in_the_latents_and_is_kept_only_if_asked_for(kernel: Kernel) 
 
 def test_path_of_data_in_blocks_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(LADDER, num_chains=4, num_warmup=5, num_samples=6, keep_path=True)
-    monkeypatch.setattr("lvkam_pyro.ladder.ladder._MAX_ELEMENTS", 100)
+    monkeypatch.setattr("lvkam_pyro.tracing.program._MAX_VALUES", 100)
     samples = few.sample(PROBLEM.model, PROBLEM.x)
     assert samples.path["z"].shape == (6, 4, 6, 4, 1)
     assert torch.equal(samples.path["z"][:, :, -1], samples.latents["z"])
