@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lvkam_pyro.problems.estimators import estimator_names, make_estimator
+from lvkam_pyro.problems.suite import estimator_names, make_estimator
 from lvkam_pyro.problems.report import to_markdown
 from lvkam_pyro.problems.suite import load_problem, problem_names
 from lvkam_pyro.problems.validation import validate
