@@ -27,12 +27,18 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
 
     Raises:
         TypeError: If it is not an array of floating-point values.
-        ValueError: If it has fewer than two dimensions, is empty, or holds NaN or infinity.
+        ValueError: If it has fewer than two dimensions, is empty, holds NaN or infinity, or entries
+            are masked.
 
     Example:
         >>> as_data([[0.5, 1.0], [2.0, 3.0]]).shape
         torch.Size([2, 2])
     """
+    if np.ma.is_masked(x):
+        raise ValueError(
+            f"{name} masks {np.ma.count_masked(x)} of its {np.size(x)} entries, and what lies under "
+            "a mask is no datum. Drop these rows, or impute them and pass the result."
+        )
     try:
         data = _as_tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -20,6 +20,11 @@ X = toy_data()
 
 
 WRONG_DATA = {
+    "masked": (
+        np.ma.masked_equal(np.array([[1.0, -999.0], [2.0, 3.0]]), -999.0),
+        ValueError,
+        "masks 1 of its 4 entries",
+    ),
     "NaN": (
         X.index_fill(0, torch.tensor([3]), torch.nan),
         ValueError,
