@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main, make_parser
-from lvkam_pyro.commands.parsers import EXAMPLES
+from lvkam_pyro.cli import _COMMANDS, FAILED, INTERRUPTED, OK, WRONG_INPUT, main, make_parser
+from lvkam_pyro.commands.parsers import examples_of
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from tests.test_cli import STOPPING, lvkam, own_folder, weights
@@ -149,7 +149,7 @@ def test_new_project_of_unknown_programs_is_refused(capsys: pytest.CaptureFixtur
     assert not Path("rings").exists()
 
 
-@pytest.mark.parametrize("command", EXAMPLES)
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_help_shows_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("settings.toml").write_text("seed = 3\n")
     with pytest.raises(SystemExit) as ended:
@@ -157,7 +157,7 @@ def test_help_shows_examples_that_parse(command: str, capsys: pytest.CaptureFixt
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "130 stopped by Ctrl-C, 143 by SIGTERM" in text
-    for line in EXAMPLES[command]:
+    for line in examples_of(_COMMANDS[command]):
         assert f"\n  {line}\n" in text
         program, *arguments = shlex.split(line)
         assert program == "lvkam"
@@ -168,7 +168,8 @@ def test_every_command_has_examples() -> None:
     text = make_parser().format_help()
     listed = re.search(r"{(.*)}", text)
     assert listed is not None
-    assert sorted(listed[1].split(",")) == sorted(EXAMPLES)
+    assert sorted(listed[1].split(",")) == sorted(_COMMANDS)
+    assert all(examples_of(function) for function in _COMMANDS.values())
 
 
 def test_completion_names_the_commands_and_their_flags() -> None:

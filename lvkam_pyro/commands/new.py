@@ -63,6 +63,10 @@ def new_command(folder: Path, *, model: str = "two_moons", inference: str = "amo
         FileExistsError: If there is something already.
         ValueError: If a program is unknown.
         OSError: If the folder cannot be written.
+
+    Example:
+        lvkam new rings
+        lvkam new rings --model digits --inference importance
     """
     programs = [load_program("model", model), load_program("inference", inference)]
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.guides.memory import memory_of
 from lvkam_pyro.tracing.arguments import Program, hash_data
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.program_loss import ProgramLoss
 from lvkam_pyro.training.batches import batch_indices
-from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.checkpoint import CheckpointError
@@ -57,7 +56,7 @@ class TrainingState:
         self.model = model = program.model
         self.guide = guide
         self.module: nn.Module = recipe.objective(model, guide).train()
-        self._takes_programs = isinstance(recipe.objective, ParticleObjective | Estimator)
+        self._takes_programs = isinstance(recipe.objective, ProgramLoss)
         self.plate_size = plate_size
         self.processes = Processes() if processes is None else processes
         self.seed = seed
