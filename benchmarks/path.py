@@ -65,9 +65,7 @@ def trips() -> dict[str, Callable[[], object]]:
     return {
         "an update (EmpiricalBayes, sleep)": lambda: objective(x).backward(),
         "Importance, prior": lambda: lv.evidence.Importance(256).estimate(model, x),
-        "compare_evidence of it": lambda: lv.compare_evidence(
-            model, x, estimators, progress=False
-        ),
+        "compare_evidence of it": lambda: lv.compare_evidence(model, x, estimators, progress=False),
         "SteppingStone (4 temperatures)": lambda: lv.evidence.SteppingStone(ladder).estimate(
             model, x
         ),

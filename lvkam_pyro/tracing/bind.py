@@ -20,8 +20,9 @@ _SEED = 0
 def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: ANN401
     r"""The bound program of a model and its arguments.
 
-    The model runs once alone, and once with half of its data, in random order, among stacked
-    particles with the same latents :math:`z`. If the densities of these data,
+    The model runs once alone, and once with half of its data (twice, if they are fewer than 9), in
+    random order, among stacked particles with the same latents :math:`z`. If the densities of
+    these data,
 
     .. math:: \log p(z_n), \quad \log p(x_n | z_n),
 
@@ -117,7 +118,7 @@ class Binder:
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> binder = Binder()
-        >>> binder(model, None, torch.zeros(4)).runs, binder(model, None, torch.zeros(3)).runs
+        >>> binder(model, None, torch.zeros(9)).runs, binder(model, None, torch.zeros(3)).runs
         (RunCount(model=2, guide=0), RunCount(model=2, guide=0))
     """
 

@@ -19,6 +19,9 @@ from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
+_FEW = 9
+"""Data below which one half of them shows too little."""
+
 
 class StackingWarning(UserWarning):
     """A program that cannot take stacked particles, and runs on them one by one.
@@ -93,10 +96,10 @@ def _seen_jointly(program: BoundProgram, reference: Reference) -> BoundProgram:
 
 
 def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorder) -> BoundProgram:
-    half, access = _half(program, run), RowAccess.ARGUMENTS
+    parts, access = _parts(program, run), RowAccess.ARGUMENTS
     if program.subsample_size is not None:
         access = RowAccess.INDICES
-    refusal = reference.difference(replace(half, access=access), stacked=True)
+    refusal = _difference(reference, parts, access, stacked=True)
     if refusal is None:
         return replace(program, access=access)
     if program.subsample_size is not None:
@@ -107,18 +110,29 @@ def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorde
     everything = Part(torch.arange(program.num_units))
     program = _stacking(program, reference, everything)
     for access in RowAccess:
-        part = replace(half, access=access)
-        if reference.difference(part, stacked=program.stacks) is None:
+        if _difference(reference, parts, access, stacked=program.stacks) is None:
             return replace(program, access=access)
     program = replace(program, refusal=refusal)
     return _joint(program, run) if _is_coupled(reference, program.num_units) else program
 
 
-def _half(program: BoundProgram, run: SiteRecorder) -> Part:
-    """A random half of the data, in random order; of a subsample, half is kept and half is new."""
+def _difference(
+    reference: Reference, parts: list[Part], access: RowAccess, *, stacked: bool
+) -> str | None:
+    """The first difference that taking some of the data makes, None if it makes none."""
+    found = (reference.difference(replace(part, access=access), stacked=stacked) for part in parts)
+    return next((difference for difference in found if difference is not None), None)
+
+
+def _parts(program: BoundProgram, run: SiteRecorder) -> list[Part]:
+    """A random half of the data, in random order; of a subsample, half is kept and half is new.
+
+    Of few data, both halves: what comes before or after a datum may be missing in one of them.
+    """
     if program.subsample_size is None:
-        index = torch.randperm(program.num_units)[: max(1, program.num_units // 2)]
-        return Part(index, index)
+        halves = torch.randperm(program.num_units).tensor_split(2)
+        present = [half for half in halves if len(half)]
+        return [Part(half, half) for half in present[: 2 if program.num_units < _FEW else 1]]
     drawn = run.subsamples[program.structure.data_plate].cpu()
     places = torch.randperm(len(drawn))
     new = torch.ones(program.num_units, dtype=torch.bool)
@@ -126,23 +140,25 @@ def _half(program: BoundProgram, run: SiteRecorder) -> Part:
     others = new.nonzero()[:, 0][: len(drawn) // 2]
     kept = places[: len(drawn) - len(others)]
     known = torch.cat([kept, torch.full_like(others, -1)])
-    return Part(known, torch.cat([drawn[kept], others]))
+    return [Part(known, torch.cat([drawn[kept], others]))]
 
 
-def _stacking(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:
-    """The program after a look at stacked particles."""
+def _stacking(
+    program: BoundProgram, reference: Reference, everything: Part, whose: str = "model"
+) -> BoundProgram:
+    """The program after a look at stacked particles of its model, or of its guide."""
     stacked = reference.difference(everything, stacked=True)
     if stacked is None:
         return program
     alone = reference.difference(everything, stacked=False)
     if alone is not None:
         raise ValueError(
-            f"The model's density is not a function of its latents: at the same latents {alone}. "
-            "Draw what is random by pyro.sample, and call model.eval() where it has dropout."
+            f"The {whose}'s density is not a function of its latents: at the same latents {alone}. "
+            f"Draw what is random by pyro.sample, and call {whose}.eval() where it has dropout."
         )
     warnings.warn(
-        f"The model does not take stacked particles ({stacked} among other particles), so it runs "
-        "on them one by one, which is slow. Write it for values with a further axis on the left: "
+        f"The {whose} does not take stacked particles ({stacked} among other particles), so it "
+        "runs on them one by one, which is slow. Write it for values with a further axis on the left: "
         "z[..., 0], .sum(-1), broadcasting.",
         StackingWarning,
         stacklevel=5,
@@ -179,21 +195,21 @@ def look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) ->
     everything = Part(torch.arange(reference.num_units))
     if program.access is None:
         return _stacking_guide(program, reference, everything)
-    half = replace(_half(program, run), access=program.access)
-    refusal = reference.difference(half, stacked=program.stacks)
+    parts = _parts(program, run)
+    refusal = _difference(reference, parts, program.access, stacked=program.stacks)
     if refusal is None:
         return program
     program = _stacking_guide(program, reference, everything)
     for access in RowAccess:
-        allowed = reference.difference(replace(half, access=access), stacked=program.stacks) is None
-        if allowed and _allows(program, access):
+        found = _difference(reference, parts, access, stacked=program.stacks)
+        if found is None and _allows(program, access):
             return replace(program, access=access)
     return replace(program, access=None, refusal=f"in the guide {refusal}")
 
 
 def _stacking_guide(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:
     """The program after a look at a guide's stacked particles."""
-    return _stacking(program, reference, everything) if program.stacks else program
+    return _stacking(program, reference, everything, "guide") if program.stacks else program
 
 
 def _allows(program: BoundProgram, access: RowAccess) -> bool:
@@ -201,8 +217,8 @@ def _allows(program: BoundProgram, access: RowAccess) -> bool:
     if access is program.access:
         return True
     run = program.record_alone()
-    part = replace(_half(program, run), access=access)
-    return _reference(program, run).difference(part, stacked=program.stacks) is None
+    reference, parts = _reference(program, run), _parts(program, run)
+    return _difference(reference, parts, access, stacked=program.stacks) is None
 
 
 def _check_event_shape(site: Site) -> None:

@@ -36,8 +36,8 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
     """
     if np.ma.is_masked(x):
         raise ValueError(
-            f"{name} masks {np.ma.count_masked(x)} of its {np.size(x)} entries, and what lies under "
-            "a mask is no datum. Drop these rows, or impute them and pass the result."
+            f"{name} masks {np.ma.count_masked(x)} of its {np.size(x)} entries, and what lies "
+            "under a mask is no datum. Drop these rows, or impute them and pass the result."
         )
     try:
         data = _as_tensor(x)

@@ -138,6 +138,13 @@ def test_a_refusal_names_the_site_and_the_two_values(name: str) -> None:
         program.rows(torch.arange(3))
 
 
+@pytest.mark.parametrize("num_data", [2, 3, 4])
+def test_few_data_are_seen_through_too(num_data: int) -> None:
+    x = torch.arange(1.0, num_data + 1)
+    assert bind(lagged, x).access is None
+    assert bind(lambda y: lagged(y.flip(0)), x).access is None
+
+
 def test_blocks_hold_all_data_and_no_more() -> None:
     for case in CASES.values():
         program = bind(case.model, X)

@@ -1,5 +1,6 @@
 """What training refuses of its data, by name."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
