@@ -34,8 +34,8 @@ def test_resume_needs_no_more_than_the_folder(capsys: pytest.CaptureFixture[str]
     first, second = weights("unbroken"), weights("broken")
     assert all(torch.equal(first[name], second[name]) for name in first)
     capsys.readouterr()
-    assert lvkam("resume", "broken") == WRONG_INPUT
-    assert "broken is finished, after 4 epochs" in capsys.readouterr().err
+    assert lvkam("resume", "broken") == OK
+    assert "broken is finished, after 4 epochs" in capsys.readouterr().out
 
 
 def test_resume_of_a_run_without_a_checkpoint_begins_anew() -> None:
@@ -63,8 +63,8 @@ def test_resume_makes_the_pictures_of_a_run_killed_before_them(
     assert {path.name for path in plots.iterdir()} == names
     after = weights("runs/two_moons")
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert lvkam("resume", "two_moons") == WRONG_INPUT
-    assert "is finished, after 1 epochs" in capsys.readouterr().err
+    assert lvkam("resume", "two_moons") == OK
+    assert "is finished, after 1 epochs" in capsys.readouterr().out
 
 
 def test_resume_refuses_what_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,7 @@ def test_patience_ends_a_fit_whose_commands_then_use_the_best_epoch(
     for name, value in run.fit.model.state_dict().items():
         assert torch.equal(value, state["best"][f"model.{name}"])
     assert lvkam("evidence", "two_moons", "--num-data", 3) == OK
-    assert lvkam("resume", "two_moons") == WRONG_INPUT
+    assert lvkam("resume", "two_moons") == OK
 
 
 def test_dry_run_finds_data_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:

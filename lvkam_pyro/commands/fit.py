@@ -78,11 +78,10 @@ def resume_command(run: str, *, device: str = "cpu") -> str:
         device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
-        What was reached, for the terminal.
+        What was reached, for the terminal; of a finished run that it is finished.
 
     Raises:
         FileNotFoundError: If there is no run.
-        FileExistsError: If it is finished.
         ValueError: If its settings are damaged, or a program or the data cannot be found.
         CheckpointError: If its checkpoint is damaged, or its data have changed.
 
@@ -92,7 +91,13 @@ def resume_command(run: str, *, device: str = "cpu") -> str:
     folder = find_run(run)
     setup = load_setup(folder, device=device)
     if folder.checkpoint.exists():
-        _check_unfinished(folder, setup.build_recipe())
+        metrics = metrics_of(folder.read_checkpoint(), folder)
+        # A run is finished once it has its pictures, before which a process may have ended.
+        if setup.build_recipe().is_over(metrics) and folder.read_settings().get("finished"):
+            return (
+                f"{folder.path} is finished, after {len(metrics)} epochs. To train for longer, fit "
+                "again into another folder (--out) with a larger num_epochs or patience."
+            )
     return train(setup, folder, resume=True)
 
 
@@ -226,13 +231,3 @@ def make_setup(
         seed,
         device,
     )
-
-
-def _check_unfinished(folder: RunFolder, recipe: Recipe) -> None:
-    """Refuses a finished run: one that has its pictures, before which a process may have ended."""
-    metrics = metrics_of(folder.read_checkpoint(), folder)
-    if recipe.is_over(metrics) and folder.read_settings().get("finished"):
-        raise FileExistsError(
-            f"{folder.path} is finished, after {len(metrics)} epochs. To train for longer, fit "
-            "again into another folder (--out) with a larger num_epochs or patience."
-        )

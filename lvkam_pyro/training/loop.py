@@ -160,12 +160,7 @@ def fit(
     journal = Journal(folder, identity) if folder and processes.is_first else None
     with isolated(seed, data), ExitStack() as owner:
         program = _bind(model, data, recipe)
-        processes.from_first(
-            lambda: None if journal is None else owner.enter_context(journal.folder.owned())
-        )
-        saved = processes.from_first(
-            lambda: None if journal is None else journal.open(resume=resume)
-        )
+        saved = processes.from_first(lambda: journal and journal.open(owner, resume=resume))
         training = prepare_training(program, recipe, saved=saved, seed=seed, processes=processes)
         _check_held_out_rows(training.program, held_out)
         bar = _bar(training, recipe, progress and processes.is_first)

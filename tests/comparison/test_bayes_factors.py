@@ -72,5 +72,5 @@ def test_wrong_request_is_refused(case: str) -> None:
 
 
 def test_bayes_factor_that_is_not_there() -> None:
-    with pytest.raises(KeyError, match=r"No Bayes factor \('d', 'A'\)"):
+    with pytest.raises(KeyError, match=r"No result \('d', 'A'\)"):
         EvidenceComparison(ROWS).bayes_factors()["d", "A"]

@@ -72,14 +72,13 @@ def load_checkpoint(path: str | Path) -> dict[str, object]:
 
 
 def _read(path: Path) -> object:
-    content = io.BytesIO(path.read_bytes())
+    content = path.read_bytes()
     try:
         # torch.load does not look at the checksums of its archive; zipfile does.
-        with zipfile.ZipFile(content) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             damaged = archive.testzip()
         if damaged is None:
-            content.seek(0)
-            return torch.load(content, map_location="cpu", weights_only=True)
+            return deserialize_checkpoint(content)
     except (zipfile.BadZipFile, UnpicklingError, EOFError, KeyError, RuntimeError) as error:
         raise _damaged(path) from error
     raise _damaged(path)

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class Journal:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     journal = Journal(folder, {"seed": 0})
-        ...     journal.open(resume=False) is None, journal.folder.settings.exists()
+        ...     with ExitStack() as owner:
+        ...         journal.open(owner, resume=False) is None, journal.folder.settings.exists()
         (True, True)
     """
 
@@ -48,17 +50,19 @@ class Journal:
         self._unwritten: tuple[bytes, list[dict[str, float]]] | None = None
         self._written_at = time.monotonic()
 
-    def open(self, *, resume: bool) -> dict[str, object] | None:
-        """Makes the folder and writes its settings.
+    def open(self, owner: ExitStack, *, resume: bool) -> dict[str, object] | None:
+        """Makes the folder, which is this process's until the owner closes, and writes settings.
 
         Returns:
             The state to go on from, or None for a new training.
 
         Raises:
             FileExistsError: If there is a run and it is not to be resumed.
+            FolderInUseError: If another process trains into the folder.
             CheckpointError: If the checkpoint is damaged or of another training.
             OSError: If the folder cannot be written.
         """
+        owner.enter_context(self.folder.owned())
         if not resume:
             self.folder.check_free()
         state = self.read() if self.folder.checkpoint.exists() else None
