@@ -14,7 +14,6 @@ from lvkam_pyro.commands.setup import Setup, default_folder, find_run, load_setu
 from lvkam_pyro.programs import load_program
 from lvkam_pyro.training.loop import check_training, fit
 from lvkam_pyro.training.processes import running_processes
-from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.journal import changes_of, metrics_of
 from lvkam_pyro.training.runs.run_folder import RunFolder
 

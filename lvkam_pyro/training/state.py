@@ -86,9 +86,10 @@ class TrainingState:
         loss = call_objective(self.module, batch, takes_programs=self._takes_programs)
         return loss / (self.plate_size or len(batch.like))
 
-    def batches(self, device: torch.device) -> Sequence[Tensor]:
+    def batches(self) -> Sequence[Tensor]:
         """The indices of the data in mini-batches, in a new order at each call."""
-        return self._split(torch.randperm(len(self.program.like), generator=self.order).to(device))
+        x = self.program.like
+        return self._split(torch.randperm(len(x), generator=self.order).to(x.device))
 
     def _split(self, order: Tensor) -> Sequence[Tensor]:
         return batch_indices(self.program, order, self.recipe.batch_size)

@@ -51,7 +51,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[list[
     """Makes validation losses what the list says; returns the model's weights at each of them."""
     seen = []
 
-    def loss(training: TrainingState, recipe: object, x: object) -> float:
+    def loss(training: TrainingState, x: object) -> float:
         seen.append(weights(training.model))
         return losses[training.epoch]
 
@@ -88,7 +88,7 @@ def test_kept_weights_have_the_lowest_loss_that_was_reported() -> None:
     losses = [row["validation_loss_per_datum"] for row in result.metrics]
     with isolated(0, VALIDATION):
         training = TrainingState(result.model, result.guide, result.recipe, num_data=40)
-        assert held_out_loss(training, result.recipe, VALIDATION) == min(losses)
+        assert held_out_loss(training, VALIDATION) == min(losses)
     assert result.epoch == losses.index(min(losses)) + 1
 
 

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from lvkam_pyro.training.sparsity import Sparsity
 
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
+from lvkam_pyro.training.regularizers import Sparsity
 from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.modules.priors import MixturePrior
 
