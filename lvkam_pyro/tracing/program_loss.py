@@ -38,8 +38,13 @@ class ProgramLoss(ELBO):
         self._binder = Binder()
 
     @abstractmethod
-    def loss_of(self, program: BoundProgram, guide: Program | None) -> Tensor:
-        """The loss, a scalar in nats, scaled from the batch to the whole plate."""
+    def loss_of(self, program: BoundProgram, guide: Any) -> Tensor:  # noqa: ANN401
+        """The loss, a scalar in nats, scaled from the batch to the whole plate.
+
+        Args:
+            program: The model on a batch.
+            guide: A Pyro program; None where the objective needs none.
+        """
 
     def differentiable_loss(
         self,

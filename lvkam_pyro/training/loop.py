@@ -160,7 +160,9 @@ def fit(
     journal = Journal(folder, identity) if folder and processes.is_first else None
     with isolated(seed, data), ExitStack() as owner:
         program = _bind(model, data, recipe)
-        saved = processes.from_first(lambda: journal and journal.open(owner, resume=resume))
+        saved = processes.from_first(
+            lambda: journal.open(owner, resume=resume) if journal else None
+        )
         training = prepare_training(program, recipe, saved=saved, seed=seed, processes=processes)
         _check_held_out_rows(training.program, held_out)
         bar = _bar(training, recipe, progress and processes.is_first)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import lvkam_pyro as lv
 from lvkam_pyro.training import loop
 from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.epoch import held_out_loss
@@ -87,7 +88,7 @@ def test_kept_weights_have_the_lowest_loss_that_was_reported() -> None:
     result = stopping_fit(None, changes={"learning_rate": 0.5, "guide_learning_rate": 0.5})
     losses = [row["validation_loss_per_datum"] for row in result.metrics]
     with isolated(0, VALIDATION):
-        training = TrainingState(result.model, result.guide, result.recipe, num_data=40)
+        training = TrainingState(lv.bind(result.model, toy_data()), result.guide, result.recipe)
         assert held_out_loss(training, VALIDATION) == min(losses)
     assert result.epoch == losses.index(min(losses)) + 1
 

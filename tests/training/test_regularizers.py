@@ -9,9 +9,9 @@ from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.regularization import edge_entropy, edge_l1
 from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.training.regularizers import Sparsity
 from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.modules.priors import MixturePrior
+from lvkam_pyro.training.regularizers import Sparsity
 
 
 def make_model() -> LVKAM:
