@@ -112,7 +112,7 @@ def make_parser() -> ArgumentParser:
     commands = parser.add_subcommands(required=True, dest="command")
     for name, function in _COMMANDS.items():
         help_text = description_of(function)
-        commands.add_subcommand(name, command_parser(name, function), help=help_text)
+        commands.add_subcommand(name, command_parser(function), help=help_text)
     return parser
 
 

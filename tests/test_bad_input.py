@@ -13,8 +13,7 @@ from pyro.infer import Trace_ELBO
 
 import lvkam_pyro as lv
 from lvkam_pyro.cli import FAILED, OK, WRONG_INPUT, main
-from lvkam_pyro.problems.estimators import make_estimator
-from lvkam_pyro.problems.suite import load_problem
+from lvkam_pyro.problems.suite import load_problem, make_estimator
 from lvkam_pyro.programs import ProgramError, load_program
 from lvkam_pyro.training.loop import load_fit
 from lvkam_pyro.training.runs.checkpoint import CheckpointError, load_checkpoint

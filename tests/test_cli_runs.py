@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvkam_pyro.cli import FAILED, INTERRUPTED, OK, WRONG_INPUT, main, make_parser
-from lvkam_pyro.commands.parsers import EXAMPLES
+from lvkam_pyro.cli import _COMMANDS, FAILED, INTERRUPTED, OK, WRONG_INPUT, main, make_parser
+from lvkam_pyro.commands.parsers import examples_of
 from lvkam_pyro.commands.setup import load_run
 from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from tests.test_cli import STOPPING, lvkam, own_folder, weights
@@ -34,8 +34,8 @@ def test_resume_needs_no_more_than_the_folder(capsys: pytest.CaptureFixture[str]
     first, second = weights("unbroken"), weights("broken")
     assert all(torch.equal(first[name], second[name]) for name in first)
     capsys.readouterr()
-    assert lvkam("resume", "broken") == WRONG_INPUT
-    assert "broken is finished, after 4 epochs" in capsys.readouterr().err
+    assert lvkam("resume", "broken") == OK
+    assert "broken is finished, after 4 epochs" in capsys.readouterr().out
 
 
 def test_resume_of_a_run_without_a_checkpoint_begins_anew() -> None:
@@ -63,8 +63,8 @@ def test_resume_makes_the_pictures_of_a_run_killed_before_them(
     assert {path.name for path in plots.iterdir()} == names
     after = weights("runs/two_moons")
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert lvkam("resume", "two_moons") == WRONG_INPUT
-    assert "is finished, after 1 epochs" in capsys.readouterr().err
+    assert lvkam("resume", "two_moons") == OK
+    assert "is finished, after 1 epochs" in capsys.readouterr().out
 
 
 def test_resume_refuses_what_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,7 @@ def test_patience_ends_a_fit_whose_commands_then_use_the_best_epoch(
     for name, value in run.fit.model.state_dict().items():
         assert torch.equal(value, state["best"][f"model.{name}"])
     assert lvkam("evidence", "two_moons", "--num-data", 3) == OK
-    assert lvkam("resume", "two_moons") == WRONG_INPUT
+    assert lvkam("resume", "two_moons") == OK
 
 
 def test_dry_run_finds_data_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,7 @@ def test_new_project_of_unknown_programs_is_refused(capsys: pytest.CaptureFixtur
     assert not Path("rings").exists()
 
 
-@pytest.mark.parametrize("command", EXAMPLES)
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_help_shows_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("settings.toml").write_text("seed = 3\n")
     with pytest.raises(SystemExit) as ended:
@@ -157,7 +157,7 @@ def test_help_shows_examples_that_parse(command: str, capsys: pytest.CaptureFixt
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "130 stopped by Ctrl-C, 143 by SIGTERM" in text
-    for line in EXAMPLES[command]:
+    for line in examples_of(_COMMANDS[command]):
         assert f"\n  {line}\n" in text
         program, *arguments = shlex.split(line)
         assert program == "lvkam"
@@ -168,7 +168,8 @@ def test_every_command_has_examples() -> None:
     text = make_parser().format_help()
     listed = re.search(r"{(.*)}", text)
     assert listed is not None
-    assert sorted(listed[1].split(",")) == sorted(EXAMPLES)
+    assert sorted(listed[1].split(",")) == sorted(_COMMANDS)
+    assert all(examples_of(function) for function in _COMMANDS.values())
 
 
 def test_completion_names_the_commands_and_their_flags() -> None:

@@ -55,6 +55,12 @@ def compare_command(
     Raises:
         ValueError: If a recipe or an option is unknown, the run is of another model, the models
             have different held-out data, or a recipe needs a guide that a run has not.
+
+    Example:
+        lvkam compare digits
+        lvkam compare digits --inference importance thermodynamic --num-data 20
+        lvkam compare digits --run runs/other --set thermodynamic.num_chains=4
+        lvkam compare runs/four runs/eight --inference importance thermodynamic --out compared
     """
     check_num_data(num_data)
     _check_models(models, run)
@@ -85,6 +91,10 @@ def evidence_command(
 
     Raises:
         ValueError: If the run cannot be rebuilt.
+
+    Example:
+        lvkam evidence runs/digits
+        lvkam evidence digits --num-data 20 --seed 1
     """
     check_num_data(num_data)
     found = load_run(run, device=device)

@@ -36,6 +36,9 @@ def diagnose_command(
 
     Raises:
         ValueError: If the run cannot be rebuilt.
+
+    Example:
+        lvkam diagnose runs/digits --num-data 5
     """
     check_num_data(num_data)
     found = load_run(run, device=device)

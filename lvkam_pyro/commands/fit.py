@@ -14,8 +14,7 @@ from lvkam_pyro.commands.setup import Setup, default_folder, find_run, load_setu
 from lvkam_pyro.programs import load_program
 from lvkam_pyro.training.loop import check_training, fit
 from lvkam_pyro.training.processes import running_processes
-from lvkam_pyro.training.recipe import Recipe
-from lvkam_pyro.training.runs.journal import metrics_of
+from lvkam_pyro.training.runs.journal import changes_of, metrics_of
 from lvkam_pyro.training.runs.run_folder import RunFolder
 
 
@@ -51,6 +50,12 @@ def fit_command(
 
     Raises:
         ValueError: If a program, an option or the data are wrong; and as `fit` raises.
+
+    Example:
+        lvkam fit digits
+        lvkam fit digits --inference elbo --set num_epochs=50 num_latents=8 --out runs/elbo
+        lvkam fit models/mine.py --inference inference/mine.py --data rings.csv
+        lvkam fit digits --config settings.toml --dry-run
     """
     setup = make_setup(model, inference, assignments, data=data, seed=seed, device=device)
     folder = default_folder(model) if out is None else RunFolder(out)
@@ -72,18 +77,26 @@ def resume_command(run: str, *, device: str = "cpu") -> str:
         device: Where to compute, as torch names it: `cpu`, `cuda`.
 
     Returns:
-        What was reached, for the terminal.
+        What was reached, for the terminal; of a finished run that it is finished.
 
     Raises:
         FileNotFoundError: If there is no run.
-        FileExistsError: If it is finished.
         ValueError: If its settings are damaged, or a program or the data cannot be found.
         CheckpointError: If its checkpoint is damaged, or its data have changed.
+
+    Example:
+        lvkam resume runs/digits
     """
     folder = find_run(run)
     setup = load_setup(folder, device=device)
     if folder.checkpoint.exists():
-        _check_unfinished(folder, setup.build_recipe())
+        metrics = metrics_of(folder.read_checkpoint(), folder)
+        # A run is finished once it has its pictures, before which a process may have ended.
+        if setup.build_recipe().is_over(metrics) and folder.read_settings().get("finished"):
+            return (
+                f"{folder.path} is finished, after {len(metrics)} epochs. To train for longer, fit "
+                "again into another folder (--out) with a larger num_epochs or patience."
+            )
     return train(setup, folder, resume=True)
 
 
@@ -175,16 +188,11 @@ def claim(folder: RunFolder, setup: Setup, *, resume: bool) -> None:
     if not resume:
         folder.check_free()
     elif folder.settings.exists():
-        saved = folder.read_settings()
-        changed = [
-            f"{key} was {json.dumps(saved.get(key))} and is {json.dumps(value)}"
-            for key, value in settings.items()
-            if saved.get(key) != value
-        ]
-        if changed:
+        changes = changes_of(settings, folder.read_settings())
+        if changes:
             raise ValueError(
-                f"{folder.path} is another run: {'; '.join(changed)}. Resume it with what it was "
-                "started with, or choose another folder by --out."
+                f"{folder.path} is another run: {changes}. Resume it with what it was started "
+                "with, or choose another folder by --out."
             )
     folder.write_settings(settings)
 
@@ -222,13 +230,3 @@ def make_setup(
         seed,
         device,
     )
-
-
-def _check_unfinished(folder: RunFolder, recipe: Recipe) -> None:
-    """Refuses a finished run: one that has its pictures, before which a process may have ended."""
-    metrics = metrics_of(folder.read_checkpoint(), folder)
-    if recipe.is_over(metrics) and folder.read_settings().get("finished"):
-        raise FileExistsError(
-            f"{folder.path} is finished, after {len(metrics)} epochs. To train for longer, fit "
-            "again into another folder (--out) with a larger num_epochs or patience."
-        )

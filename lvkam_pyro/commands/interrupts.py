@@ -1,13 +1,12 @@
 """Ctrl-C and SIGTERM: they end a command, and what was finished is kept."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from lvkam_pyro.training.signals import handled_signals
 
 
 class Terminated(KeyboardInterrupt):
@@ -57,14 +56,8 @@ def terminable() -> Iterator[None]:
         Terminated()
     """
     is_ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    if is_ignored or threading.current_thread() is not threading.main_thread():
+    with handled_signals(raise_interrupt, () if is_ignored else (signal.SIGTERM,)):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, raise_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -86,17 +79,10 @@ def remembered_interrupts() -> Iterator[list[int]]:
         1
     """
     interrupts: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupts
-        return
 
     def remember(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)
         raise_interrupt(number, frame)
 
-    before = {number: signal.signal(number, remember) for number in _SIGNALS}
-    try:
+    with handled_signals(remember):
         yield interrupts
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

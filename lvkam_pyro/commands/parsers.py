@@ -4,67 +4,22 @@ from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from typing import Any, get_origin
 
-from docstring_parser import Docstring, parse
+from docstring_parser import Docstring, DocstringStyle, parse
 from jsonargparse import ArgumentParser
 
-EXAMPLES: dict[str, tuple[str, ...]] = {
-    "fit": (
-        "lvkam fit digits",
-        "lvkam fit digits --inference elbo --set num_epochs=50 num_latents=8 --out runs/elbo",
-        "lvkam fit models/mine.py --inference inference/mine.py --data rings.csv",
-        "lvkam fit digits --config settings.toml --dry-run",
-    ),
-    "resume": ("lvkam resume runs/digits",),
-    "evidence": (
-        "lvkam evidence runs/digits",
-        "lvkam evidence digits --num-data 20 --seed 1",
-    ),
-    "compare": (
-        "lvkam compare digits",
-        "lvkam compare digits --inference importance thermodynamic --num-data 20",
-        "lvkam compare digits --run runs/other --set thermodynamic.num_chains=4",
-        "lvkam compare runs/four runs/eight --inference importance thermodynamic --out compared",
-    ),
-    "sample": ("lvkam sample digits --num-samples 64",),
-    "diagnose": ("lvkam diagnose runs/digits --num-data 5",),
-    "new": (
-        "lvkam new rings",
-        "lvkam new rings --model digits --inference importance",
-    ),
-    "validate": (
-        "lvkam validate --problems banana funnel --estimators Importance SteppingStone",
-        "lvkam validate --num-seeds 3 --out validation.md",
-    ),
-}
-"""The lines of each command; all of them parse, which a test sees to."""
+_EXIT_CODES = """
 
-_EXIT_CODES = """\
 exit codes: 0 done, 1 failed while running, 2 wrong usage or input,
 130 stopped by Ctrl-C, 143 by SIGTERM"""
 
 
-def examples_of(command: str) -> str:
-    """The end of a command's help.
-
-    Args:
-        command: Its name.
-
-    Returns:
-        The examples and what the exit codes mean.
-
-    Example:
-        >>> print(examples_of("resume"))
-        examples:
-          lvkam resume runs/digits
-        <BLANKLINE>
-        exit codes: 0 done, 1 failed while running, 2 wrong usage or input,
-        130 stopped by Ctrl-C, 143 by SIGTERM
-    """
-    lines = "\n".join(f"  {line}" for line in EXAMPLES[command])
-    return f"examples:\n{lines}\n\n{_EXIT_CODES}"
+def examples_of(function: Callable[..., str]) -> list[str]:
+    """The command lines at the end of a command's docstring; all of them parse, a test says."""
+    examples = (example.description or "" for example in _docstring(function).examples)
+    return [line.strip() for example in examples for line in example.splitlines()]
 
 
-def command_parser(command: str, function: Callable[..., str]) -> ArgumentParser:
+def command_parser(function: Callable[..., str]) -> ArgumentParser:
     """The parser of a command: an argument for each of its function's.
 
     One without a default is given by its place, the others by flags: `num_data` by `--num-data`, a
@@ -73,18 +28,17 @@ def command_parser(command: str, function: Callable[..., str]) -> ArgumentParser
     `--config` and `--threads`.
 
     Args:
-        command: Its name.
-        function: What it runs, whose docstring has the help.
+        function: What it runs, whose docstring has the help and the examples.
 
     Example:
         >>> def greet(name: str, *, num_times: int = 1) -> str:
         ...     return num_times * name
-        >>> command_parser("resume", greet).parse_args(["you", "--num-times=2"]).as_dict()
+        >>> command_parser(greet).parse_args(["you", "--num-times=2"]).as_dict()
         {'debug': False, 'name': 'you', 'num_times': 2}
     """
     parser = ArgumentParser(
         description=description_of(function),
-        epilog=examples_of(command),
+        epilog="\n  ".join(["examples:", *examples_of(function)]) + _EXIT_CODES,
         exit_on_error=False,
         allow_abbrev=False,
         parser_mode="toml",
@@ -112,7 +66,7 @@ def description_of(function: Callable[..., str]) -> str:
 
 
 def _docstring(function: Callable[..., str]) -> Docstring:
-    return parse(function.__doc__ or "")
+    return parse(function.__doc__ or "", style=DocstringStyle.GOOGLE)
 
 
 def _argument(parameter: Parameter) -> tuple[str, dict[str, Any]]:

@@ -25,6 +25,9 @@ def sample_command(run: str, *, num_samples: int = 1000, seed: int = 0, device: 
 
     Raises:
         ValueError: If there is no draw to make, or the run cannot be rebuilt.
+
+    Example:
+        lvkam sample digits --num-samples 64
     """
     check_count("num_samples", num_samples)
     found = load_run(run, device=device)

@@ -4,9 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lvkam_pyro.problems.estimators import estimator_names, make_estimator
 from lvkam_pyro.problems.report import to_markdown
-from lvkam_pyro.problems.suite import load_problem, problem_names
+from lvkam_pyro.problems.suite import estimator_names, load_problem, make_estimator, problem_names
 from lvkam_pyro.problems.validation import validate
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.training.runs.files import write_atomically
@@ -36,6 +35,10 @@ def validate_command(
 
     Raises:
         ValueError: If a problem or an estimator is unknown, or the device is another.
+
+    Example:
+        lvkam validate --problems banana funnel --estimators Importance SteppingStone
+        lvkam validate --num-seeds 3 --out validation.md
     """
     check_count("--num-seeds", num_seeds)
     if device != "cpu":

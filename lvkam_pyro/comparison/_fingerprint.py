@@ -154,7 +154,8 @@ def _function_parts(function: FunctionType) -> Iterable[object]:
         return release, function.__qualname__, own
     known = function.__globals__
     used = {name: _read(known[name], names) for name in _globals(code) if name in known}
-    imported = {name: _read(_import(name), names) for name in _imports(code)}
+    imports = _operands(code, {"IMPORT_NAME"})
+    imported = {name: _read(_import(name), names) for name in imports}
     return own, used, imported
 
 
@@ -255,10 +256,6 @@ def _globals(code: CodeType) -> list[str]:
     if unknown:
         raise UnrecognizableError(f"it calls {unknown[0]}(), which can read anything")
     return names
-
-
-def _imports(code: CodeType) -> list[str]:
-    return _operands(code, {"IMPORT_NAME"})
 
 
 def _operands(code: CodeType, operations: set[str]) -> list[str]:

@@ -102,7 +102,7 @@ def result_names(
     Example:
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_1")
-        >>> arguments = as_arguments(problem.x)
+        >>> arguments = Arguments((problem.x,), {})
         >>> list(result_names({"m": problem.model}, arguments, [lv.evidence.ELBO()], {}, 0))
         [('m', 0)]
     """

@@ -1,19 +1,18 @@
 """Bayes factors between the models of a comparison."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
 
 import torch
-from pandas import DataFrame
 from torch import Tensor
 
-from lvkam_pyro.comparison.rows import EvidenceRow
+from lvkam_pyro.comparison.rows import EvidenceRow, Row, Rows
 from lvkam_pyro.statistics.text_table import text_table
 
 
 @dataclass(frozen=True, eq=False)
-class BayesFactor:
+class BayesFactor(Row):
     r"""The log Bayes factor of two models of the same data by one estimator.
 
     .. math:: \log B = \sum_n \log p(x_n | M) - \log p(x_n | M_0)
@@ -75,28 +74,13 @@ class BayesFactor:
         )
 
     @property
-    def method(self) -> str:
-        """The name of the estimator, with that of the recipe where there is one."""
-        return f"{self.estimator} ({self.recipe})" if self.recipe else self.estimator
-
-    @property
     def data_standard_error(self) -> float:
         """The standard error over data; not a number where there is but one."""
         return float(self.differences.std() * len(self.differences) ** 0.5)
 
-    def to_dict(self) -> dict[str, str | float | bool]:
+    def to_dict(self) -> dict[str, object]:
         """The result as plain values."""
-        return {
-            "model": self.model,
-            "reference": self.reference,
-            "recipe": self.recipe,
-            "estimator": self.estimator,
-            "log_bayes_factor": self.log_bayes_factor,
-            "standard_error": self.standard_error,
-            "discretization_error": self.discretization_error,
-            "data_standard_error": self.data_standard_error,
-            "reliable": self.reliable,
-        }
+        return {name: getattr(self, name) for name in _PLAIN}
 
     def cells(self) -> dict[str, str]:
         """The result as the texts of a table's columns, by name."""
@@ -112,11 +96,15 @@ class BayesFactor:
         }
 
 
+_PLAIN = (
+    "model", "reference", "recipe", "estimator", "log_bayes_factor", "standard_error",
+    "discretization_error", "data_standard_error", "reliable",
+)  # fmt: skip
 _LEFT = ("model", "recipe", "estimator", "verdict")
 
 
-@dataclass(frozen=True)
-class BayesFactors:
+@dataclass(frozen=True, repr=False)
+class BayesFactors(Rows[BayesFactor]):
     """The Bayes factors of all models against one, by each estimator that both have.
 
     Attributes:
@@ -132,36 +120,18 @@ class BayesFactors:
         log Bayes factors against a, of 4 data, in nats
     """
 
-    rows: tuple[BayesFactor, ...]
-
-    def __iter__(self) -> Iterator[BayesFactor]:
-        return iter(self.rows)
-
     def __getitem__(self, key: tuple[str, str]) -> BayesFactor:
         """The Bayes factor of one (model, method): see `EvidenceComparison`.
 
         Raises:
             KeyError: If there is none.
         """
-        for row in self.rows:
-            if (row.model, row.method) == key:
-                return row
-        present = [(row.model, row.method) for row in self.rows]
-        raise KeyError(f"No Bayes factor {key}. There are: {present}.")
-
-    def to_frame(self) -> DataFrame:
-        """The rows as a data frame."""
-        return DataFrame([row.to_dict() for row in self.rows])
+        return self.find(key)
 
     def __str__(self) -> str:
         first = self.rows[0]
         head = f"log Bayes factors against {first.reference}, of {len(first.differences)} data"
-        cells = DataFrame([row.cells() for row in self.rows])
-        cells = cells if any(row.recipe for row in self.rows) else cells.drop(columns="recipe")
-        return f"{head}, in nats\n{text_table(cells, left=_LEFT, gap=1)}"
-
-    def __repr__(self) -> str:
-        return str(self)
+        return f"{head}, in nats\n{text_table(self.cells(), left=_LEFT, gap=1)}"
 
 
 def bayes_factors_of(rows: Sequence[EvidenceRow], reference: str | None = None) -> BayesFactors:

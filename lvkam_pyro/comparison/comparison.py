@@ -1,20 +1,17 @@
 """Results of several models and estimators on the same data."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pandas import DataFrame
-
 from lvkam_pyro.comparison.bayes_factors import BayesFactors, bayes_factors_of
 from lvkam_pyro.comparison.disagreement import Disagreement, find_disagreements
-from lvkam_pyro.comparison.rows import EvidenceRow, comparison_text, latex_table
+from lvkam_pyro.comparison.rows import EvidenceRow, Rows, comparison_text, latex_table
 from lvkam_pyro.evidence.evidence import Evidence
 
 
-@dataclass(frozen=True)
-class EvidenceComparison:
+@dataclass(frozen=True, repr=False)
+class EvidenceComparison(Rows[EvidenceRow]):
     """Results on the same data, one row for each model, recipe and estimator.
 
     Results on different data are not comparable, and refused.
@@ -33,8 +30,6 @@ class EvidenceComparison:
         [4]
     """
 
-    rows: tuple[EvidenceRow, ...]
-
     def __post_init__(self) -> None:
         hashes = sorted({row.evidence.data_hash for row in self.rows})
         if len(hashes) != 1:
@@ -43,20 +38,13 @@ class EvidenceComparison:
                 "Estimate the evidence of every model on the same observations."
             )
 
-    def __iter__(self) -> Iterator[EvidenceRow]:
-        return iter(self.rows)
-
     def __getitem__(self, key: tuple[str, str]) -> Evidence:
         """The result of one (model, method): the estimator, or `"estimator (recipe)"`.
 
         Raises:
             KeyError: If there is none.
         """
-        for row in self.rows:
-            if (row.model, row.method) == key:
-                return row.evidence
-        present = [(row.model, row.method) for row in self.rows]
-        raise KeyError(f"No result {key}. Results: {present}.")
+        return self.find(key).evidence
 
     def merge(self, other: "EvidenceComparison") -> "EvidenceComparison":
         """Both comparisons' rows, if they come from the same data.
@@ -91,10 +79,6 @@ class EvidenceComparison:
         ]
         Path(path).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
-    def to_frame(self) -> DataFrame:
-        """The rows as a data frame, with the columns of the CSV file."""
-        return DataFrame([row.to_dict() for row in self.rows])
-
     def to_latex(self) -> str:
         """The table in LaTeX, for a document that uses the package booktabs."""
         return latex_table(self.rows)
@@ -121,6 +105,3 @@ class EvidenceComparison:
 
     def __str__(self) -> str:
         return self.table()
-
-    def __repr__(self) -> str:
-        return str(self)

@@ -1,7 +1,9 @@
 """The results of a comparison, a row each, and their table as text and in LaTeX."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from pandas import DataFrame
 from torch import Tensor
@@ -19,8 +21,73 @@ _LEGEND = (
 _LATEX_NAMES = {"k": r"$\hat k$", "R-hat": r"$\hat R$", "evals": "evaluations"}
 
 
+class Row(ABC):
+    """A result: of a model, by an estimator, perhaps by a recipe (empty where by none)."""
+
+    model: str
+    recipe: str
+    estimator: str
+
+    @property
+    def method(self) -> str:
+        """The name of the estimator, with that of the recipe where there is one."""
+        return f"{self.estimator} ({self.recipe})" if self.recipe else self.estimator
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, object]:
+        """The row as plain values."""
+
+    @abstractmethod
+    def cells(self) -> dict[str, str]:
+        """The row as the texts of a table's columns, by name."""
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
 @dataclass(frozen=True)
-class EvidenceRow:
+class Rows(Generic[RowT]):
+    """Results below each other, found by model and method.
+
+    Attributes:
+        rows: The results.
+
+    Example:
+        >>> list(Rows(()))
+        []
+    """
+
+    rows: tuple[RowT, ...]
+
+    def __iter__(self) -> Iterator[RowT]:
+        return iter(self.rows)
+
+    def find(self, key: tuple[str, str]) -> RowT:
+        """The row of one (model, method): the estimator, or `"estimator (recipe)"`.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        found = {(row.model, row.method): row for row in reversed(self.rows)}
+        if key not in found:
+            raise KeyError(f"No result {key}. Results: {[*reversed(found)]}.")
+        return found[key]
+
+    def to_frame(self) -> DataFrame:
+        """The rows as a data frame of plain values."""
+        return DataFrame([row.to_dict() for row in self.rows])
+
+    def cells(self) -> DataFrame:
+        """The rows as the texts of a table's columns; `recipe` is one if a row has a recipe."""
+        frame = DataFrame([row.cells() for row in self.rows])
+        return frame if any(row.recipe for row in self.rows) else frame.drop(columns="recipe")
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True)
+class EvidenceRow(Row):
     """One estimator's result for one model.
 
     Attributes:
@@ -41,10 +108,9 @@ class EvidenceRow:
     recipe: str = ""
 
     @property
-    def method(self) -> str:
-        """The name of the estimator, with that of the recipe where there is one."""
-        name = self.evidence.estimator
-        return f"{name} ({self.recipe})" if self.recipe else name
+    def estimator(self) -> str:  # type: ignore[override]
+        """The name of the estimator."""
+        return self.evidence.estimator
 
     @property
     def is_lower_bound(self) -> bool:
@@ -56,13 +122,13 @@ class EvidenceRow:
         """Whether no datum fails a gate."""
         return self.evidence.verdict.reliable
 
-    def to_dict(self) -> dict[str, str | float | int | bool | None]:
+    def to_dict(self) -> dict[str, object]:
         """The row as plain values; None where the estimator has no such diagnostic."""
         evidence, diagnostics = self.evidence, self.evidence.diagnostics
         return {
             "model": self.model,
             "recipe": self.recipe,
-            "estimator": evidence.estimator,
+            "estimator": self.estimator,
             "nats_per_datum": evidence.mean,
             "standard_error": evidence.mean_standard_error,
             "discretization_error": _mean(evidence.discretization_error),
@@ -86,7 +152,7 @@ class EvidenceRow:
         return {
             "model": self.model,
             "recipe": self.recipe,
-            "estimator": self.evidence.estimator,
+            "estimator": self.estimator,
             "nats/datum": f"{self.evidence.mean:.3f}",
             "s.e.": f"{self.evidence.mean_standard_error:.2g}",
             "ESS": _number(row["median_ess"], ".0f"),
@@ -129,7 +195,7 @@ def comparison_text(rows: Sequence[EvidenceRow], disagreements: Sequence[str]) -
         >>> comparison_text([EvidenceRow("mine", evidence)], []).splitlines()[0].split()[:3]
         ['model', 'estimator', 'nats/datum']
     """
-    frame = cell_frame(rows)
+    frame = Rows(tuple(rows)).cells()
     names = [name for name in _LEFT[:3] if name in frame]
     frame[names] = frame[names].apply(lambda cells: cells.str[:_WIDTH])
     lines = [text_table(frame, left=_LEFT, gap=1), _LEGEND]
@@ -148,16 +214,10 @@ def latex_table(rows: Sequence[EvidenceRow]) -> str:
         >>> print(latex_table([EvidenceRow("my_model", evidence)]).splitlines()[4][:11])
         my\_model &
     """
-    frame = cell_frame(rows)
+    frame = Rows(tuple(rows)).cells()
     sides = "".join("l" if name in _LEFT else "r" for name in frame)
     style = frame.rename(columns=_LATEX_NAMES).style.format(escape="latex").hide(axis="index")
     return str(style.to_latex(column_format=sides, hrules=True))
-
-
-def cell_frame(rows: Sequence[EvidenceRow]) -> DataFrame:
-    """The rows as the texts of a table's columns; `recipe` is one if a row has a recipe."""
-    frame = DataFrame([row.cells() for row in rows])
-    return frame if any(row.recipe for row in rows) else frame.drop(columns="recipe")
 
 
 def _reasons(row: EvidenceRow) -> list[str]:

@@ -4,23 +4,21 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from pyro.infer.elbo import ELBO
 from torch import Tensor
 
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.verdict import Gate, Verdict
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.bind import Binder, bind, bind_guide
-from lvkam_pyro.tracing.parameters import check_parameters
+from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.program_loss import ProgramLoss
 
 MAX_GRADIENT_DRAWS = 512
 """Posterior draws of each unit in one gradient."""
 
 
-class Estimator(ELBO):
+class Estimator(ProgramLoss):
     """An estimator of the log evidence of each unit of a Pyro program.
 
     A unit is a datum, log p(x_n), where the data are independent; else the data set, log p(x).
@@ -49,10 +47,6 @@ class Estimator(ELBO):
     name: str
     remedy: str = ""
     is_lower_bound: bool = False
-
-    def __init__(self, num_particles: int = 1) -> None:
-        super().__init__(num_particles=num_particles)
-        self._binder = Binder()
 
     def estimate(
         self,
@@ -135,48 +129,10 @@ class Estimator(ELBO):
             A scalar whose gradient is Fisher's, and full size / size of the data plate.
         """
 
-    def differentiable_loss(
-        self,
-        model: Program,
-        guide: Program | None,
-        *args: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
-    ) -> Tensor:
+    def loss_of(self, program: BoundProgram, guide: Program | None) -> Tensor:
         """Minus the total log evidence, scaled to the plate's full size, with its gradient."""
-        check_parameters(model, guide)
-        program = self._binder(model, guide, *args, **kwargs)
-        total, scale = self.log_evidence(program.subsample(), guide)
+        total, scale = self.log_evidence(program, guide)
         return -total * scale
-
-    def loss(
-        self,
-        model: Program,
-        guide: Program | None,
-        *args: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
-    ) -> float:
-        """Minus the total log evidence, scaled to the plate's full size."""
-        with torch.no_grad():
-            return float(self.differentiable_loss(model, guide, *args, **kwargs))
-
-    def loss_and_grads(
-        self,
-        model: Program,
-        guide: Program | None,
-        *args: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
-    ) -> float:
-        """The loss; its gradient is added to the parameters' `.grad`, where `SVI` finds it."""
-        check_parameters(model, guide, by_name=True)
-        loss = self.differentiable_loss(model, guide, *args, **kwargs)
-        if loss.requires_grad:
-            loss.backward()
-        return float(loss.detach())
-
-    def _get_trace(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, Any]:
-        raise NotImplementedError("Estimators draw particles of a bound program, and no traces.")
 
 
 def with_fisher_gradient(

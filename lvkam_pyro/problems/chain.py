@@ -11,9 +11,8 @@ from lvkam_pyro.likelihoods.normal import NormalLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.modules.priors import MixturePrior
-from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.problems.problem import Answered
 from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
-from lvkam_pyro.tracing.session import seeded_rng
 
 _NUM_DATA = 4
 _NUM_PANELS = 96
@@ -104,26 +103,13 @@ def chain_log_evidence(model: LVKAM, x: Tensor, *, num_panels: int = _NUM_PANELS
     return total.logsumexp(-1)
 
 
-def lvkam_chain(num_latents: int, *, seed: int = 0) -> Problem:
-    """The problem in so many dimensions.
-
-    Args:
-        num_latents: Q.
-        seed: Of the model and the data.
+def lvkam_chain(num_latents: int) -> Answered:
+    """A chain with data drawn from it.
 
     Example:
-        >>> lvkam_chain(3).x.shape
+        >>> lvkam_chain(3)[1].shape
         torch.Size([4, 2])
     """
-    with seeded_rng(seed, torch.empty(0)):
-        model = make_chain(num_latents)
-        x = draw_data(model, _NUM_DATA)
-    return Problem(
-        name=f"lvkam_chain_{num_latents}",
-        title=f"LV-KAM chain, {num_latents}-D",
-        model=model,
-        x=x,
-        log_evidence=chain_log_evidence(model, x),
-        num_latents=num_latents,
-        source="transfer matrices",
-    )
+    model = make_chain(num_latents)
+    x = draw_data(model, _NUM_DATA)
+    return model, x, chain_log_evidence(model, x)

@@ -1,10 +1,13 @@
-"""What a problem is: a model, data and the exact answer."""
+"""A problem: a model, data and the exact answer."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program
+
+Answered = tuple[Program, Tensor, Tensor]
+"""A model, its data `(N, ...)` and their exact log evidence `(N,)` in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +20,6 @@ class Problem:
         model: The Pyro model, of one tensor, with a data plate along its first axis.
         x: The data, of shape `(N, ...)`.
         log_evidence: The exact log p(x_n), `(N,)` in float64, in nats.
-        num_latents: Unknown numbers of each datum.
         source: How the exact answer is known.
         blind_spot: Why every estimator is expected to miss it; empty where none should.
 
@@ -28,8 +30,8 @@ class Problem:
     Example:
         >>> import lvkam_pyro as lv
         >>> problem = lv.problems.load_problem("linear_gaussian_10")
-        >>> problem.num_latents, problem.x.shape
-        (10, torch.Size([4, 10]))
+        >>> problem.source, problem.x.shape
+        ('closed form', torch.Size([4, 10]))
     """
 
     name: str
@@ -37,7 +39,6 @@ class Problem:
     model: Program
     x: Tensor
     log_evidence: Tensor
-    num_latents: int
     source: str
     blind_spot: str = ""
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_diabetes
 from torch import Tensor
 
-from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.problems.problem import Answered
 
 _NUM_DATA = 4
 _GROUP_SIZE = 20
@@ -56,14 +56,14 @@ class ConjugateRegression:
         return constant + _SHAPE * math.log(_RATE) - last * rate.log() - log_det
 
 
-def conjugate_regression() -> Problem:
-    """The problem: four groups of twenty patients of scikit-learn's diabetes data.
+def conjugate_regression() -> Answered:
+    """Four groups of twenty patients of scikit-learn's diabetes data.
 
     The disease's progression after a year by body mass index, blood pressure and a serum value,
     all standardised over all patients, and a constant.
 
     Example:
-        >>> conjugate_regression().x.shape
+        >>> conjugate_regression()[1].shape
         torch.Size([4, 20, 5])
     """
     table = load_diabetes(as_frame=True, scaled=False).frame[["target", *_FEATURES]]
@@ -72,12 +72,4 @@ def conjugate_regression() -> Problem:
     values = torch.cat([values, torch.ones(len(values), 1).double()], -1)
     x = values[: _NUM_DATA * _GROUP_SIZE].unflatten(0, (_NUM_DATA, _GROUP_SIZE))
     model = ConjugateRegression()
-    return Problem(
-        name="conjugate_regression",
-        title="regressions on the diabetes data, 5-D",
-        model=model,
-        x=x,
-        log_evidence=model.log_evidence(x),
-        num_latents=x.shape[-1],
-        source="closed form",
-    )
+    return model, x, model.log_evidence(x)

@@ -1,6 +1,6 @@
 """A validation as a Markdown page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from lvkam_pyro.problems.calibration import Calibration
@@ -24,19 +24,13 @@ prior.
 - seconds: of one estimate on one thread, ladders included; a guide to magnitudes only.
 """
 _MAX_Z = 4.0
-_SUMMARY = (
-    "estimator", "reliable", "but beyond 4 s.e.", "not reliable, or a bound", "refused", "which",
-)  # fmt: skip
-_SUMMARY_RULE = "| --- | ---: | ---: | ---: | ---: | --- |"
 _CALIBRATION = """Calibration: all pairs of a datum and a seed that are called reliable and have a
 Monte Carlo error, on the problems without a declared blind spot. Of exact standard errors the
 z-scores' root mean square is 1 (1.07 with 16 replicates), and 95 % of the 95 % intervals hold the
 exact answer.
 """
-_CALIBRATION_COLUMNS = ("estimator", "pairs", "RMS of z", "in the 95 % interval")
-_CALIBRATION_RULE = "| --- | ---: | ---: | ---: |"
-_COLUMNS = ("estimator", "error", "s.e.", "z", "RMSE", "cost", "verdict", "seconds")
-_RULE = "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
+_WORDS = ("estimator", "verdict", "which")
+"""The columns whose cells begin at the left."""
 
 
 def to_markdown(validation: Validation) -> str:
@@ -60,21 +54,29 @@ def to_markdown(validation: Validation) -> str:
     sections = [
         "\n".join(_section(list(group))) for _, group in groupby(trials, lambda t: t.problem.name)
     ]
-    head = [_HEAD.format(counts=counts), "Problems by verdict:", "", *_summarize(trials)]
-    head = [*head, _CALIBRATION, *_calibrate(trials)]
-    return "\n".join([*head, *sections])
+    methods = [
+        (name, [trial for trial in trials if trial.estimator == name])
+        for name in dict.fromkeys(trial.estimator for trial in trials)
+    ]
+    summary = _table([_summarize(name, own) for name, own in methods])
+    pooled = [(name, Calibration.of(own)) for name, own in methods]
+    calibration = _table([_calibrate(name, each) for name, each in pooled if each.num_pairs])
+    head = [_HEAD.format(counts=counts), "Problems by verdict:", "", *summary]
+    return "\n".join([*head, _CALIBRATION, *calibration, *sections])
 
 
 def _section(trials: Sequence[ValidationTrial]) -> list[str]:
-    done = [trial for trial in trials if not trial.is_refused]
+    done = [_cells(trial) for trial in trials if not trial.is_refused]
     refused = [trial for trial in trials if trial.is_refused]
-    return [
-        *_introduce(trials[0].problem),
-        *([_row(_COLUMNS), _RULE] if done else []),
-        *(_row(_cells(trial)) for trial in done),
-        *([""] if done else []),
-        *_refusals(refused),
-    ]
+    return [*_introduce(trials[0].problem), *(_table(done) if done else []), *_refusals(refused)]
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The lines of a Markdown table, and an empty one."""
+    names = list(rows[0]) if rows else []
+    rule = ["---" if name in _WORDS else "---:" for name in names]
+    lines = [names, rule, *(row.values() for row in rows)]
+    return [*(f"| {' | '.join(cells)} |" for cells in lines), ""]
 
 
 def _refusals(refused: Iterable[ValidationTrial]) -> list[str]:
@@ -85,30 +87,28 @@ def _refusals(refused: Iterable[ValidationTrial]) -> list[str]:
     return [f"Refused by {', '.join(names)}: {reason}\n" for reason, names in reasons.items()]
 
 
-def _summarize(trials: Sequence[ValidationTrial]) -> list[str]:
-    """A line an estimator: on how many problems its verdict is right, wrong or missing."""
-    names = dict.fromkeys(trial.estimator for trial in trials)
-    lines = [_row(_SUMMARY), _SUMMARY_RULE]
-    for name in names:
-        own = [trial for trial in trials if trial.estimator == name]
-        sure = [trial for trial in own if trial.is_reliable]
-        refused = [trial for trial in own if trial.is_refused]
-        wrong = [trial.problem.name for trial in sure if abs(trial.z) > _MAX_Z]
-        flagged = len(own) - len(sure) - len(refused)
-        counts = (len(sure), len(wrong), flagged, len(refused))
-        lines.append(_row([name, *map(str, counts), ", ".join(wrong)]))
-    return [*lines, ""]
+def _summarize(name: str, trials: Sequence[ValidationTrial]) -> dict[str, str]:
+    """On how many problems an estimator's verdict is right, wrong or missing."""
+    sure = [trial for trial in trials if trial.is_reliable]
+    wrong = [trial.problem.name for trial in sure if abs(trial.z) > _MAX_Z]
+    refused = sum(trial.is_refused for trial in trials)
+    return {
+        "estimator": name,
+        "reliable": str(len(sure)),
+        "but beyond 4 s.e.": str(len(wrong)),
+        "not reliable, or a bound": str(len(trials) - len(sure) - refused),
+        "refused": str(refused),
+        "which": ", ".join(wrong),
+    }
 
 
-def _calibrate(trials: Sequence[ValidationTrial]) -> list[str]:
-    """A line an estimator that has a Monte Carlo error."""
-    lines = [_row(_CALIBRATION_COLUMNS), _CALIBRATION_RULE]
-    for name in dict.fromkeys(trial.estimator for trial in trials):
-        pooled = Calibration.of([trial for trial in trials if trial.estimator == name])
-        if pooled.num_pairs:
-            values = (f"{pooled.root_mean_square_z:.2f}", f"{100 * pooled.coverage:.1f} %")
-            lines.append(_row([name, str(pooled.num_pairs), *values]))
-    return [*lines, ""]
+def _calibrate(name: str, pooled: Calibration) -> dict[str, str]:
+    return {
+        "estimator": name,
+        "pairs": str(pooled.num_pairs),
+        "RMS of z": f"{pooled.root_mean_square_z:.2f}",
+        "in the 95 % interval": f"{100 * pooled.coverage:.1f} %",
+    }
 
 
 def _introduce(problem: Problem) -> list[str]:
@@ -119,18 +119,14 @@ def _introduce(problem: Problem) -> list[str]:
     return [title, "", known, ""]
 
 
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cells(trial: ValidationTrial) -> tuple[str, ...]:
-    return (
-        trial.estimator,
-        f"{trial.error:+.2g}",
-        f"{trial.standard_error:.2g}",
-        f"{trial.z:+.1f}" if abs(trial.z) < 1000 else f"{trial.z:+.0e}",
-        f"{trial.root_mean_square_error:.2g}",
-        f"{trial.cost:.2g}",
-        trial.verdict,
-        f"{trial.seconds:.1f}",
-    )
+def _cells(trial: ValidationTrial) -> dict[str, str]:
+    return {
+        "estimator": trial.estimator,
+        "error": f"{trial.error:+.2g}",
+        "s.e.": f"{trial.standard_error:.2g}",
+        "z": f"{trial.z:+.1f}" if abs(trial.z) < 1000 else f"{trial.z:+.0e}",
+        "RMSE": f"{trial.root_mean_square_error:.2g}",
+        "cost": f"{trial.cost:.2g}",
+        "verdict": trial.verdict,
+        "seconds": f"{trial.seconds:.1f}",
+    }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
+from statistics import fmean
 from time import perf_counter
 
 import torch
@@ -65,7 +66,7 @@ class ValidationTrial:
     @property
     def z(self) -> float:
         """The mean error beyond the discretisation error and rounding, in standard errors."""
-        slack = _mean(r.total_discretization_error / r.num_data for r in self.results)
+        slack = fmean(r.total_discretization_error / r.num_data for r in self.results)
         slack += ROUNDING * abs(float(self.problem.log_evidence.mean()))
         excess = abs(self.error) - slack
         if excess <= 0:
@@ -81,7 +82,7 @@ class ValidationTrial:
     @property
     def cost(self) -> float:
         """Squared error times likelihood evaluations: what does not depend on the sample's size."""
-        evaluations = _mean(float(r.num_likelihood_evaluations) for r in self.results)
+        evaluations = fmean(r.num_likelihood_evaluations for r in self.results)
         return self.root_mean_square_error**2 * evaluations
 
     @property
@@ -125,11 +126,6 @@ class ValidationTrial:
             "seconds": self.seconds,
             "refusal": self.refusal,
         }
-
-
-def _mean(values: Iterator[float]) -> float:
-    collected = list(values)
-    return sum(collected) / len(collected)
 
 
 @dataclass(frozen=True)
@@ -240,4 +236,4 @@ def _try(problem: Problem, estimator: Estimator, timers: Sequence[_Timer]) -> Va
     except (TypeError, ValueError) as error:
         return ValidationTrial(problem, estimator.name, (), 0.0, " ".join(str(error).split()))
     results = tuple(result for result, _ in timed)
-    return ValidationTrial(problem, estimator.name, results, _mean(seconds for _, seconds in timed))
+    return ValidationTrial(problem, estimator.name, results, fmean(seconds for _, seconds in timed))

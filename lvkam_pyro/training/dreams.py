@@ -10,6 +10,7 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.densities import sum_log_probs
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Unconditioned
+from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.tracing.structure import Unit, is_weighted
 
 
@@ -41,7 +42,7 @@ class Dreams:
             site.
         """
         structure, data = program.structure, program.arguments.tensors
-        with torch.no_grad():
+        with torch.no_grad(), seeded_rng(0, program.like):
             run = program.record_alone()
         name, site = next(iter(run.observations.items()))
         is_one = len(run.observations) == structure.num_plates == len(data) == 1

@@ -16,13 +16,11 @@ from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
 
 
-def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str, float]:
+def train_epoch(training: TrainingState) -> dict[str, float]:
     """Makes an update of every mini-batch, in a new order.
 
     Args:
         training: The state that is updated; its metrics are left alone.
-        recipe: The clipping and the regulariser.
-        x: Data (N, ...).
 
     Returns:
         The epoch's metrics; see `Fit`.
@@ -33,10 +31,10 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
     started, learning_rate = time.perf_counter(), training.learning_rate
     rows, sizes = [], []
     training.reseed()
-    for number, index in enumerate(training.batches(x.device), start=1):
+    for number, index in enumerate(training.batches(), start=1):
         batch = {"epoch": training.epoch + 1, "batch": number}
         with refusals_named(**batch):
-            values, norm = _gradient(training, recipe, x, index)
+            values, norm = _gradient(training, index)
         if not (values[0] + norm).isfinite():
             sites = sites_not_finite(take(training.program, index), training.guide)
             raise divergence_error(values[0], training.module, sites=sites, **batch)
@@ -44,7 +42,8 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
         training.scheduler.step()
         rows.append(torch.stack([norm, *values]))
         sizes.append(len(index))
-    weights = torch.tensor(sizes, dtype=x.dtype, device=x.device) / len(x)
+    x = training.program.like
+    weights = x.new_tensor(sizes) / len(x)
     norm, loss, *effective = (weights @ torch.stack(rows)).tolist()
     row = {
         "epoch": training.epoch + 1,
@@ -58,7 +57,7 @@ def train_epoch(training: TrainingState, recipe: Recipe, x: Tensor) -> dict[str,
     return row
 
 
-def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
+def held_out_loss(training: TrainingState, x: Tensor) -> float:
     """The loss per datum of data that are not trained on, in evaluation mode.
 
     The draws are the same in every epoch, and others in every process; torch's random state is
@@ -66,7 +65,6 @@ def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
 
     Args:
         training: The model and the guide, as they are.
-        recipe: The objective and the size of a batch.
         x: Held-out data (N, ...).
 
     Returns:
@@ -76,7 +74,7 @@ def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
     losses = []
     with seeded_rng(training.processes.rank, x), torch.no_grad():
         held_out = training.program.on(x)
-        for index in batch_indices(held_out, torch.arange(len(x)), recipe.batch_size):
+        for index in batch_indices(held_out, torch.arange(len(x)), training.recipe.batch_size):
             rows, weight = training.processes.share(index)
             loss = training.loss_per_datum(take(held_out, rows))
             losses.append(len(index) * weight * float(loss))
@@ -84,24 +82,23 @@ def held_out_loss(training: TrainingState, recipe: Recipe, x: Tensor) -> float:
     return training.processes.add_up(math.fsum(losses)) / len(x)
 
 
-def grid_metrics(training: TrainingState, recipe: Recipe) -> dict[str, float]:
+def grid_metrics(training: TrainingState) -> dict[str, float]:
     """Moves the grids if they are due after this epoch, in evaluation mode.
 
     Args:
         training: The model and the guide; its metrics do not hold this epoch yet.
-        recipe: The schedule and the size of a batch.
 
     Returns:
         `{"grid_error": ...}`: the largest relative change of an input's functions, 0 where no grid
         was moved; nothing if the recipe moves none.
     """
-    updates = recipe.grid_updates
+    updates = training.recipe.grid_updates
     if updates is None:
         return {}
     if not updates.schedule(training.epoch + 1):
         return {"grid_error": 0.0}
     training.module.eval()
-    programs = some_batches(training.program, recipe.batch_size)
+    programs = some_batches(training.program, training.recipe.batch_size)
     options = {"optimizer": training.optimizer}
     error = training.processes.from_first(
         lambda: max(update.worst for update in updates.move(programs, training.guide, **options))
@@ -118,16 +115,15 @@ def _effective_size(recipe: Recipe) -> list[Tensor]:
     return [] if size is None else [size]
 
 
-def _gradient(
-    training: TrainingState, recipe: Recipe, x: Tensor, index: Tensor
-) -> tuple[Tensor, Tensor]:
+def _gradient(training: TrainingState, index: Tensor) -> tuple[Tensor, Tensor]:
     """Loss per datum and effective size, and the norm of the gradient, left in the parameters."""
+    recipe, num_data = training.recipe, len(training.program.like)
     training.optimizer.zero_grad()
     rows, weight = training.processes.share(index)
-    with remembering(training.guide, rows, len(x)):
+    with remembering(training.guide, rows, num_data):
         loss = training.loss_per_datum(take(training.program, rows))
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
-    (weight * (loss + penalty / len(x))).backward()
+    (weight * (loss + penalty / num_data)).backward()
     values = weight * torch.stack([loss.detach(), *_effective_size(recipe)])
     values = training.processes.add_gradients(training.parameters, values)
     limit = math.inf if recipe.max_gradient_norm is None else recipe.max_gradient_norm

@@ -160,18 +160,15 @@ def fit(
     journal = Journal(folder, identity) if folder and processes.is_first else None
     with isolated(seed, data), ExitStack() as owner:
         program = _bind(model, data, recipe)
-        processes.from_first(
-            lambda: None if journal is None else owner.enter_context(journal.folder.owned())
-        )
         saved = processes.from_first(
-            lambda: None if journal is None else journal.open(resume=resume)
+            lambda: journal.open(owner, resume=resume) if journal else None
         )
         training = prepare_training(program, recipe, saved=saved, seed=seed, processes=processes)
         _check_held_out_rows(training.program, held_out)
         bar = _bar(training, recipe, progress and processes.is_first)
         with processes.deferring_signals(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
-                _epoch(training, recipe, data, held_out)
+                _epoch(training, held_out)
                 if journal is not None:
                     journal.record(training)
                 bar.set_postfix_str(describe_epoch(training.metrics[-1]), refresh=False)
@@ -272,10 +269,10 @@ def _check_held_out_rows(program: BoundProgram, held_out: dict[str, Tensor]) -> 
         )
 
 
-def _epoch(training: TrainingState, recipe: Recipe, x: Tensor, held_out: dict[str, Tensor]) -> None:
-    row = train_epoch(training, recipe, x) | grid_metrics(training, recipe)
+def _epoch(training: TrainingState, held_out: dict[str, Tensor]) -> None:
+    row = train_epoch(training) | grid_metrics(training)
     for name, data in held_out.items():
-        row[f"{name}_loss_per_datum"] = held_out_loss(training, recipe, data)
+        row[f"{name}_loss_per_datum"] = held_out_loss(training, data)
     training.end_epoch(row)
     training.processes.check_same(training.fingerprint, _OUT_OF_STEP)
 

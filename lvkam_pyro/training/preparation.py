@@ -8,9 +8,9 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.program_loss import ProgramLoss
 from lvkam_pyro.tracing.session import exclusive, seeded_rng
 from lvkam_pyro.training.batches import (
     batch_indices,
@@ -20,7 +20,6 @@ from lvkam_pyro.training.batches import (
     warn_of_whole_data,
 )
 from lvkam_pyro.training.large_data import evenly_spaced
-from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState, call_objective
@@ -77,7 +76,7 @@ def prepare_training(
     if saved is None and recipe.start is not None:
         recipe.start(model, sample)
     guide = recipe.build_guide(model, sample)
-    is_ours = isinstance(recipe.objective, ParticleObjective | Estimator)
+    is_ours = isinstance(recipe.objective, ProgramLoss)
     if saved is None or isinstance(guide, nn.Module):
         # Not for a guide without parameters that goes on: it may refuse a model before its start.
         module = recipe.objective(model, guide)

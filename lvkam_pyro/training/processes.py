@@ -1,8 +1,6 @@
 """The processes of a training: one, or several of torch.distributed that share every batch."""
 
 import re
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -13,10 +11,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lvkam_pyro.training.runs.checkpoint import deserialize_checkpoint, serialize_checkpoint
+from lvkam_pyro.training.signals import SIGNALS, handled_signals
 
 _Result = TypeVar("_Result")
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LostProcessError(RuntimeError):
@@ -92,16 +89,11 @@ class Processes:
         One process alone that left a training would leave the others waiting for its gradients.
         torchrun ends the others of a lost process by SIGTERM: they end as by Ctrl-C, and write.
         """
-        is_main = threading.current_thread() is threading.main_thread()
-        if self.num_processes == 1 or not is_main:
+        if self.num_processes == 1:
             yield
             return
-        self._handlers.update({each: signal.signal(each, self._remember) for each in _SIGNALS})
-        try:
+        with handled_signals(self._remember) as self._handlers:
             yield
-        finally:
-            for number in _SIGNALS:
-                signal.signal(number, self._handlers[number])
         if self._signals:
             self._end(self._signals[0])
 
@@ -130,11 +122,11 @@ class Processes:
                 # Where other data lead another way through the program there may be one.
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        signals = values.new_tensor([each in self._signals for each in _SIGNALS])
+        signals = values.new_tensor([each in self._signals for each in SIGNALS])
         flat = torch.cat([part.reshape(-1) for part in (*gradients, values, signals)])
         _add_up(flat)
         *sums, values, signals = flat.split([*(g.numel() for g in gradients), len(values), 2])
-        for number, count in zip(_SIGNALS, signals.tolist(), strict=True):
+        for number, count in zip(SIGNALS, signals.tolist(), strict=True):
             if count:
                 self._end(number)
         for gradient, total in zip(gradients, sums, strict=True):

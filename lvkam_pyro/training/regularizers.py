@@ -42,8 +42,7 @@ class Smoothness:
 
     def __call__(self, model: object) -> Tensor:
         """The penalty of a model, a scalar in nats."""
-        modules = model.modules() if isinstance(model, nn.Module) else ()
-        layers = [layer for kan in modules if isinstance(kan, KAN) for layer in kan.layers]
+        layers = [layer for network in _networks(model) for layer in network.layers]
         terms = [roughness(layer) for layer in layers if isinstance(layer, KANLayer)]
         return self.strength * torch.stack(terms).sum() if terms else torch.zeros(())
 
@@ -88,10 +87,13 @@ class Sparsity:
 
     def __call__(self, model: object) -> Tensor:
         """The penalty of a model, a scalar in nats."""
-        modules = model.modules() if isinstance(model, nn.Module) else ()
         terms = [
             self.l1 * edge_l1(network) + self.entropy * edge_entropy(network)
-            for network in modules
-            if isinstance(network, KAN)
+            for network in _networks(model)
         ]
         return torch.stack(terms).sum() if terms else torch.zeros(())
+
+
+def _networks(model: object) -> list[KAN]:
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return [module for module in modules if isinstance(module, KAN)]

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.guides.memory import memory_of
 from lvkam_pyro.tracing.arguments import Program, hash_data
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.program_loss import ProgramLoss
 from lvkam_pyro.training.batches import batch_indices
-from lvkam_pyro.training.particle_objective import ParticleObjective
 from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.checkpoint import CheckpointError
@@ -57,20 +56,18 @@ class TrainingState:
         self.model = model = program.model
         self.guide = guide
         self.module: nn.Module = recipe.objective(model, guide).train()
-        self._takes_programs = isinstance(recipe.objective, ParticleObjective | Estimator)
+        self._takes_programs = isinstance(recipe.objective, ProgramLoss)
         self.plate_size = plate_size
         self.processes = Processes() if processes is None else processes
         self.seed = seed
-        self.num_data = num_data = len(program.like)
-        self.batch_size = recipe.batch_size
+        self.recipe = recipe
         groups = parameter_groups(self.module, model, recipe)
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = Adam(groups)
-        num_updates = recipe.num_epochs * len(self._split(torch.arange(num_data)))
+        num_updates = recipe.num_epochs * len(self._split(torch.arange(len(program.like))))
         self.scheduler = LambdaLR(self.optimizer, cosine_decay(num_updates))
         self.order = torch.Generator().manual_seed(seed)
         self.metrics: list[dict[str, float]] = []
-        self.stopping = recipe.early_stopping
         self.best: dict[str, Any] | None = None
         self.memory = memory_of(guide)
 
@@ -89,12 +86,13 @@ class TrainingState:
         loss = call_objective(self.module, batch, takes_programs=self._takes_programs)
         return loss / (self.plate_size or len(batch.like))
 
-    def batches(self, device: torch.device) -> Sequence[Tensor]:
+    def batches(self) -> Sequence[Tensor]:
         """The indices of the data in mini-batches, in a new order at each call."""
-        return self._split(torch.randperm(self.num_data, generator=self.order).to(device))
+        x = self.program.like
+        return self._split(torch.randperm(len(x), generator=self.order).to(x.device))
 
     def _split(self, order: Tensor) -> Sequence[Tensor]:
-        return batch_indices(self.program, order, self.batch_size)
+        return batch_indices(self.program, order, self.recipe.batch_size)
 
     def reseed(self) -> None:
         """Gives an epoch of every process but the first random numbers of its own.
@@ -105,16 +103,13 @@ class TrainingState:
         if self.processes.is_first:
             return
         sequence = np.random.SeedSequence([self.seed % 2**64, self.epoch, self.processes.rank])
-        seed = int(sequence.generate_state(1)[0])
-        torch.default_generator.manual_seed(seed)
-        if self._on_cuda:
-            with torch.cuda.device(self._device):
-                torch.cuda.manual_seed(seed)
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Takes the metrics of an epoch, and keeps its weights if they are the best."""
         self.metrics.append(row)
-        if self.stopping is not None and self.stopping.best_epoch(self.metrics) == self.epoch:
+        stopping = self.recipe.early_stopping
+        if stopping is not None and stopping.best_epoch(self.metrics) == self.epoch:
             self.best = deepcopy(self.module.state_dict())
 
     def finish(self) -> None:

@@ -26,13 +26,13 @@ class Interrupted(Importance):
     is_caught = False
     signal = "SIGINT"
 
-    def estimate(self, model, x, guide=None, seed=0):
+    def estimate(self, *args, **options):
         try:
             signal.raise_signal(signal.Signals[self.signal])
         except KeyboardInterrupt:
             if not self.is_caught:
                 raise
-        return super().estimate(model, x, guide, seed)
+        return super().estimate(*args, **options)
 
 
 def build(*, is_caught: bool = False, signal: str = "SIGINT") -> Recipe:

@@ -7,7 +7,7 @@ import pytest
 from jsonargparse import ArgumentError
 
 from lvkam_pyro.cli import _COMMANDS
-from lvkam_pyro.commands.parsers import EXAMPLES, command_parser, description_of
+from lvkam_pyro.commands.parsers import command_parser, description_of, examples_of
 
 
 def command(
@@ -36,7 +36,7 @@ def command(
 
 
 def parse(*arguments: str) -> dict[str, object]:
-    values = dict(command_parser("fit", command).parse_args(list(arguments)).as_dict())
+    values = dict(command_parser(command).parse_args(list(arguments)).as_dict())
     return {name: values[name] for name in values if name not in {"config", "debug", "threads"}}
 
 
@@ -62,7 +62,7 @@ def test_wrong_arguments_are_refused(given: tuple[str, ...]) -> None:
 
 
 def test_help_is_the_docstring() -> None:
-    text = " ".join(command_parser("fit", command).format_help().split())
+    text = " ".join(command_parser(command).format_help().split())
     assert description_of(command) == "Does something."
     assert "Does something." in text
     assert "Of the first only." in text
@@ -70,6 +70,6 @@ def test_help_is_the_docstring() -> None:
 
 @pytest.mark.parametrize("name", _COMMANDS)
 def test_every_argument_of_every_command_has_help(name: str) -> None:
-    assert name in EXAMPLES
-    for action in command_parser(name, _COMMANDS[name])._actions:
+    assert examples_of(_COMMANDS[name])
+    for action in command_parser(_COMMANDS[name])._actions:
         assert action.help, f"{name} says nothing of {action.dest}"

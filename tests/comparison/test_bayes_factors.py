@@ -5,7 +5,7 @@ import torch
 
 import lvkam_pyro as lv
 from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.problems.linear_gaussian import LinearGaussian, linear_gaussian
+from lvkam_pyro.problems.linear import LinearGaussian, linear_gaussian
 from tests.assertions import assert_within_standard_errors
 from tests.evidence.results import result
 
@@ -43,13 +43,13 @@ def test_rows_are_estimators_that_both_have_without_bounds() -> None:
 
 
 def test_exact_bayes_factor_of_two_linear_models() -> None:
-    problem = linear_gaussian(2)
-    wide = LinearGaussian(2 * problem.model.weight)
-    models = {"narrow": problem.model, "wide": wide}
+    model, x, log_evidence = linear_gaussian(2)
+    wide = LinearGaussian(2 * model.weight)
+    models = {"narrow": model, "wide": wide}
     estimators = [lv.evidence.Importance(2048)]
-    comparison = lv.compare_evidence(models, problem.x, estimators, progress=False)
+    comparison = lv.compare_evidence(models, x, estimators, progress=False)
     factor = comparison.bayes_factors("narrow")["wide", "Importance"]
-    exact = wide.log_evidence(problem.x) - problem.log_evidence
+    exact = wide.log_evidence(x) - log_evidence
     assert_within_standard_errors(factor.differences, exact, 1.4 * factor.difference_errors)
     total = torch.tensor(factor.log_bayes_factor, dtype=torch.float64)
     error = torch.tensor(1.4 * factor.standard_error)
@@ -72,5 +72,5 @@ def test_wrong_request_is_refused(case: str) -> None:
 
 
 def test_bayes_factor_that_is_not_there() -> None:
-    with pytest.raises(KeyError, match=r"No Bayes factor \('d', 'A'\)"):
+    with pytest.raises(KeyError, match=r"No result \('d', 'A'\)"):
         EvidenceComparison(ROWS).bayes_factors()["d", "A"]

@@ -13,12 +13,12 @@ from distributed import Client, LocalCluster
 
 import lvkam_pyro as lv
 from lvkam_pyro.comparison._fingerprint import fingerprint
-from lvkam_pyro.problems.bimodal import Bimodal
-from lvkam_pyro.problems.linear_gaussian import LinearGaussian, linear_gaussian
+from lvkam_pyro.problems.linear import Bimodal, LinearGaussian, linear_gaussian
+from lvkam_pyro.tracing.session import seeded_rng
 from tests.comparison.test_resume import LADDER, with_store_parameter
 
-PROBLEM = linear_gaussian(2)
-X = PROBLEM.x
+with seeded_rng(0, torch.empty(0)):
+    MODEL, X, _ = linear_gaussian(2)
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ def assert_same(
 
 
 def test_results_are_those_of_one_process(pool: Executor) -> None:
-    models = {"a": PROBLEM.model, "b": LinearGaussian(2 * PROBLEM.model.weight)}
+    models = {"a": MODEL, "b": LinearGaussian(2 * MODEL.weight)}
     assert_same(compare(pool, models), compare(None, models))
 
 
 @pytest.mark.slow
 def test_results_of_dask_are_those_of_one_process(dask_workers: Executor) -> None:
     """Also of two threads in one process, which take turns."""
-    models = {str(scale): LinearGaussian(scale * PROBLEM.model.weight) for scale in (1, 2, 3)}
+    models = {str(scale): LinearGaussian(scale * MODEL.weight) for scale in (1, 2, 3)}
     assert_same(compare(dask_workers, models), compare(None, models))
     assert dask_workers.submit(os.getpid).result() != os.getpid()
 
@@ -98,27 +98,26 @@ def test_parameters_in_pyros_store_travel(pool: Executor) -> None:
 def test_worker_uses_one_thread_and_the_caller_as_before(pool: Executor) -> None:
     before = torch.get_num_threads()
     pool.submit(torch.set_num_threads, 2).result()
-    compare(pool, PROBLEM.model)
+    compare(pool, MODEL)
     assert pool.submit(torch.get_num_threads).result() == 1
     assert torch.get_num_threads() == before
     assert pool.submit(os.getpid).result() != os.getpid()
 
 
 def test_results_of_workers_are_kept(pool: Executor, tmp_path: Path) -> None:
-    first = compare(pool, PROBLEM.model, folder=tmp_path)
+    first = compare(pool, MODEL, folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
-    assert_same(compare(None, PROBLEM.model, folder=tmp_path), first)
+    assert_same(compare(None, MODEL, folder=tmp_path), first)
 
 
 def test_error_of_a_worker_comes_through(pool: Executor) -> None:
-    with pytest.raises(ValueError, match="plate"):
-        compare(pool, without_plate)
+    with pytest.raises(ValueError, match="no model of such data"):
+        compare(pool, refusing)
 
 
-def without_plate(x: torch.Tensor) -> None:
-    """A model whose data are one datum."""
-    z = pyro.sample("z", pyro.distributions.Normal(0.0, 1.0))
-    pyro.sample("x", pyro.distributions.Normal(z, 1.0).expand(x.shape).to_event(2), obs=x)
+def refusing(x: torch.Tensor) -> None:
+    """A model that fails on any data."""
+    raise ValueError(f"no model of such data: {tuple(x.shape)}")
 
 
 WRONG = {
@@ -131,7 +130,7 @@ WRONG = {
 def test_wrong_executor_is_refused(case: str) -> None:
     make, match = WRONG[case]
     with pytest.raises(TypeError, match=match):
-        compare(make(), PROBLEM.model)
+        compare(make(), MODEL)
 
 
 def test_model_that_does_not_pickle_is_named(pool: Executor) -> None:

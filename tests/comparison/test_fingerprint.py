@@ -187,7 +187,7 @@ def test_use_leaves_the_name_as_it_is() -> None:
     x = torch.rand(8, 3)
     guide = lv.AmortizedGuide(model, x)
     before = fingerprint((model, guide))
-    lv.evidence.Importance(16).estimate(model, x, guide)
+    lv.evidence.Importance(16).estimate(model, x, guide=guide)
     lv.evidence.SteppingStone(
         lv.ladder.Ladder(num_temperatures=3, num_chains=4, num_warmup=2, num_samples=4)
     ).estimate(model, x)
@@ -326,8 +326,10 @@ def test_model_that_cannot_be_recognised_is_estimated_anew_and_said(
     def model(x: Tensor) -> None:
         assert program.SCALE.value
         vars(program).update(SCALE=1.0)
-        program.model(x)
-        vars(program).update(SCALE=lock)
+        try:
+            program.model(x)
+        finally:
+            vars(program).update(SCALE=lock)
 
     lock = program.SCALE
     for _ in range(2):

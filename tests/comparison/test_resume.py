@@ -17,7 +17,7 @@ from lvkam_pyro.comparison.compare import EvidenceTask
 from lvkam_pyro.evidence.cascade import CascadeEvidence
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
-from lvkam_pyro.problems.linear_gaussian import LinearGaussian
+from lvkam_pyro.problems.linear import LinearGaussian
 from tests.evidence.results import result
 
 X = torch.tensor([[0.3], [-1.0]], dtype=torch.float64)

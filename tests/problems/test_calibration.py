@@ -17,9 +17,8 @@ EXACT = torch.tensor([-1.0, -2.0]).double()
 def trial(estimates: list[float], **options: float) -> ValidationTrial:
     evidence = result("m", "A", estimates, **options).evidence
     problem = Problem(
-        name="p", title="p", model=lambda x: None, x=EXACT, log_evidence=EXACT, num_latents=1,
-        source="by hand",
-    )  # fmt: skip
+        name="p", title="p", model=lambda x: None, x=EXACT, log_evidence=EXACT, source="by hand"
+    )
     return ValidationTrial(problem, "A", (evidence,), 1.0)
 
 

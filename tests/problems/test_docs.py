@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib import pyplot
 
-from lvkam_pyro.problems.estimators import estimator_names, make_estimator
+from lvkam_pyro.problems.suite import estimator_names, make_estimator
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -13,11 +13,9 @@ from lvkam_pyro.cli import OK, WRONG_INPUT, main
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
-from lvkam_pyro.problems.estimators import estimator_names, make_estimator
-from lvkam_pyro.problems.linear_gaussian import linear_gaussian
 from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.report import to_markdown
-from lvkam_pyro.problems.suite import load_problem
+from lvkam_pyro.problems.suite import estimator_names, load_problem, make_estimator
 from lvkam_pyro.problems.validation import ValidationTrial, validate
 from tests.evidence.results import result
 
@@ -85,11 +83,10 @@ def test_equal_ladders_run_once_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
         lv.evidence.SteppingStone(LADDER),
         lv.evidence.ThermodynamicIntegration(LADDER),
     ]
-    first, second = validate([linear_gaussian(1)], estimators, seeds=(3, 4), progress=False)
+    problem = load_problem("linear_gaussian_1")
+    first, second = validate([problem], estimators, seeds=(3, 4), progress=False)
     assert seeds == [3, 4]
-    alone = lv.evidence.SteppingStone(LADDER).estimate(
-        linear_gaussian(1).model, linear_gaussian(1).x, seed=4
-    )
+    alone = lv.evidence.SteppingStone(LADDER).estimate(problem.model, problem.x, seed=4)
     assert torch.equal(first.results[1].log_evidence, alone.log_evidence)
     assert second.seconds > 0
 

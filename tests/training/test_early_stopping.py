@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvkam_pyro.tracing.bind import bind
+import lvkam_pyro as lv
 from lvkam_pyro.training import loop
 from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.epoch import held_out_loss
@@ -52,7 +52,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[list[
     """Makes validation losses what the list says; returns the model's weights at each of them."""
     seen = []
 
-    def loss(training: TrainingState, recipe: object, x: object) -> float:
+    def loss(training: TrainingState, x: object) -> float:
         seen.append(weights(training.model))
         return losses[training.epoch]
 
@@ -88,8 +88,8 @@ def test_kept_weights_have_the_lowest_loss_that_was_reported() -> None:
     result = stopping_fit(None, changes={"learning_rate": 0.5, "guide_learning_rate": 0.5})
     losses = [row["validation_loss_per_datum"] for row in result.metrics]
     with isolated(0, VALIDATION):
-        training = TrainingState(bind(result.model, toy_data()), result.guide, result.recipe)
-        assert held_out_loss(training, result.recipe, VALIDATION) == min(losses)
+        training = TrainingState(lv.bind(result.model, toy_data()), result.guide, result.recipe)
+        assert held_out_loss(training, VALIDATION) == min(losses)
     assert result.epoch == losses.index(min(losses)) + 1
 
 

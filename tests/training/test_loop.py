@@ -22,6 +22,7 @@ from tests.training.toy import (
     Encoder,
     FactorModel,
     assert_same_weights,
+    read_metrics,
     stop_at,
     toy_data,
     toy_fit,
@@ -127,7 +128,7 @@ def test_lazy_guide_is_trained_at_its_own_rate() -> None:
 def test_folder_holds_settings_metrics_and_checkpoint(tmp_path: Path) -> None:
     result = toy_fit(folder=tmp_path / "deep" / "run", x_test=toy_data())
     folder = RunFolder(tmp_path / "deep" / "run")
-    assert folder.read_metrics() == result.metrics
+    assert read_metrics(folder.path) == result.metrics
     settings = folder.read_settings()
     assert settings["training"]["num_data"] == 40
     assert settings["versions"]["torch"] == torch.__version__

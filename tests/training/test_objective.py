@@ -171,7 +171,7 @@ def test_dreams_pull_the_guide_to_the_posterior() -> None:
         guide.offset.fill_(0.5)
     x = torch.zeros(40_000, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(
-        -Dreams.of(bind(model, x)).log_guide(model, guide, x).mean(),
+        -Dreams.of(bind(model, x)).log_guide(bind(model, x), guide).mean(),
         guide.offset,
     )
     # The score has variance 1 / 0.5 about its mean 0.5 / 0.5.

@@ -1,5 +1,8 @@
 """A small hand-written Pyro model, its guide and a recipe: training needs nothing of LVKAM."""
 
+from csv import DictReader
+from pathlib import Path
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -91,3 +94,9 @@ def stop_at(epoch: int, error: type[BaseException]) -> object:
         return torch.zeros(())
 
     return regularizer
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of `metrics.csv`, bit for bit."""
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items()} for row in DictReader(file)]

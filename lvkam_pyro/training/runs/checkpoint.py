@@ -8,8 +8,6 @@ from pickle import UnpicklingError
 
 import torch
 
-from lvkam_pyro.training.runs.files import write_atomically
-
 FORMAT_VERSION = 2
 """The number that a checkpoint carries; a file with a larger one is refused."""
 
@@ -54,31 +52,11 @@ def deserialize_checkpoint(content: bytes) -> dict[str, object]:
     return state
 
 
-def save_checkpoint(path: str | Path, state: Mapping[str, object]) -> None:
-    """Writes a checkpoint; a crash or a full disk leaves the previous one in its place.
-
-    Args:
-        path: The file, in an existing folder.
-        state: As for `serialize_checkpoint`.
-
-    Raises:
-        OSError: If the file cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_checkpoint(f"{folder}/checkpoint.pt", {"epoch": 3})
-        ...     load_checkpoint(f"{folder}/checkpoint.pt")["epoch"]
-        3
-    """
-    write_atomically(Path(path), serialize_checkpoint(state))
-
-
 def load_checkpoint(path: str | Path) -> dict[str, object]:
     """Reads a checkpoint onto the CPU, after checking every byte of it.
 
     Args:
-        path: A file of `save_checkpoint`.
+        path: A file whose content `serialize_checkpoint` made.
 
     Returns:
         The state that was saved, with `"format_version"`.
@@ -94,14 +72,13 @@ def load_checkpoint(path: str | Path) -> dict[str, object]:
 
 
 def _read(path: Path) -> object:
-    content = io.BytesIO(path.read_bytes())
+    content = path.read_bytes()
     try:
         # torch.load does not look at the checksums of its archive; zipfile does.
-        with zipfile.ZipFile(content) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             damaged = archive.testzip()
         if damaged is None:
-            content.seek(0)
-            return torch.load(content, map_location="cpu", weights_only=True)
+            return deserialize_checkpoint(content)
     except (zipfile.BadZipFile, UnpicklingError, EOFError, KeyError, RuntimeError) as error:
         raise _damaged(path) from error
     raise _damaged(path)

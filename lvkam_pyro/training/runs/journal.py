@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +23,10 @@ SECONDS_BETWEEN_WRITES = 2.0
 """A killed training loses at most this time and the epoch that it was in."""
 
 
+_NUMBERS = ("num_epochs", "batch_size", "learning_rate", "guide_learning_rate", "max_gradient_norm")
+"""The fields of a recipe that a training shares with the one that it goes on from."""
+
+
 class Journal:
     """Keeps the state after the newest whole epoch, and writes it from time to time.
 
@@ -34,7 +39,8 @@ class Journal:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     journal = Journal(folder, {"seed": 0})
-        ...     journal.open(resume=False) is None, journal.folder.settings.exists()
+        ...     with ExitStack() as owner:
+        ...         journal.open(owner, resume=False) is None, journal.folder.settings.exists()
         (True, True)
     """
 
@@ -44,17 +50,19 @@ class Journal:
         self._unwritten: tuple[bytes, list[dict[str, float]]] | None = None
         self._written_at = time.monotonic()
 
-    def open(self, *, resume: bool) -> dict[str, object] | None:
-        """Makes the folder and writes its settings.
+    def open(self, owner: ExitStack, *, resume: bool) -> dict[str, object] | None:
+        """Makes the folder, which is this process's until the owner closes, and writes settings.
 
         Returns:
             The state to go on from, or None for a new training.
 
         Raises:
             FileExistsError: If there is a run and it is not to be resumed.
+            FolderInUseError: If another process trains into the folder.
             CheckpointError: If the checkpoint is damaged or of another training.
             OSError: If the folder cannot be written.
         """
+        owner.enter_context(self.folder.owned())
         if not resume:
             self.folder.check_free()
         state = self.read() if self.folder.checkpoint.exists() else None
@@ -90,14 +98,10 @@ class Journal:
         """
         state = self.folder.read_checkpoint()
         saved = state.get("identity")
-        changed = [
-            f"{key} was {saved.get(key)!r} and is {value!r}"
-            for key, value in self.identity.items()
-            if isinstance(saved, dict) and saved.get(key) != value
-        ]
-        if changed:
+        changes = changes_of(self.identity, saved if isinstance(saved, dict) else self.identity)
+        if changes:
             raise CheckpointError(
-                f"{self.folder.checkpoint} belongs to another training: {'; '.join(changed)}. "
+                f"{self.folder.checkpoint} belongs to another training: {changes}. "
                 "Resume with what it was started with, or choose another folder."
             )
         return state
@@ -110,21 +114,30 @@ def training_identity(
 
     Without validation data they are not compared: who only reads a training needs none.
     """
-    stopping = recipe.early_stopping
+    parts = {"grid_updates": recipe.grid_updates, "early_stopping": recipe.early_stopping}
     return {
         "recipe": recipe.name,
-        "num_epochs": recipe.num_epochs,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-        "guide_learning_rate": recipe.guide_learning_rate,
-        "max_gradient_norm": recipe.max_gradient_norm,
-        "grid_updates": None if recipe.grid_updates is None else asdict(recipe.grid_updates),
-        "early_stopping": None if stopping is None else asdict(stopping),
+        **{name: getattr(recipe, name) for name in _NUMBERS},
+        **{name: None if part is None else asdict(part) for name, part in parts.items()},
         "num_data": len(x),
         "data_hash": hash_data(x),
         "seed": seed,
         **({} if validation is None else {"validation_hash": hash_data(validation)}),
     }
+
+
+def changes_of(now: Mapping[str, object], saved: Mapping[str, object]) -> str:
+    """The entries that differ from what was saved, in words; nothing where all are equal.
+
+    Example:
+        >>> changes_of({"seed": 1, "batch_size": 8}, {"seed": 0, "batch_size": 8})
+        'seed was 0 and is 1'
+    """
+    return "; ".join(
+        f"{key} was {saved.get(key)!r} and is {value!r}"
+        for key, value in now.items()
+        if saved.get(key) != value
+    )
 
 
 def metrics_of(state: Mapping[str, object], folder: RunFolder) -> list[dict[str, float]]:

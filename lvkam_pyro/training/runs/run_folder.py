@@ -1,11 +1,11 @@
 """The run folder: where one training keeps its settings, metrics, checkpoint and results."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from pandas import DataFrame
 
 from lvkam_pyro.training.runs.checkpoint import load_checkpoint
 from lvkam_pyro.training.runs.files import write_atomically
@@ -34,45 +34,21 @@ class RunFolder:
         >>> with tempfile.TemporaryDirectory() as path:
         ...     folder = RunFolder(path)
         ...     folder.write_metrics([{"epoch": 1, "loss_per_datum": 2.5}])
-        ...     folder.metrics.read_text(), folder.read_metrics()
-        ('epoch,loss_per_datum\n1,2.5\n', [{'epoch': 1.0, 'loss_per_datum': 2.5}])
+        ...     folder.metrics.read_text()
+        'epoch,loss_per_datum\n1,2.5\n'
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.settings = self.path / "settings.json"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.posterior = self.path / "posterior.nc"
+        self.report = self.path / "report.html"
+        self.plots = self.path / "plots"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
-
-    @property
-    def settings(self) -> Path:
-        """Where the settings are."""
-        return self.path / "settings.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Where the metrics are."""
-        return self.path / "metrics.csv"
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the newest checkpoint is."""
-        return self.path / "checkpoint.pt"
-
-    @property
-    def posterior(self) -> Path:
-        """Where the posterior draws are, in netCDF."""
-        return self.path / "posterior.nc"
-
-    @property
-    def report(self) -> Path:
-        """Where the diagnosis is, as a page for a browser."""
-        return self.path / "report.html"
-
-    @property
-    def plots(self) -> Path:
-        """The folder of the pictures."""
-        return self.path / "plots"
 
     def evidence(self, suffix: str) -> Path:
         """Where the evidence is, as `".csv"`, `".json"` or `".tex"`."""
@@ -122,15 +98,8 @@ class RunFolder:
         """Removes the files of a run, and leaves every other file where it is."""
         tables = [self.evidence(suffix) for suffix in (".csv", ".json", ".tex")]
         pictures = sorted(self.plots.glob("*.png"))
-        for file in [
-            self.checkpoint,
-            self.metrics,
-            self.settings,
-            self.posterior,
-            self.report,
-            *tables,
-            *pictures,
-        ]:
+        own = [self.checkpoint, self.metrics, self.settings, self.posterior, self.report]
+        for file in [*own, *tables, *pictures]:
             file.unlink(missing_ok=True)
 
     def write_settings(self, settings: Mapping[str, object]) -> None:
@@ -159,18 +128,8 @@ class RunFolder:
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Replaces `metrics.csv` by these rows, which all have the same keys."""
         self.create()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.metrics, text.getvalue().encode())
-
-    def read_metrics(self) -> list[dict[str, float]]:
-        """Reads `metrics.csv`: a dictionary an epoch."""
-        with self.metrics.open(newline="", encoding="utf-8") as file:
-            return [
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
-            ]
+        text = DataFrame(rows).to_csv(index=False, lineterminator="\n")
+        write_atomically(self.metrics, text.encode())
 
     def read_checkpoint(self) -> dict[str, object]:
         """Reads the newest checkpoint; see `load_checkpoint` for what it raises."""
