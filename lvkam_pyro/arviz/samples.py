@@ -15,7 +15,6 @@ from lvkam_pyro.arviz.draws import PosteriorDraws, to_draws
 from lvkam_pyro.arviz.groups import groups_by_moments, log_joint, prior_groups
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.arviz.marginal import estimates_of
-from lvkam_pyro.arviz.recorded_nuts import STATISTICS
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.tracing.arguments import Program
@@ -180,17 +179,14 @@ def _mcmc_samples(mcmc: MCMC) -> Samples:
 
 
 def _sample_stats(mcmc: MCMC) -> xr.Dataset:
-    """The draws that diverged, the chains' shares of accepted proposals, and what was recorded."""
+    """The draws that diverged, and the chains' shares of accepted proposals."""
     recorded = mcmc._diagnostics
     diverging = torch.zeros(mcmc.num_chains, mcmc.num_samples, dtype=torch.bool)
     for chain, found in enumerate(recorded):
         diverging[chain, list(found.get("divergences", ()))] = True
     rates = [float(found["acceptance rate"]) for found in recorded if "acceptance rate" in found]
     attrs = {"acceptance_rate": np.asarray(rates)} if rates else {}
-    kept = [found.get(STATISTICS, {}) for found in recorded]
-    variables = {name: torch.stack([chain[name] for chain in kept]) for name in kept[0]}
-    variables["diverging"] = diverging
-    return dataset({name: (SAMPLE, values) for name, values in variables.items()}, attrs=attrs)
+    return dataset({"diverging": (SAMPLE, diverging)}, attrs=attrs)
 
 
 def _by_chain(samples: Samples, num_chains: int | None) -> Samples:

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.datasets import Groups
 from lvkam_pyro.arviz.draws import PosteriorDraws, to_draws
-from lvkam_pyro.arviz.groups import groups_by_moments, groups_with_model
+from lvkam_pyro.arviz.groups import groups_by_moments
 from lvkam_pyro.arviz.marginal import estimates_of
-from lvkam_pyro.arviz.particles import check_counts, draws_posterior, population_groups
-from lvkam_pyro.arviz.weights import note_weights
+from lvkam_pyro.arviz.particles import Counts, guide_groups
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.tracing.arguments import Program
@@ -23,8 +22,6 @@ from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.structure import Unit
 
-_SAMPLER = "variational guide"
-
 
 def svi_groups(svi: SVI, *args: object, **options: Any) -> Groups:  # noqa: ANN401
     """The guide's draws of a `pyro.infer.SVI`.
@@ -32,9 +29,9 @@ def svi_groups(svi: SVI, *args: object, **options: Any) -> Groups:  # noqa: ANN4
     Args:
         svi: Its model and guide are used, its optimiser is not.
         *args: The model's arguments.
-        **options: Those of `guide_groups`.
+        **options: Those of `_pair_groups`.
     """
-    return guide_groups(svi.model, svi.guide, *args, **options)
+    return _pair_groups(svi.model, svi.guide, *args, **options)
 
 
 def autoguide_groups(guide: AutoGuide, *args: object, **options: Any) -> Groups:  # noqa: ANN401
@@ -43,9 +40,9 @@ def autoguide_groups(guide: AutoGuide, *args: object, **options: Any) -> Groups:
     Args:
         guide: The guide, which knows its model.
         *args: The model's arguments.
-        **options: Those of `guide_groups`.
+        **options: Those of `_pair_groups`.
     """
-    return guide_groups(_own_model(guide), guide, *args, **options)
+    return _pair_groups(_own_model(guide), guide, *args, **options)
 
 
 def _own_model(guide: AutoGuide) -> Program:
@@ -56,7 +53,7 @@ def _own_model(guide: AutoGuide) -> Program:
     return wrapped[0] if isinstance(handler, InitMessenger) else model
 
 
-def guide_groups(
+def _pair_groups(
     model: Program,
     guide: Program,
     *args: object,
@@ -90,8 +87,7 @@ def guide_groups(
         ValueError: If a count is below 1, the evidence is of other data, or the guide does not draw
             the model's latents.
     """
-    counts = {"num_draws": num_draws, "num_chains": num_chains, "num_particles": num_particles}
-    check_counts(**counts)
+    counts = Counts(num_draws, num_chains, num_particles)
     program = bind(model, *args, **kwargs)
     estimates = estimates_of(evidence, program)
     with program.session(guide, seed=seed):
@@ -100,13 +96,7 @@ def guide_groups(
             draws = PosteriorDraws.of_draws(latents, num_chains, estimates=estimates)
             return groups_by_moments(program, draws, num_particles)
         program = bind_guide(program, guide)
-        if draws_posterior(program, guide):
-            return population_groups(program, guide, estimates, **counts)
-        chains = [program.draw(guide, num_draws) for _ in range(num_chains)]
-        draws = PosteriorDraws.of_particles(chains, source=_SAMPLER, estimates=estimates)
-        groups = groups_with_model(program, draws)
-    note_weights(groups, "posterior")
-    return groups
+        return guide_groups(program, guide, estimates, counts, resampled=False)
 
 
 def _has_weights(program: BoundProgram, guide: Program) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,14 +36,5 @@ def latent_names(latents: Mapping[str, Tensor]) -> tuple[str, ...]:
     return tuple(
         name + (f"[{', '.join(map(str, index))}]" if index else "")
         for name, value in latents.items()
-        for index in _indices(value.shape[2:])
+        for index in np.ndindex(*value.shape[2:])
     )
-
-
-def _indices(shape: torch.Size) -> list[tuple[int, ...]]:
-    if not shape:
-        return [()]
-    return [
-        tuple(map(int, index))
-        for index in torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape))
-    ]

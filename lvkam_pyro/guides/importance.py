@@ -11,9 +11,8 @@ from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
 from lvkam_pyro.statistics.weights import (
     MAX_PARETO_K,
     effective_sample_size,
-    largest_weight,
-    pareto_k,
     smooth_weights,
+    weight_diagnostics,
 )
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide
@@ -141,11 +140,7 @@ class ImportanceGuide(PopulationGuide):
         program = bind_guide(bind(self.model, *args, **kwargs), self.proposal)
         with program.session(self.proposal, seed=seed), no_handlers():
             log_weights = self._weigh(program, self.num_particles).log_weights
-        return {
-            "ess": effective_sample_size(log_weights),
-            "pareto_k": pareto_k(log_weights),
-            "largest_weight": largest_weight(log_weights),
-        }
+        return weight_diagnostics(log_weights)
 
     def _propose(self, program: BoundProgram, size: int) -> Population:
         """The proposal's draws, with smoothed weights if so wished."""

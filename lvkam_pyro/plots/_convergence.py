@@ -40,11 +40,12 @@ def convergence(
         ['R-hat', 'effective draws', 'rate of exchange']
     """
     all_axes = panels(3, axes, size=(2.6, 2.8))
-    temperatures = as_array(result.temperatures)
+    samples = result.samples if isinstance(result, ConvergenceCheck) else result
+    temperatures = as_array(samples.temperatures)
     curves = (
-        ("R-hat", result.rhat, MAX_RHAT),
-        ("effective draws", result.ess, MIN_ESS),
-        ("rate of exchange", result.swap_rate, MIN_SWAP_RATE),
+        ("R-hat", samples.rhat, MAX_RHAT),
+        ("effective draws", samples.ess, MIN_ESS),
+        ("rate of exchange", samples.swap_rate, MIN_SWAP_RATE),
     )
     for one, (name, values, limit) in zip(all_axes, curves, strict=True):
         _draw(one, temperatures[: len(values)], as_array(values), limit)

@@ -53,7 +53,7 @@ def mismatch(result: PriorPosteriorMismatch, *, axes: object = None) -> NDArray[
 
 def _draw_functions(axes: Axes, result: PriorPosteriorMismatch) -> None:
     levels = as_array(result.levels)
-    differences, errors = as_array(result.ecdf) - levels, as_array(result.ecdf_error)
+    differences, errors = as_array(result.ecdf.value) - levels, as_array(result.ecdf.error)
     order = np.argsort(-as_array(result.distance))
     for index in order[_MAX_NAMED:]:
         axes.plot(levels, differences[index], color=QUIET, linewidth=0.7)
@@ -69,7 +69,7 @@ def _draw_functions(axes: Axes, result: PriorPosteriorMismatch) -> None:
 
 
 def _draw_contractions(axes: Axes, result: PriorPosteriorMismatch) -> None:
-    values, errors = as_array(result.contraction), as_array(result.contraction_error)
+    values, errors = map(as_array, result.contraction)
     order = np.argsort(-values)
     shown = np.concatenate([order[: _MAX_BARS // 2], order[_MAX_BARS // 2 :][-_MAX_BARS // 2 :]])
     heights = np.arange(len(shown))

@@ -5,7 +5,7 @@ from typing import Any
 
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.checks.calibration import SBC, sbc
-from lvkam_pyro.checks.check import CheckResult
+from lvkam_pyro.checks.check import CheckResult, SkippedCheck
 from lvkam_pyro.checks.convergence_check import check_convergence
 from lvkam_pyro.checks.evidence_check import EvidenceCheck
 from lvkam_pyro.checks.leave_one_out import LOOPIT, loo_pit
@@ -17,7 +17,6 @@ from lvkam_pyro.checks.predictive import (
     prior_predictive_check,
 )
 from lvkam_pyro.checks.samplers import ImportanceSampler, Posterior, draw_posterior
-from lvkam_pyro.checks.skipped import SkippedCheck
 from lvkam_pyro.checks.weights_check import check_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.comparison.rows import EvidenceRow

@@ -37,14 +37,16 @@ def test_numbers_are_those_of_the_exact_aggregate() -> None:
     draw_error = (VARIANCE / (40 * NUM_DRAWS)).sqrt()
     # Draws of the prior: 20,000, so its deviation is known to 1/200.
     prior_error = 20_000**-0.5
-    assert_within_standard_errors(found.shift, means.mean(0), draw_error + prior_error)
+    assert_within_standard_errors(found.shift.value, means.mean(0), draw_error + prior_error)
     scale = (VARIANCE + means.var(0, correction=0)).sqrt()
-    assert_within_standard_errors(found.scale, scale, scale * (prior_error + 40**-0.5 / 50))
+    assert_within_standard_errors(found.scale.value, scale, scale * (prior_error + 40**-0.5 / 50))
     assert_within_standard_errors(
-        found.contraction, 1 - VARIANCE, VARIANCE * ((2 / (40 * NUM_DRAWS)) ** 0.5 + prior_error)
+        found.contraction.value,
+        1 - VARIANCE,
+        VARIANCE * ((2 / (40 * NUM_DRAWS)) ** 0.5 + prior_error),
     )
     assert_within_standard_errors(
-        found.shift_error, means.std(0) / 40**0.5, means.std(0) / 40**0.5 * 0.02
+        found.shift.error, means.std(0) / 40**0.5, means.std(0) / 40**0.5 * 0.02
     )
 
 

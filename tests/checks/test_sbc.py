@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.checks.calibration import LOG_LIKELIHOOD, _rank_first, sbc
+from lvkam_pyro.checks.calibration import LOG_LIKELIHOOD, _rank_first, describe_shape, sbc
 from lvkam_pyro.checks.finding import Severity
 from lvkam_pyro.checks.samplers import ImportanceSampler, Posterior, draw_posterior
-from lvkam_pyro.checks.shapes import describe_shape
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.statistics.uniformity import check_uniformity
 from lvkam_pyro.tracing.prior_guide import PriorGuide
