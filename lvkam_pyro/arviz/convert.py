@@ -18,9 +18,15 @@ from torch import Tensor
 from lvkam_pyro.arviz.datasets import Groups, constant_group
 from lvkam_pyro.arviz.evidence import comparison_groups, evidence_groups
 from lvkam_pyro.arviz.labels import Coords, Dims, label_groups
-from lvkam_pyro.arviz.particles import fit_groups, ladder_groups, model_groups, particle_groups
+from lvkam_pyro.arviz.particles import (
+    autoguide_groups,
+    fit_groups,
+    ladder_groups,
+    model_groups,
+    particle_groups,
+    svi_groups,
+)
 from lvkam_pyro.arviz.samples import dict_groups, mcmc_groups
-from lvkam_pyro.arviz.variational import autoguide_groups, svi_groups
 from lvkam_pyro.arviz.weights import warn_of_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
@@ -98,7 +104,7 @@ def to_arviz(
     ============================= ==============================================================
     a model, a bound program      the model's arguments; `guide=None` (the prior), `ladder=None`,
                                   `evidence=None`, `num_draws=500`, `num_chains=4`,
-                                  `num_particles=1000`, `seed=0`
+                                  `num_particles=1000`, `resampled=True`, `seed=0`
     `Fit`                         the data; those of a model, its guide being the fit's
     `Particles`                   none; `evidence`, `num_draws`, `num_chains`, `seed`
     `LadderSamples` (a ladder)    none; `evidence`, `seed`
@@ -110,8 +116,7 @@ def to_arviz(
     a dictionary of draws         none, or the model's arguments with `model=`; `num_chains=None`
                                   (draws `(chains, draws, ...)`), `evidence`, `num_particles`,
                                   `seed`
-    `pyro.infer.SVI`, `AutoGuide` the model's arguments; `evidence`, `num_draws`, `num_chains`,
-                                  `num_particles`, `seed`
+    `pyro.infer.SVI`, `AutoGuide` those of a model; its guide's draws are not resampled
     ============================= ==============================================================
 
     The posterior is made of equally weighted draws, as all of ArviZ's statistics expect. Weighted

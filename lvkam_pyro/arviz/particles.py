@@ -3,11 +3,14 @@
 from dataclasses import dataclass, replace
 
 import torch
+from pyro.infer import SVI
+from pyro.infer.autoguide import AutoGuide
 
 from lvkam_pyro.arviz.datasets import Groups
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.groups import groups_by_moments, groups_with_model, groups_without_model
 from lvkam_pyro.arviz.marginal import estimates_of
+from lvkam_pyro.arviz.variational import draw_alone, has_weights, own_model
 from lvkam_pyro.arviz.weights import note_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
@@ -44,6 +47,7 @@ def model_groups(
     num_particles: int = 1000,
     ladder: LadderSamples | None = None,
     evidence: SomeEvidence = None,
+    resampled: bool = True,
     seed: int = 0,
     **kwargs: object,
 ) -> Groups:
@@ -60,6 +64,10 @@ def model_groups(
         num_particles: Particles a chain from which the draws are resampled.
         ladder: `Ladder(...).sample(model, x)` of the same data.
         evidence: An estimate of the log evidence of the same data, or a comparison of several.
+        resampled: Whether a guide's draws are resampled by their weights. If not, they are the
+            posterior as they are, weights or none, and `importance` says how far they are from it:
+            a value a datum where the guide has weights for each; else one value for all data
+            together; none for a guide of one point, whose evidence comes from its moments.
         seed: Seed of all draws. The caller's random state stays as it was.
         **kwargs: The program's keyword arguments.
 
@@ -69,14 +77,19 @@ def model_groups(
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If a count is below 1, the data are not finite, the ladder or evidence is of
-            other data, or a unit has no particle of positive weight.
+            other data, a unit has no particle of positive weight, or the guide does not draw the
+            model's latents.
     """
     counts = Counts(num_draws, num_chains, num_particles)
     program = bind(model, *args, **kwargs)
     estimates = estimates_of(evidence, program, ladder)
     proposal = PriorGuide(program.model) if guide is None else guide
-    program = bind_guide(program, proposal)
     with program.session(guide, seed=seed):
+        if not resampled and not has_weights(program, proposal):
+            latents = draw_alone(program, proposal, num_draws * num_chains)
+            draws = PosteriorDraws.of_draws(latents, num_chains, estimates=estimates)
+            return groups_by_moments(program, draws, num_particles)
+        program = bind_guide(program, proposal)
         if ladder is not None:
             chains = 0 if guide is None else ladder.num_chains
             particles = [program.draw(proposal, num_particles) for _ in range(chains)]
@@ -84,7 +97,7 @@ def model_groups(
                 ladder, _POWER_POSTERIOR, particles=particles, estimates=estimates
             )
             return groups_with_model(program, draws)
-        return guide_groups(program, proposal, estimates, counts)
+        return _guide_groups(program, proposal, estimates, counts, resampled=resampled)
 
 
 @dataclass(frozen=True)
@@ -113,25 +126,18 @@ class Counts:
             check_count(name, count)
 
 
-def guide_groups(
+def _guide_groups(
     program: BoundProgram,
     guide: Program,
     estimates: list[Evidence],
     counts: Counts,
     *,
-    resampled: bool = True,
+    resampled: bool,
 ) -> Groups:
     """All groups of a guide with weights.
 
     A guide that draws the posterior itself keeps its draws as they are, in their order, and the
     evidence comes from particles with their moments.
-
-    Args:
-        program: The program seen with the guide, in its session.
-        guide: The guide.
-        estimates: Estimates of the log evidence of the same data.
-        counts: The numbers of draws.
-        resampled: Whether the draws are resampled by their weights, from `num_particles` a chain.
     """
     chains = range(counts.num_chains)
     if _draws_posterior(program, guide):
@@ -173,6 +179,30 @@ def fit_groups(fit: Fit, *args: object, **options: object) -> Groups:
     """
     guide = {} if options.get("ladder") is not None else {"guide": fit.guide}
     return model_groups(fit.model, *args, **{**guide, **options})  # type: ignore[arg-type]
+
+
+def svi_groups(svi: SVI, *args: object, **options: object) -> Groups:
+    """The guide's draws of a `pyro.infer.SVI`.
+
+    Args:
+        svi: Its model and guide are used, its optimiser is not.
+        *args: The model's arguments.
+        **options: Those of `model_groups`.
+    """
+    options = {"guide": svi.guide, "resampled": False, **options}
+    return model_groups(svi.model, *args, **options)  # type: ignore[arg-type]
+
+
+def autoguide_groups(guide: AutoGuide, *args: object, **options: object) -> Groups:
+    """The draws of an automatic guide.
+
+    Args:
+        guide: The guide, which knows its model.
+        *args: The model's arguments.
+        **options: Those of `model_groups`.
+    """
+    options = {"guide": guide, "resampled": False, **options}
+    return model_groups(own_model(guide), *args, **options)  # type: ignore[arg-type]
 
 
 def ladder_groups(ladder: LadderSamples, *, evidence: SomeEvidence = None, seed: int = 0) -> Groups:

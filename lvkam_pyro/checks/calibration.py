@@ -11,6 +11,7 @@ from lvkam_pyro.arviz.draws import predict
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.checks.check import SignificanceCheck, Table, shorten
 from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
+from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import (
     Posterior,
     PosteriorSampler,
@@ -18,7 +19,6 @@ from lvkam_pyro.checks.samplers import (
     bind_sampler,
     draw_blocks,
 )
-from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
@@ -183,7 +183,7 @@ def sbc(
     template = program.rows(torch.arange(num_simulations) % program.num_units)
     layout = Layout.of(template)
     data = _find_data(template, layout)
-    with program.session(sampler.proposal, seed=seed):
+    with program.session(sampler.guide, seed=seed):
         truth = predict(template, layout, 1)
         (observed,) = truth.observations.values()
         arguments = template.arguments.substitute(data, observed[0].reshape(data.shape))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lvkam_pyro.checks.check import Estimate, SignificanceCheck, Table, shorten
 from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
+from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
-from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.program import BoundProgram
@@ -181,9 +181,9 @@ def prior_posterior_mismatch(
         prior = _draw_prior(program).double()
         values = flatten_latents(draws.latents).double()
         functions = _distribution_functions(values, prior)
-        p_values = _bootstrap(functions)
-    levels = torch.arange(1, _NUM_POINTS + 1, dtype=torch.float64) / (_NUM_POINTS + 1)
-    ecdf = Estimate.of(functions)
+        levels = torch.arange(1, _NUM_POINTS + 1).to(functions) / (_NUM_POINTS + 1)
+        p_values = _bootstrap(functions - levels)
+    levels, ecdf = levels.cpu(), Estimate.of(functions)
     return PriorPosteriorMismatch(
         names=latent_names(draws.latents),
         distance=(ecdf.value - levels).abs().amax(-1),
@@ -215,20 +215,16 @@ def _distribution_functions(values: Tensor, prior: Tensor) -> Tensor:
     return torch.searchsorted(ordered, levels, right=True).double() / len(values)
 
 
-def _bootstrap(functions: Tensor) -> Tensor:
-    """P-values of the distances of the mean of functions `(N, Q, G)`, `(Q,)`."""
-    num_data = len(functions)
-    mean = functions.mean(0)
-    levels = torch.arange(1, _NUM_POINTS + 1).to(mean) / (_NUM_POINTS + 1)
-    distance = (mean - levels).abs().amax(-1)
+def _bootstrap(differences: Tensor) -> Tensor:
+    """P-values of the distances from 0 of the mean of functions `(N, Q, G)`, `(Q,)`."""
+    num_data, mean = len(differences), differences.mean(0)
+    distance = mean.abs().amax(-1)
     # The residuals' own mean is taken off, which costs one of the N.
-    residuals = (functions - mean) / (num_data * (num_data - 1)) ** 0.5
+    residuals = (differences - mean) / (num_data * (num_data - 1)) ** 0.5
     exceeded = torch.zeros_like(distance)
-    chunk = max(1, _MAX_VALUES // mean.numel())
-    for start in range(0, _NUM_BOOTSTRAPS, chunk):
-        count = min(chunk, _NUM_BOOTSTRAPS - start)
-        noise = torch.randn(count, num_data).to(mean)
-        drawn = (noise @ residuals.flatten(1)).view(count, *mean.shape).abs().amax(-1)
+    for some in torch.arange(_NUM_BOOTSTRAPS).split(max(1, _MAX_VALUES // mean.numel())):
+        noise = torch.randn(len(some), num_data).to(mean)
+        drawn = (noise @ residuals.flatten(1)).view(-1, *mean.shape).abs().amax(-1)
         exceeded += (drawn >= distance).sum(0)
     return ((1 + exceeded) / (_NUM_BOOTSTRAPS + 1)).cpu()
 

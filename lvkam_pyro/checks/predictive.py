@@ -98,14 +98,12 @@ class PredictiveCheck(SignificanceCheck):
     def table(self) -> Table:
         """Each statistic of the data and of the model's data sets."""
         header = ["statistic", "data", "model ± sd", "p"]
+        columns = (self.observed, self.replicated.mean(0), self.replicated.std(0))
+        values = torch.stack(columns, -1).tolist()
         rows = [
             [name, f"{value:.4g}", f"{mean:.4g} ± {spread:.2g}", quote_p(p_value)]
-            for (name, p_value), value, mean, spread in zip(
-                self.p_values.items(),
-                self.observed.tolist(),
-                self.replicated.mean(0).tolist(),
-                self.replicated.std(0).tolist(),
-                strict=True,
+            for (name, p_value), (value, mean, spread) in zip(
+                self.p_values.items(), values, strict=True
             )
         ]
         return [header, *rows, ["all (Bonferroni)", "", "", quote_p(self.p_value)]]

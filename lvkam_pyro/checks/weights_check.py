@@ -123,8 +123,8 @@ def check_weights(weights: Particles | Evidence | Tensor, *, source: str = "") -
     else:
         log_weights = weights.log_weights if isinstance(weights, Particles) else weights
         found, num_particles = _of_weights(log_weights), len(log_weights)
-    values = (to_double(found[name]) for name in _DIAGNOSTICS)
-    return WeightsCheck(*values, num_particles, source)
+    k, ess, largest = (to_double(found[name]) for name in _DIAGNOSTICS)
+    return WeightsCheck(k, ess, largest, num_particles, source)
 
 
 def _of_estimate(evidence: Evidence) -> dict[str, Tensor]:

@@ -157,6 +157,8 @@ def latex_table(rows: Sequence[EvidenceRow]) -> str:
 def cell_frame(rows: Sequence[EvidenceRow]) -> DataFrame:
     """The rows as the texts of a table's columns; `recipe` is one if a row has a recipe."""
     frame = DataFrame([row.cells() for row in rows])
+    if all(row.evidence.nats == "nats" for row in rows):
+        frame = frame.rename(columns={"nats/datum": "nats"})
     return frame if any(row.recipe for row in rows) else frame.drop(columns="recipe")
 
 

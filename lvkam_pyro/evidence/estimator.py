@@ -1,6 +1,7 @@
 """The estimator of the evidence: a Pyro ELBO that can also say how well it is known."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,7 +77,8 @@ class Estimator(ELBO):
         program = bind(model, *args, **kwargs)
         if guide is not None:
             program = bind_guide(program, guide)
-        return self.estimate_bound(program, guide, seed)
+        evidence = self.estimate_bound(program, guide, seed)
+        return replace(evidence, unit=program.unit.value)
 
     @abstractmethod
     def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:

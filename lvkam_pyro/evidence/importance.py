@@ -10,7 +10,12 @@ from lvkam_pyro.evidence.islands import Draw, island_log_weights, island_size
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
 from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
-from lvkam_pyro.statistics.weights import MAX_PARETO_K, weight_diagnostics
+from lvkam_pyro.statistics.weights import (
+    MAX_PARETO_K,
+    effective_sample_size,
+    largest_weight,
+    pareto_k,
+)
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
@@ -98,8 +103,12 @@ class Importance(Estimator):
     def summarize(self, log_weights: Tensor) -> dict[str, Tensor]:
         """The part of the log weights `(R, S / R, U)` of a block that is kept."""
         flat = log_weights.flatten(0, 1)
-        diagnostics = {name: to_double(one) for name, one in weight_diagnostics(flat).items()}
-        return {"replicates": self.replicate(to_double(log_weights)), **diagnostics}
+        return {
+            "replicates": self.replicate(to_double(log_weights)),
+            "ess": to_double(effective_sample_size(flat)),
+            "pareto_k": to_double(pareto_k(flat)),
+            "largest_weight": to_double(largest_weight(flat)),
+        }
 
     def replicate(self, log_weights: Tensor) -> Tensor:
         """Each island's estimate, `(R, U)`."""

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import lvkam_pyro as lv
+from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import Posterior, as_sampler, thin
-from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs
 from tests.checks.programs import linear_gaussian
@@ -88,7 +88,7 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: lv.checks.draw_posterior(linear_gaussian, X[:3], posterior=climb()),
         ValueError,
-        "draws of others",
+        "posterior was computed for others",
     ),
     (lambda: lv.checks.draw_posterior(linear_gaussian, X, posterior=7), TypeError, "got int"),  # type: ignore[arg-type]
     (lambda: as_sampler(climb()), TypeError, "got LadderSamples"),

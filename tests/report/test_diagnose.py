@@ -207,12 +207,12 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: lv.diagnose(linear_gaussian, X, evidence=other_evidence()),
         ValueError,
-        "evidence of these data of shape (12, 4)",
+        "these data of shape (12, 4), but Importance was computed for others",
     ),
     (
         lambda: lv.diagnose(linear_gaussian, X + 1, ladder=LADDER.sample(linear_gaussian, X)),
         ValueError,
-        "draws of others",
+        "posterior was computed for others",
     ),
 ]
 
