@@ -176,7 +176,7 @@ def wrapped(text: str) -> list[str]:
 
 
 def table_lines(table: Table) -> list[str]:
-    """The rows as lines: names to the left, numbers to the right.
+    """The rows as lines: names to the left, values to the right.
 
     Example:
         >>> table_lines([["latent", "p"], ["z[0]", "0.50"]])

@@ -33,7 +33,7 @@ class Finding:
     """One thing that is wrong, and what to do.
 
     Attributes:
-        severity: An error makes other numbers wrong; a warning is a misfit; a note is for later.
+        severity: An error makes other values wrong; a warning is a misfit; a note is for later.
         check: The title of the check that found it.
         problem: The fault, with its values.
         remedy: The steps to take.

@@ -1,4 +1,4 @@
-"""The aggregate posterior of a linear Gaussian model against its exact law."""
+"""The aggregate posterior of a linear Gaussian model against its exact distribution."""
 
 from collections.abc import Callable
 
@@ -53,8 +53,8 @@ def test_numbers_are_those_of_the_exact_aggregate() -> None:
 def test_distance_is_that_of_the_exact_distribution_functions() -> None:
     x = programs.draw_data(30) + 0.4
     found, means = compare(x), programs.posterior_mean(x).double()
-    places = torch.from_numpy(ndtri(found.levels.numpy()))[:, None, None]
-    functions = torch.from_numpy(ndtr(((places - means) / VARIANCE.sqrt()).numpy())).mean(1)
+    points = torch.from_numpy(ndtri(found.levels.numpy()))[:, None, None]
+    functions = torch.from_numpy(ndtr(((points - means) / VARIANCE.sqrt()).numpy())).mean(1)
     exact = (functions - found.levels[:, None]).abs().amax(0)
     # The prior's quantiles and the draws' shares are each known to about 1/280 at most.
     assert_within_standard_errors(found.distance, exact, torch.tensor(0.5 / 20_000**0.5))

@@ -63,8 +63,8 @@ def test_wrong_posterior_is_found_and_described(
     (finding,) = result.findings
     assert finding.severity == Severity.ERROR
     assert latent in finding.problem
-    places = (result.ranks[:, result.names.index(latent)] + 0.5) / (result.num_draws + 1)
-    assert match in describe_shape(places)
+    pit_values = (result.ranks[:, result.names.index(latent)] + 0.5) / (result.num_draws + 1)
+    assert match in describe_shape(pit_values)
 
 
 def test_prior_in_place_of_the_posterior_is_found_by_the_likelihood_alone() -> None:
