@@ -2,12 +2,10 @@
 
 from .convert import arviz_groups, to_arviz
 from .draws import PosteriorDraws
-from .recorded_nuts import RecordedNUTS
 from .weights import UnreliablePosteriorWarning
 
 __all__ = [
     "PosteriorDraws",
-    "RecordedNUTS",
     "UnreliablePosteriorWarning",
     "arviz_groups",
     "to_arviz",

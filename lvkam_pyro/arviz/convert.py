@@ -18,9 +18,15 @@ from torch import Tensor
 from lvkam_pyro.arviz.datasets import Groups, constant_group
 from lvkam_pyro.arviz.evidence import comparison_groups, evidence_groups
 from lvkam_pyro.arviz.labels import Coords, Dims, label_groups
-from lvkam_pyro.arviz.particles import fit_groups, ladder_groups, model_groups, particle_groups
+from lvkam_pyro.arviz.particles import (
+    autoguide_groups,
+    fit_groups,
+    ladder_groups,
+    model_groups,
+    particle_groups,
+    svi_groups,
+)
 from lvkam_pyro.arviz.samples import dict_groups, mcmc_groups
-from lvkam_pyro.arviz.variational import autoguide_groups, svi_groups
 from lvkam_pyro.arviz.weights import warn_of_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
@@ -98,11 +104,10 @@ def to_arviz(
     ============================= ==============================================================
     a model, a bound program      the model's arguments; `guide=None` (the prior), `ladder=None`,
                                   `evidence=None`, `num_draws=500`, `num_chains=4`,
-                                  `num_particles=1000`, `seed=0`
+                                  `num_particles=1000`, `resampled=True`, `seed=0`
     `Fit`                         the data; those of a model, its guide being the fit's
-    `Particles`                   none, or the model's with `model=`; `evidence`, `num_draws`,
-                                  `num_chains`, `seed`
-    `LadderSamples` (a ladder)    none, or the model's with `model=`; `evidence`, `seed`
+    `Particles`                   none; `evidence`, `num_draws`, `num_chains`, `seed`
+    `LadderSamples` (a ladder)    none; `evidence`, `seed`
     `Evidence`                    none; `num_draws`, `num_chains`, `seed`
     `EvidenceComparison`          the same; gives an object for each model, in a dictionary, as
                                   `az.compare` takes them
@@ -111,8 +116,7 @@ def to_arviz(
     a dictionary of draws         none, or the model's arguments with `model=`; `num_chains=None`
                                   (draws `(chains, draws, ...)`), `evidence`, `num_particles`,
                                   `seed`
-    `pyro.infer.SVI`, `AutoGuide` the model's arguments; `evidence`, `num_draws`, `num_chains`,
-                                  `num_particles`, `seed`
+    `pyro.infer.SVI`, `AutoGuide` those of a model; its guide's draws are not resampled
     ============================= ==============================================================
 
     The posterior is made of equally weighted draws, as all of ArviZ's statistics expect. Weighted
@@ -157,7 +161,7 @@ def to_arviz(
           `conditional_log_likelihood` holds log p(x|z) for each draw;
         - `log_prior`: log p(z) for each draw;
         - `sample_stats`, of MCMC and wherever all data share latents: `lp`, the log joint
-          density; of MCMC `diverging`, and with `RecordedNUTS` energy, tree depth and more;
+          density; of MCMC `diverging`;
         - `proposal` and `importance`, of weighted particles: the particles, log weights, plain and
           Pareto smoothed; ESS, Pareto k and log evidence a datum;
         - `power_posterior` and `power_sample_stats`, of a ladder: log likelihoods at all
@@ -181,7 +185,7 @@ def to_arviz(
         >>> dict(idata["posterior"]["z"].sizes)
         {'chain': 4, 'draw': 50, 'data': 3, 'latent': 2}
 
-        Weighted particles, or a ladder, alone or with their model:
+        Weighted particles, or a ladder, alone; with a model a ladder is its option `ladder`:
 
         >>> particles = lv.draw_particles(model, lv.PriorGuide(model), x, num_particles=4000)
         >>> to_arviz(particles)["importance"]["pareto_k"].sizes["data"]
@@ -189,7 +193,7 @@ def to_arviz(
         >>> ladder = lv.ladder.Ladder(num_temperatures=4, num_samples=20).sample(model, x)
         >>> to_arviz(ladder)["power_posterior"]["log_likelihood"].sizes["temperature"]
         4
-        >>> to_arviz(ladder, x, model=model)["posterior_predictive"]["x"].sizes["output"]
+        >>> to_arviz(model, x, ladder=ladder)["posterior_predictive"]["x"].sizes["output"]
         2
 
         Estimates of the evidence, a model each:

@@ -70,28 +70,25 @@ def thermodynamic_group(
     variables: dict[str, Named] = {}
     coords: dict[str, Coordinate] = {}
     if ladder is not None:
-        curve = _curve(ladder)
-        variables |= {name: layout.unit(values, "temperature") for name, values in curve.items()}
+        for name, values in _curve(ladder).items():
+            variables[name] = layout.unit(values, "temperature")
         coords |= _coords(ladder)
     if estimates:
-        found = _table(estimates)
-        variables |= {name: layout.unit(values, "estimator") for name, values in found.items()}
+        for name, values in _table(estimates).items():
+            variables[name] = layout.unit(values, "estimator")
         coords["estimator"] = [one.estimator for one in estimates]
     return layout.group(variables, coords=coords)
 
 
 def _table(estimates: Sequence[Evidence]) -> dict[str, Tensor]:
+    nothing = torch.zeros_like(estimates[0].log_evidence)
+    errors = [one.discretization_error for one in estimates]
     return {
         "log_evidence": torch.stack([one.log_evidence for one in estimates]),
         "se": torch.stack([one.standard_error for one in estimates]),
-        "discretization_error": torch.stack([_discretization(one) for one in estimates]),
+        "discretization_error": torch.stack([nothing if e is None else e for e in errors]),
         "unreliable": torch.stack([one.verdict.unreliable for one in estimates]),
     }
-
-
-def _discretization(evidence: Evidence) -> Tensor:
-    error = evidence.discretization_error
-    return torch.zeros_like(evidence.log_evidence) if error is None else error
 
 
 def _curve(ladder: LadderSamples) -> dict[str, Tensor]:
@@ -135,11 +132,8 @@ def evidence_groups(
         >>> evidence_groups(evidence)["posterior"]["log_evidence"].dims
         ('chain', 'draw', 'data')
     """
-    draws = _draw([evidence], num_draws, num_chains, seed)[:, :, 0]
-    return {
-        "posterior": _LAYOUT.group({_NAME: _LAYOUT.unit(draws, *SAMPLE)}),
-        **_shared_groups([evidence], draws),
-    }
+    groups = _model_groups([evidence], num_draws, num_chains, seed)
+    return {**groups, "posterior": groups["posterior"].isel(estimator=0, drop=True)}
 
 
 def comparison_groups(
@@ -177,18 +171,12 @@ def _model_groups(
 ) -> dict[str, xr.Dataset]:
     draws = _draw(estimates, num_draws, num_chains, seed)
     names = [one.estimator for one in estimates]
-    best = draws[:, :, names.index(best_estimate(estimates).estimator)]
+    best = best_estimate(estimates).estimator
     drawn = _LAYOUT.unit(draws, *SAMPLE, "estimator")
+    of_best = _LAYOUT.unit(draws[:, :, names.index(best)], *SAMPLE)
     return {
         "posterior": _LAYOUT.group({_NAME: drawn}, coords={"estimator": names}),
-        **_shared_groups(estimates, best),
-    }
-
-
-def _shared_groups(estimates: Sequence[Evidence], best: Tensor) -> dict[str, xr.Dataset]:
-    attrs = {"estimator": best_estimate(estimates).estimator}
-    return {
-        "log_likelihood": _LAYOUT.group({_NAME: _LAYOUT.unit(best, *SAMPLE)}, attrs=attrs),
+        "log_likelihood": _LAYOUT.group({_NAME: of_best}, attrs={"estimator": best}),
         "thermodynamic": thermodynamic_group(None, estimates, _LAYOUT),
     }
 

@@ -32,7 +32,7 @@ def groups_with_model(program: BoundProgram, draws: PosteriorDraws) -> dict[str,
     return {
         "posterior": _posterior(draws, layout, at.computed),
         "posterior_predictive": _sites(layout, new, draws.shape),
-        **(_datum_groups if layout.unit_dims else _joint_groups)(at, layout, draws.shape),
+        **_densities(at, layout, draws.shape),
         **prior_groups(program, layout, draws.shape),
         **groups_of_source(draws, layout),
     }
@@ -161,12 +161,10 @@ def _density_groups(
     }
 
 
-def _datum_groups(at: Evaluation, layout: Layout, shape: Shape) -> dict[str, xr.Dataset]:
-    return _density_groups(at.log_prior, at.log_likelihood, layout, shape)
-
-
-def _joint_groups(at: Evaluation, layout: Layout, shape: Shape) -> dict[str, xr.Dataset]:
-    """Log densities of each site where the unit is the data set, and of all together."""
+def _densities(at: Evaluation, layout: Layout, shape: Shape) -> dict[str, xr.Dataset]:
+    """Log densities of each unit; where it is the data set, of each site, and of all together."""
+    if layout.unit_dims:
+        return _density_groups(at.log_prior, at.log_likelihood, layout, shape)
     lp = (at.log_prior + at.log_likelihood).unflatten(0, shape)
     each = at.pointwise
     return {

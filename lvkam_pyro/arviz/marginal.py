@@ -131,7 +131,8 @@ def estimates_of(
         )
     found = [evidence] if isinstance(evidence, Evidence) else [named_evidence(r) for r in rows]
     if program is not None:
-        _check_same_data(program, ladder, found)
+        hashes = {one.estimator: one.data_hash for one in found}
+        check_same_data(program, hashes | ({"ladder": ladder.data_hash} if ladder else {}))
     return found
 
 
@@ -159,16 +160,25 @@ def _doubt(evidence: Evidence) -> tuple[bool, int, float]:
     return evidence.is_lower_bound, num_unreliable, error
 
 
-def _check_same_data(
-    program: BoundProgram, ladder: LadderSamples | None, estimates: Sequence[Evidence]
-) -> None:
-    hashes: Mapping[str, str] = {one.estimator: one.data_hash for one in estimates}
-    if ladder is not None:
-        hashes = {**hashes, "ladder": ladder.data_hash}
-    other = [name for name, data_hash in hashes.items() if data_hash != program.data_hash]
-    if other:
+def check_same_data(program: BoundProgram, data_hashes: Mapping[str, str]) -> None:
+    """Refuses what belongs to other data than a program's.
+
+    Args:
+        program: The program.
+        data_hashes: Name of each thing to the short name of its data.
+
+    Raises:
+        ValueError: If they are others.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> program = lv.bind(problem.model, problem.x)
+        >>> check_same_data(program, {"ladder": program.data_hash})
+    """
+    others = [name for name, known in data_hashes.items() if known != program.data_hash]
+    if others:
         raise ValueError(
-            "Expected the ladder and the evidence of these data of shape "
-            f"{tuple(program.like.shape)}, but {', '.join(other)} was computed for others. Pass "
-            "the same data to all."
+            f"Expected results on these data of shape {tuple(program.like.shape)}, but "
+            f"{', '.join(others)} was computed for others. Pass the same data to all."
         )

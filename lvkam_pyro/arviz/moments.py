@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -21,6 +22,7 @@ _INFLATION = 1.2
 """Of the covariance. Both make the guide's tails heavier than the posterior's."""
 
 
+@dataclass(frozen=True, eq=False)
 class MomentGuide(LibraryGuide):
     r"""Student's t with mean and covariance of draws, per datum and site.
 
@@ -38,17 +40,10 @@ class MomentGuide(LibraryGuide):
             covariance `(N, *inner plates, E, E)`.
     """
 
-    def __init__(
-        self,
-        structure: ProgramStructure,
-        frames: Mapping[str, Sequence[CondIndepStackFrame]],
-        transforms: Mapping[str, Transform],
-        moments: Mapping[str, tuple[Tensor, Tensor]],
-    ) -> None:
-        self.structure = structure
-        self.frames = frames
-        self.transforms = transforms
-        self.moments = moments
+    structure: ProgramStructure
+    frames: Mapping[str, Sequence[CondIndepStackFrame]]
+    transforms: Mapping[str, Transform]
+    moments: Mapping[str, tuple[Tensor, Tensor]]
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
         """Draw every latent site."""

@@ -1,14 +1,16 @@
 """Particles as a source: of a model with a guide, of a fit, of a ladder, or by themselves."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
-import xarray as xr
+from pyro.infer import SVI
+from pyro.infer.autoguide import AutoGuide
 
 from lvkam_pyro.arviz.datasets import Groups
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.groups import groups_by_moments, groups_with_model, groups_without_model
 from lvkam_pyro.arviz.marginal import estimates_of
+from lvkam_pyro.arviz.variational import draw_alone, has_weights, own_model
 from lvkam_pyro.arviz.weights import note_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
@@ -24,10 +26,9 @@ from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.loop import Fit
 
 _RESAMPLING = "importance resampling"
-"""The posterior's attribute `sampler` of resampled draws."""
-
+_GUIDE = "variational guide"
 _POWER_POSTERIOR = "power posterior"
-"""The same of those of a ladder."""
+"""The posterior's attribute `sampler`, by the origin of its draws."""
 
 _ROUNDING = 1e-5
 """Of the logarithms of weights that are equal."""
@@ -46,6 +47,7 @@ def model_groups(
     num_particles: int = 1000,
     ladder: LadderSamples | None = None,
     evidence: SomeEvidence = None,
+    resampled: bool = True,
     seed: int = 0,
     **kwargs: object,
 ) -> Groups:
@@ -62,6 +64,10 @@ def model_groups(
         num_particles: Particles a chain from which the draws are resampled.
         ladder: `Ladder(...).sample(model, x)` of the same data.
         evidence: An estimate of the log evidence of the same data, or a comparison of several.
+        resampled: Whether a guide's draws are resampled by their weights. If not, they are the
+            posterior as they are, weights or none, and `importance` says how far they are from it:
+            a value a datum where the guide has weights for each; else one value for all data
+            together; none for a guide of one point, whose evidence comes from its moments.
         seed: Seed of all draws. The caller's random state stays as it was.
         **kwargs: The program's keyword arguments.
 
@@ -71,15 +77,19 @@ def model_groups(
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If a count is below 1, the data are not finite, the ladder or evidence is of
-            other data, or a unit has no particle of positive weight.
+            other data, a unit has no particle of positive weight, or the guide does not draw the
+            model's latents.
     """
-    counts = {"num_draws": num_draws, "num_chains": num_chains, "num_particles": num_particles}
-    check_counts(**counts)
+    counts = Counts(num_draws, num_chains, num_particles)
     program = bind(model, *args, **kwargs)
     estimates = estimates_of(evidence, program, ladder)
     proposal = PriorGuide(program.model) if guide is None else guide
-    program = bind_guide(program, proposal)
     with program.session(guide, seed=seed):
+        if not resampled and not has_weights(program, proposal):
+            latents = draw_alone(program, proposal, num_draws * num_chains)
+            draws = PosteriorDraws.of_draws(latents, num_chains, estimates=estimates)
+            return groups_by_moments(program, draws, num_particles)
+        program = bind_guide(program, proposal)
         if ladder is not None:
             chains = 0 if guide is None else ladder.num_chains
             particles = [program.draw(proposal, num_particles) for _ in range(chains)]
@@ -87,67 +97,72 @@ def model_groups(
                 ladder, _POWER_POSTERIOR, particles=particles, estimates=estimates
             )
             return groups_with_model(program, draws)
-        if draws_posterior(program, proposal):
-            return population_groups(program, proposal, estimates, **counts)
-        particles = [program.draw(proposal, num_particles) for _ in range(num_chains)]
-        draws = PosteriorDraws.of_particles(
-            particles, num_draws, source=_RESAMPLING, estimates=estimates
-        )
-        groups = groups_with_model(program, draws)
-    note_weights(groups, "posterior", num_particles=num_particles)
+        return _guide_groups(program, proposal, estimates, counts, resampled=resampled)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The numbers of draws and particles, all above 0.
+
+    Attributes:
+        num_draws: Draws a chain.
+        num_chains: Chains.
+        num_particles: Particles a chain.
+
+    Raises:
+        TypeError, ValueError: If one is no integer above 0.
+
+    Example:
+        >>> Counts(num_draws=3).num_chains
+        4
+    """
+
+    num_draws: int = 500
+    num_chains: int = 4
+    num_particles: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, count in vars(self).items():
+            check_count(name, count)
+
+
+def _guide_groups(
+    program: BoundProgram,
+    guide: Program,
+    estimates: list[Evidence],
+    counts: Counts,
+    *,
+    resampled: bool,
+) -> Groups:
+    """All groups of a guide with weights.
+
+    A guide that draws the posterior itself keeps its draws as they are, in their order, and the
+    evidence comes from particles with their moments.
+    """
+    chains = range(counts.num_chains)
+    if _draws_posterior(program, guide):
+        drawn = [program.draw(guide, counts.num_draws) for _ in chains]
+        name = type(guide).__name__
+        draws = PosteriorDraws.of_particles(drawn, source=name, estimates=estimates)
+        return groups_by_moments(program, replace(draws, particles=()), counts.num_particles)
+    size = counts.num_particles if resampled else counts.num_draws
+    particles = [program.draw(guide, size) for _ in chains]
+    source, num_draws = (_RESAMPLING, counts.num_draws) if resampled else (_GUIDE, None)
+    draws = PosteriorDraws.of_particles(particles, num_draws, source=source, estimates=estimates)
+    groups = groups_with_model(program, draws)
+    note_weights(groups, "posterior", num_particles=size)
     return groups
 
 
-def check_counts(**counts: int) -> None:
-    """Every count is an integer above 0.
-
-    Raises:
-        TypeError, ValueError: If one is not.
-
-    Example:
-        >>> check_counts(num_draws=3)
-    """
-    for name, count in counts.items():
-        check_count(name, count)
-
-
-def draws_posterior(program: BoundProgram, guide: Program) -> bool:
+def _draws_posterior(program: BoundProgram, guide: Program) -> bool:
     """Whether a guide's draws are the posterior's already: a population of equal weights.
 
     Such draws may be a Markov chain's, and their weights say nothing of how good they are.
-
-    Args:
-        program: The program, in its session.
-        guide: The guide.
     """
     if not isinstance(guide, PopulationGuide):
         return False
     one, other = program.draw(guide, 2).log_weights
     return torch.allclose(one, other, rtol=_ROUNDING, atol=_ROUNDING)
-
-
-def population_groups(
-    program: BoundProgram,
-    guide: Program,
-    estimates: list[Evidence],
-    *,
-    num_draws: int,
-    num_chains: int,
-    num_particles: int,
-) -> Groups:
-    """All groups of a guide that draws the posterior, in the order in which it draws.
-
-    Args:
-        program: The program, in its session.
-        guide: The guide.
-        estimates: Estimates of the log evidence of the same data.
-        num_draws: Draws a chain, which is one population.
-        num_chains: Chains.
-        num_particles: Particles a chain for the evidence, if there is no estimate.
-    """
-    chains = [program.draw(guide, num_draws) for _ in range(num_chains)]
-    draws = PosteriorDraws.of_particles(chains, source=type(guide).__name__, estimates=estimates)
-    return groups_by_moments(program, replace(draws, particles=()), num_particles)
 
 
 def fit_groups(fit: Fit, *args: object, **options: object) -> Groups:
@@ -166,35 +181,41 @@ def fit_groups(fit: Fit, *args: object, **options: object) -> Groups:
     return model_groups(fit.model, *args, **{**guide, **options})  # type: ignore[arg-type]
 
 
-def ladder_groups(
-    ladder: LadderSamples,
-    *args: object,
-    model: Program | None = None,
-    evidence: SomeEvidence = None,
-    seed: int = 0,
-    **kwargs: object,
-) -> Groups:
-    """The chains at temperature 1 as posterior, and the whole ladder.
+def svi_groups(svi: SVI, *args: object, **options: object) -> Groups:
+    """The guide's draws of a `pyro.infer.SVI`.
+
+    Args:
+        svi: Its model and guide are used, its optimiser is not.
+        *args: The model's arguments.
+        **options: Those of `model_groups`.
+    """
+    options = {"guide": svi.guide, "resampled": False, **options}
+    return model_groups(svi.model, *args, **options)  # type: ignore[arg-type]
+
+
+def autoguide_groups(guide: AutoGuide, *args: object, **options: object) -> Groups:
+    """The draws of an automatic guide.
+
+    Args:
+        guide: The guide, which knows its model.
+        *args: The model's arguments.
+        **options: Those of `model_groups`.
+    """
+    options = {"guide": guide, "resampled": False, **options}
+    return model_groups(own_model(guide), *args, **options)  # type: ignore[arg-type]
+
+
+def ladder_groups(ladder: LadderSamples, *, evidence: SomeEvidence = None, seed: int = 0) -> Groups:
+    """The chains at temperature 1 as posterior, and the whole ladder; see `model_groups` for more.
 
     Args:
         ladder: The draws.
-        *args: The arguments of the model.
-        model: The model, for predictions and for the names of its plates; None: the axes are
-            called `data` and `latent`, and there are no predictions.
         evidence: Estimates of the log evidence of the same data.
-        seed: Of the predictions.
-        **kwargs: The keyword arguments of the model.
+        seed: Of the draws of the evidence.
 
     Returns:
-        The groups that `to_arviz` lists.
-
-    Raises:
-        ValueError: If there is a model without data or the other way round, or what belongs to
-            other data.
+        The groups that `to_arviz` lists; axes are called `data` and `latent`.
     """
-    program = _bound(model, args, kwargs)
-    if program is not None:
-        return model_groups(program, ladder=ladder, evidence=evidence, seed=seed)
     draws = PosteriorDraws.of_ladder(ladder, _POWER_POSTERIOR, estimates=estimates_of(evidence))
     likelihood = ladder.log_likelihood[:, :, -1].transpose(0, 1).flatten(0, 1)
     with torch.no_grad(), seeded_rng(seed, ladder.log_likelihood):
@@ -203,65 +224,43 @@ def ladder_groups(
 
 def particle_groups(
     particles: Particles,
-    *args: object,
-    model: Program | None = None,
+    *,
     num_draws: int = 500,
     num_chains: int = 4,
     evidence: SomeEvidence = None,
     seed: int = 0,
-    **kwargs: object,
 ) -> Groups:
     """Draws that are resampled from weighted particles, each chain from its share of them.
 
     Args:
         particles: Independent draws of a guide with their log densities.
-        *args: The arguments of the model.
-        model: The model, for predictions and for the names of its plates; None: the axes are
-            called `data` and `latent`, and there are no predictions.
         num_draws: Draws a chain.
         num_chains: Chains. The particles are dealt out to them, so that chains are independent.
         evidence: Estimates of the log evidence of the same data.
-        seed: Of resampling and predictions.
-        **kwargs: The keyword arguments of the model.
+        seed: Of resampling.
 
     Returns:
-        The groups that `to_arviz` lists.
+        The groups that `to_arviz` lists; axes are called `data` and `latent`.
 
     Raises:
         TypeError: If a count is no integer.
-        ValueError: If a count is below 1, there are fewer particles than chains, a model without
-            data or the other way round, or a datum without a particle of positive weight.
+        ValueError: If a count is below 1, there are fewer particles than chains, or a datum has no
+            particle of positive weight.
     """
-    program = _bound(model, args, kwargs)
     check_count("num_draws", num_draws)
     chains = _deal(particles, num_chains)
-    estimates = estimates_of(evidence, program)
-    if program is not None:
-        _check_particles(program, particles)
-        with program.session(seed=seed):
-            draws = PosteriorDraws.of_particles(
-                chains, num_draws, source=_RESAMPLING, estimates=estimates
-            )
-            groups = groups_with_model(program, draws)
-    else:
-        with torch.no_grad(), seeded_rng(seed, particles.log_prior):
-            groups = _alone(chains, num_draws, estimates)
-    note_weights(groups, "posterior", num_particles=chains[0].num_particles)
-    return groups
-
-
-def _alone(
-    chains: list[Particles], num_draws: int, estimates: list[Evidence]
-) -> dict[str, xr.Dataset]:
-    """The groups of particles without their program: densities are resampled with the latents."""
+    # The densities are resampled with the latents.
     carried = [
         replace(p, latents={**p.latents, **{name: getattr(p, name) for name in _DENSITIES}})
         for p in chains
     ]
-    draws = PosteriorDraws.of_particles(carried, num_draws, source=_RESAMPLING)
-    log_prior, log_likelihood = (draws.latents.pop(name) for name in _DENSITIES)
-    draws = replace(draws, particles=chains, estimates=estimates)
-    return groups_without_model(draws, log_prior, log_likelihood)
+    with torch.no_grad(), seeded_rng(seed, particles.log_prior):
+        draws = PosteriorDraws.of_particles(carried, num_draws, source=_RESAMPLING)
+        densities = [draws.latents.pop(name) for name in _DENSITIES]
+        draws = replace(draws, particles=chains, estimates=estimates_of(evidence))
+        groups = groups_without_model(draws, *densities)
+    note_weights(groups, "posterior", num_particles=chains[0].num_particles)
+    return groups
 
 
 def _deal(particles: Particles, num_chains: int) -> list[Particles]:
@@ -284,28 +283,3 @@ def _deal(particles: Particles, num_chains: int) -> list[Particles]:
         )
         for hand in hands
     ]
-
-
-def _check_particles(program: BoundProgram, particles: Particles) -> None:
-    names = {site.name for site in program.structure.latents}
-    if program.num_units != particles.num_units or names != set(particles.latents):
-        raise ValueError(
-            f"Expected the model and the data of these particles of {sorted(particles.latents)} "
-            f"for {particles.num_units} data, got a model of {sorted(names)} and "
-            f"{program.num_units}."
-        )
-
-
-def _bound(
-    model: Program | None, args: tuple[object, ...], kwargs: dict[str, object]
-) -> BoundProgram | None:
-    """The program, if there is one; model and data come together or not at all."""
-    if isinstance(model, BoundProgram):
-        return bind(model, *args, **kwargs)
-    has_data = bool(args or kwargs)
-    if (model is not None) != has_data:
-        raise ValueError(
-            f"Expected a model with its data, or neither, but there is no "
-            f"{'data' if model is not None else 'model'}. Call to_arviz(source, x, model=model)."
-        )
-    return None if model is None else bind(model, *args, **kwargs)

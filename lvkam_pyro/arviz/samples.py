@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from lvkam_pyro.arviz.draws import PosteriorDraws, to_draws
 from lvkam_pyro.arviz.groups import groups_by_moments, log_joint, prior_groups
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.arviz.marginal import estimates_of
-from lvkam_pyro.arviz.recorded_nuts import STATISTICS
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.tracing.arguments import Program
@@ -69,8 +67,8 @@ def dict_groups(
     grouped = _by_chain(samples, num_chains)
     if model is None:
         return {"posterior": plain_group(grouped)}
-    options = {"evidence": evidence, "num_particles": num_particles, "seed": seed}
-    return _sample_groups(model, grouped, args, kwargs, **options)
+    given = model, grouped, args, kwargs
+    return _sample_groups(*given, evidence=evidence, num_particles=num_particles, seed=seed)
 
 
 def mcmc_groups(
@@ -99,13 +97,16 @@ def mcmc_groups(
     Raises:
         ValueError: If the sampler was not run, or the model's plates cannot be named.
     """
-    samples, statistics, model = _mcmc_samples(mcmc), _sample_stats(mcmc), mcmc.kernel.model
+    if mcmc._samples is None:
+        raise ValueError("Expected an MCMC that was run, got one without samples. Call its run().")
+    samples, statistics = mcmc.get_samples(group_by_chain=True), _sample_stats(mcmc)
+    model = mcmc.kernel.model
     groups: Groups = {"posterior": plain_group(samples)}
     if model is not None:
         if not args and not kwargs:
             args, kwargs = mcmc._args, mcmc._kwargs
-        options = {"evidence": evidence, "num_particles": num_particles, "seed": seed}
-        groups = _sample_groups(model, samples, args, kwargs, **options)
+        given = model, samples, args, kwargs
+        groups = _sample_groups(*given, evidence=evidence, num_particles=num_particles, seed=seed)
     groups["posterior"].attrs["sampler"] = type(mcmc.kernel).__name__
     known = groups.get("sample_stats", xr.Dataset())
     return {**groups, "sample_stats": statistics.assign(known.data_vars)}
@@ -116,44 +117,29 @@ def _sample_groups(
     samples: Samples,
     args: Sequence[object],
     kwargs: Mapping[str, object],
-    **options: Any,  # noqa: ANN401
-) -> Groups:
-    """The groups of draws and their program; of one that cannot be bound the posterior alone."""
-    try:
-        program = bind(model, *args, **kwargs)
-    except DiscreteLatentError as error:
-        warnings.warn(
-            f"There is a posterior alone, without predictions and log likelihood: {error}",
-            # To the line that called to_arviz.
-            stacklevel=5,
-        )
-        return {"posterior": plain_group(samples)}
-    return _program_groups(program, samples, **options)
-
-
-def _program_groups(
-    program: BoundProgram,
-    samples: Samples,
     *,
     evidence: Evidence | EvidenceComparison | None,
     num_particles: int,
     seed: int,
 ) -> Groups:
-    """The groups of draws, with the log joint density among the statistics."""
+    """The groups of draws and their program; of one that cannot be bound the posterior alone."""
     check_count("num_particles", num_particles)
+    try:
+        program = bind(model, *args, **kwargs)
+    except DiscreteLatentError as error:
+        _warn(f"There is a posterior alone, without predictions and log likelihood: {error}")
+        return {"posterior": plain_group(samples)}
     estimates = estimates_of(evidence, program)
+    missing = _missing(samples, program)
     num_chains, num_draws = next(iter(samples.values())).shape[:2]
-    known = {site.name for site in program.structure.latents}
-    if set(samples) - known:
-        raise ValueError(
-            f"Expected draws of the model's latent sites {sorted(known)}, got "
-            f"{sorted(set(samples) - known)}."
-        )
     with program.session(seed=seed):
-        if known - set(samples):
-            layout, shape = Layout.of(program), (num_chains, num_draws)
-            _warn_of_missing(sorted(known - set(samples)))
-            return {"posterior": plain_group(samples), **prior_groups(program, layout, shape)}
+        if missing:
+            _warn(
+                f"There are no draws of {missing}, so there are no predictions and no log "
+                "likelihood. Draw all latents of the model."
+            )
+            prior = prior_groups(program, Layout.of(program), (num_chains, num_draws))
+            return {"posterior": plain_group(samples), **prior}
         flat = {name: values.flatten(0, 1) for name, values in samples.items()}
         latents = to_draws(flat, program.structure)
         draws = PosteriorDraws.of_draws(latents, num_chains, estimates=estimates)
@@ -163,34 +149,31 @@ def _program_groups(
     return groups
 
 
-def _warn_of_missing(missing: Sequence[str]) -> None:
-    warnings.warn(
-        f"There are no draws of {missing}, so there are no predictions and no log likelihood. "
-        "Draw all latents of the model.",
-        # To the line that called to_arviz.
-        stacklevel=7,
-    )
+def _warn(message: str) -> None:
+    # To the line that called to_arviz.
+    warnings.warn(message, stacklevel=6)
 
 
-def _mcmc_samples(mcmc: MCMC) -> Samples:
-    if mcmc._samples is None:
-        raise ValueError("Expected an MCMC that was run, got one without samples. Call its run().")
-    samples: Samples = mcmc.get_samples(group_by_chain=True)
-    return samples
+def _missing(samples: Samples, program: BoundProgram) -> list[str]:
+    """The program's latent sites of which there are no draws."""
+    known = {site.name for site in program.structure.latents}
+    if set(samples) - known:
+        raise ValueError(
+            f"Expected draws of the model's latent sites {sorted(known)}, got "
+            f"{sorted(set(samples) - known)}."
+        )
+    return sorted(known - set(samples))
 
 
 def _sample_stats(mcmc: MCMC) -> xr.Dataset:
-    """The draws that diverged, the chains' shares of accepted proposals, and what was recorded."""
+    """The draws that diverged, and the chains' shares of accepted proposals."""
     recorded = mcmc._diagnostics
     diverging = torch.zeros(mcmc.num_chains, mcmc.num_samples, dtype=torch.bool)
     for chain, found in enumerate(recorded):
         diverging[chain, list(found.get("divergences", ()))] = True
     rates = [float(found["acceptance rate"]) for found in recorded if "acceptance rate" in found]
     attrs = {"acceptance_rate": np.asarray(rates)} if rates else {}
-    kept = [found.get(STATISTICS, {}) for found in recorded]
-    variables = {name: torch.stack([chain[name] for chain in kept]) for name in kept[0]}
-    variables["diverging"] = diverging
-    return dataset({name: (SAMPLE, values) for name, values in variables.items()}, attrs=attrs)
+    return dataset({"diverging": (SAMPLE, diverging)}, attrs=attrs)
 
 
 def _by_chain(samples: Samples, num_chains: int | None) -> Samples:

@@ -9,13 +9,7 @@ import xarray as xr
 
 from lvkam_pyro.arviz.datasets import Named
 from lvkam_pyro.arviz.layout import UnitLayout
-from lvkam_pyro.statistics.weights import (
-    MAX_PARETO_K,
-    effective_sample_size,
-    largest_weight,
-    pareto_k,
-    smooth_weights,
-)
+from lvkam_pyro.statistics.weights import MAX_PARETO_K, smooth_weights, weight_diagnostics
 from lvkam_pyro.tracing.particles import Particles
 
 PARTICLE = ("chain", "particle")
@@ -57,9 +51,7 @@ def weight_groups(chains: Sequence[Particles], layout: UnitLayout) -> dict[str, 
     smoothed, _ = smooth_weights(pooled)
     statistics = {
         "log_evidence": pooled.logsumexp(0) - np.log(len(pooled)),
-        "ess": effective_sample_size(pooled),
-        "pareto_k": pareto_k(pooled),
-        "largest_weight": largest_weight(pooled),
+        **weight_diagnostics(pooled),
     }
     proposal = {
         **{name: _latent(name, chains, layout) for name in layout.latent_dims},

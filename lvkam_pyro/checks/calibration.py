@@ -9,15 +9,9 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.draws import predict
 from lvkam_pyro.arviz.layout import Layout
-from lvkam_pyro.checks.check import CheckResult, Table, shorten
-from lvkam_pyro.checks.finding import (
-    SIGNIFICANCE,
-    Finding,
-    Severity,
-    bonferroni,
-    quote_p,
-    state_p,
-)
+from lvkam_pyro.checks.check import SignificanceCheck, Table, shorten
+from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
+from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import (
     Posterior,
     PosteriorSampler,
@@ -25,8 +19,6 @@ from lvkam_pyro.checks.samplers import (
     bind_sampler,
     draw_blocks,
 )
-from lvkam_pyro.checks.scalars import flatten_latents, latent_names
-from lvkam_pyro.checks.shapes import describe_shape, shape_scores
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
@@ -39,9 +31,13 @@ LOG_LIKELIHOOD = "log likelihood"
 _MOST_SHARING = 25
 """Data drawn for together: an importance sampler's prior draws are shared by them."""
 
+_MEAN_VARIANCE = 1 / 12
+_SQUARE_VARIANCE = 1 / 180
+"""Variances of u and of (u - 1/2)^2, for a uniform u."""
+
 
 @dataclass(frozen=True, eq=False)
-class SBC(CheckResult):
+class SBC(SignificanceCheck):
     r"""Ranks of the true latents among the posterior draws of data simulated from them.
 
     Attributes:
@@ -79,21 +75,9 @@ class SBC(CheckResult):
         return dict(zip(self.names, self.uniformity.p_value.tolist(), strict=True))
 
     @property
-    def p_value(self) -> float:
-        """That of all quantities together, Bonferroni's."""
-        return bonferroni(*self.p_values.values())
-
-    @property
-    def headline(self) -> str:
-        """The p-value of all together."""
-        return state_p(self.p_value)
-
-    @property
     def findings(self) -> tuple[Finding, ...]:
         """The quantities whose ranks are not uniform."""
-        values = self._normalized()
-        limit = SIGNIFICANCE / len(self.names)
-        wrong = [i for i, p in enumerate(self.p_values.values()) if p < limit]
+        wrong = self.rejected
         if not wrong:
             return ()
         worst = min(wrong, key=lambda i: float(self.uniformity.p_value[i]))
@@ -102,7 +86,7 @@ class SBC(CheckResult):
         problem = (
             f"{self.sampler}: the ranks of {len(wrong)} of {len(self.names)} quantities are not "
             f"uniform ({shown}). {self.names[worst]} ({p_value}): "
-            f"{describe_shape(values[:, worst])}."
+            f"{describe_shape(self._normalized()[:, worst])}."
         )
         remedy = "Draw more particles, train the guide longer, or use a ladder (Ladder)."
         severity = Severity.ERROR if self._is_independent else Severity.WARNING
@@ -116,30 +100,24 @@ class SBC(CheckResult):
     @property
     def caveats(self) -> tuple[str, ...]:
         """Dependent draws, and the limits of SBC."""
-        general = (
-            "it judges the sampler on the model's own data, not the model, and not the sampler on "
-            "data that the model would hardly make."
-        )
         typical = float(self.ess.median())
-        if typical >= 0.9 * self.num_draws:
-            return (general,)
         dependent = (
             f"the {self.num_draws} draws of a datum are worth {typical:.0f} independent ones "
             "(median), which alone makes extreme ranks more frequent: with more particles or "
             "fewer draws it would say whether anything else is wrong."
         )
-        return (dependent, general)
+        general = (
+            "it judges the sampler on the model's own data, not the model, and not the sampler on "
+            "data that the model would hardly make."
+        )
+        return (dependent, general) if typical < 0.9 * self.num_draws else (general,)
 
     def table(self) -> Table:
         """Each quantity's p-value, mean rank and spread of ranks, the least uniform first."""
         header = ["quantity", "p", "mean rank (s.e.)", "spread (s.e.)"]
         shape = (scores.tolist() for scores in shape_scores(self._normalized()))
-        rows = [
-            [name, quote_p(p), f"{one:+.1f}", f"{two:+.1f}"]
-            for p, name, one, two in sorted(
-                zip(self.p_values.values(), self.names, *shape, strict=True)
-            )
-        ]
+        found = zip(self.p_values.values(), self.names, *shape, strict=True)
+        rows = [[name, quote_p(p), f"{a:+.1f}", f"{b:+.1f}"] for p, name, a, b in sorted(found)]
         total = ["all (Bonferroni)", quote_p(self.p_value), "", ""]
         return [*shorten([header, *rows]), total]
 
@@ -205,7 +183,7 @@ def sbc(
     template = program.rows(torch.arange(num_simulations) % program.num_units)
     layout = Layout.of(template)
     data = _find_data(template, layout)
-    with program.session(sampler.proposal, seed=seed):
+    with program.session(sampler.guide, seed=seed):
         truth = predict(template, layout, 1)
         (observed,) = truth.observations.values()
         arguments = template.arguments.substitute(data, observed[0].reshape(data.shape))
@@ -220,6 +198,51 @@ def sbc(
         sampler=sampler.name,
         uniformity=check_uniformity((ranks.double() + 1) / (num_draws + 1), points=points),
     )
+
+
+def shape_scores(values: Tensor) -> tuple[Tensor, Tensor]:
+    r"""How far mean and spread are from those of uniform values, in standard errors.
+
+    .. math:: \frac{\bar u - 1/2}{\sqrt{1/12 N}}, \qquad
+              \frac{\overline{(u - 1/2)^2} - 1/12}{\sqrt{1/180 N}}
+
+    Args:
+        values: Independent values between 0 and 1, `(N, *)`.
+
+    Returns:
+        Both scores, `(*)` each: standard normal for many uniform values.
+
+    Example:
+        >>> location, spread = shape_scores(torch.full((100,), 0.5))
+        >>> float(location), round(float(spread), 1)
+        (0.0, -11.2)
+    """
+    num_values = len(values)
+    location = (values.mean(0) - 0.5) / (_MEAN_VARIANCE / num_values) ** 0.5
+    square = (values - 0.5).square().mean(0)
+    spread = (square - _MEAN_VARIANCE) / (_SQUARE_VARIANCE / num_values) ** 0.5
+    return location, spread
+
+
+def describe_shape(values: Tensor) -> str:
+    """The fault of a distribution among whose draws the truth has these PIT values.
+
+    Args:
+        values: PIT values of the truth, between 0 (below all draws) and 1 (above all), `(N,)`.
+
+    Returns:
+        A part of a sentence.
+
+    Example:
+        >>> describe_shape(torch.full((100,), 0.5))
+        'it is too wide (the truth is too often in its middle)'
+    """
+    location, spread = (float(score) for score in shape_scores(values))
+    if abs(spread) >= abs(location):
+        narrow = "it is too narrow (the truth is too often outside of it)"
+        return narrow if spread > 0 else "it is too wide (the truth is too often in its middle)"
+    side = ("low", "above") if location > 0 else ("high", "below")
+    return f"it lies too {side[0]} (the truth is too often {side[1]} it)"
 
 
 def _find_data(template: BoundProgram, layout: Layout) -> Tensor:

@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from textwrap import wrap
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, Self
 
 from pandas import DataFrame
+from torch import Tensor
 
-from lvkam_pyro.checks.finding import Finding
+from lvkam_pyro.checks.finding import SIGNIFICANCE, Finding, Severity, bonferroni, state_p
 from lvkam_pyro.statistics.text_table import text_table
 
 Table = Sequence[Sequence[str]]
@@ -56,11 +58,14 @@ class CheckResult(ABC):
         """Its result in a few words, such as a p-value."""
 
     @property
+    def severity(self) -> Severity:
+        """That of its worst finding."""
+        return max((finding.severity for finding in self.findings), default=Severity.NOTHING)
+
+    @property
     def verdict(self) -> str:
         """`nothing found`, or how bad it is."""
-        if not self.findings:
-            return "nothing found"
-        return max(finding.severity for finding in self.findings).name.lower()
+        return self.severity.text
 
     def __str__(self) -> str:
         lines = [f"{self.title}: {self.verdict}", *wrapped(self.question)]
@@ -68,6 +73,96 @@ class CheckResult(ABC):
         lines += [line for finding in self.findings for line in wrapped(str(finding))]
         lines += [line for caveat in self.caveats for line in wrapped(f"But: {caveat}")]
         return "\n".join(lines)
+
+
+class SignificanceCheck(CheckResult):
+    """A check by several tests, each with a name and a p-value.
+
+    Example:
+        >>> import torch, lvkam_pyro as lv
+        >>> issubclass(lv.checks.SBC, SignificanceCheck)
+        True
+    """
+
+    @property
+    @abstractmethod
+    def p_values(self) -> dict[str, float]:
+        """The p-value of each test, by name."""
+
+    @property
+    def p_value(self) -> float:
+        """That of all tests together, Bonferroni's."""
+        return bonferroni(*self.p_values.values())
+
+    @property
+    def headline(self) -> str:
+        """The p-value of all tests together."""
+        return state_p(self.p_value)
+
+    @property
+    def rejected(self) -> list[int]:
+        """The indices of the tests that fail, all taken together."""
+        p_values = self.p_values.values()
+        return [i for i, p in enumerate(p_values) if p < SIGNIFICANCE / len(p_values)]
+
+
+@dataclass(frozen=True)
+class SkippedCheck(CheckResult):
+    """A check that the model, the data or the sampler do not allow.
+
+    Attributes:
+        title: Of the check.
+        question: Why it could not be made.
+
+    Example:
+        >>> print(SkippedCheck("LOO-PIT", "The model observes nothing."))
+        LOO-PIT: not made
+          The model observes nothing.
+    """
+
+    title: str  # type: ignore[misc]
+    question: str  # type: ignore[misc]
+    severity = Severity.UNKNOWN
+    headline = ""
+    findings = ()
+    caveats = ()
+
+    def table(self) -> Table:
+        """No rows."""
+        return []
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.verdict}\n  {self.question}"
+
+
+class Estimate(NamedTuple):
+    """An estimate with its standard error, of any shape.
+
+    Attributes:
+        value: The estimate, `(*)`.
+        error: Its standard error, `(*)`.
+
+    Example:
+        >>> import torch
+        >>> Estimate.of(torch.tensor([1.0, 2.0, 3.0])).text("+.2f")
+        '+2.00 ± 0.58'
+    """
+
+    value: Tensor
+    error: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Self:
+        """The mean over the data, `(N, *)`."""
+        return cls(values.mean(0).cpu(), (values.std(0) / len(values) ** 0.5).cpu())
+
+    def at(self, index: int) -> Self:
+        """One entry."""
+        return type(self)(self.value[index], self.error[index])
+
+    def text(self, form: str) -> str:
+        """A single estimate as text."""
+        return f"{float(self.value):{form}} ± {float(self.error):{form.lstrip('+')}}"
 
 
 def wrapped(text: str) -> list[str]:
@@ -81,7 +176,7 @@ def wrapped(text: str) -> list[str]:
 
 
 def table_lines(table: Table) -> list[str]:
-    """The rows as lines: names to the left, numbers to the right.
+    """The rows as lines: names to the left, values to the right.
 
     Example:
         >>> table_lines([["latent", "p"], ["z[0]", "0.50"]])

@@ -30,22 +30,6 @@ class Discrepancy:
     remedy: str
 
 
-def _mean(x: Tensor) -> Tensor:
-    return x.mean((1, 2))
-
-
-def _deviation(x: Tensor) -> Tensor:
-    return x.var(1).mean(-1).sqrt()
-
-
-def _minimum(x: Tensor) -> Tensor:
-    return x.amin((1, 2))
-
-
-def _maximum(x: Tensor) -> Tensor:
-    return x.amax((1, 2))
-
-
 def _correlation(x: Tensor) -> Tensor:
     """The root mean square correlation of two values of a datum."""
     centred = x - x.mean(1, keepdim=True)
@@ -66,20 +50,16 @@ def _nearest_of(x: Tensor) -> Tensor:
     return distance.amin(-1).mean(-1)
 
 
-MEAN = Discrepancy("mean", _mean, "Train longer; the model's level is off.")
+_RANGE = "Give the likelihood the data's range and tails, or look at outliers."
+
+MEAN = Discrepancy("mean", lambda x: x.mean((1, 2)), "Train longer; the model's level is off.")
 DEVIATION = Discrepancy(
     "standard deviation",
-    _deviation,
+    lambda x: x.var(1).mean(-1).sqrt(),
     "Train the prior and the likelihood's scale, or standardise the data.",
 )
-MINIMUM = Discrepancy(
-    "minimum", _minimum, "Give the likelihood the data's range and tails, or look at outliers."
-)
-MAXIMUM = Discrepancy(
-    "maximum",
-    _maximum,
-    "Give the likelihood the data's range and tails, or look at outliers.",
-)
+MINIMUM = Discrepancy("minimum", lambda x: x.amin((1, 2)), _RANGE)
+MAXIMUM = Discrepancy("maximum", lambda x: x.amax((1, 2)), _RANGE)
 CORRELATION = Discrepancy(
     "correlation (r.m.s.)", _correlation, "Add latents: the model misses what varies together."
 )

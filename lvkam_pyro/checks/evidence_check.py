@@ -6,6 +6,7 @@ from typing import ClassVar
 from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import Finding, Severity
 from lvkam_pyro.comparison.comparison import EvidenceComparison
+from lvkam_pyro.comparison.rows import evidence_cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +35,9 @@ class EvidenceCheck(CheckResult):
         """The first estimate that is no bound."""
         return next(
             (
-                f"{row.evidence.mean:.3f} ± {row.evidence.mean_standard_error:.2g} nats per datum"
-                for row in self.comparison
-                if not row.is_lower_bound
+                f"{one.mean:.3f} ± {one.mean_standard_error:.2g} {one.nats}"
+                for one in (row.evidence for row in self.comparison)
+                if not one.is_lower_bound
             ),
             "lower bounds alone",
         )
@@ -44,21 +45,14 @@ class EvidenceCheck(CheckResult):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Estimates that are not reliable, and pairs that differ by more than their errors."""
-        unreliable = [
-            Finding(
-                Severity.ERROR,
-                self.title,
-                f"{row.method} is unreliable: " + " ".join(row.evidence.verdict.reasons),
-                row.evidence.verdict.remedy,
-            )
-            for row in self.comparison
+        found = [
+            (f"{row.method} is unreliable: " + " ".join(verdict.reasons), verdict.remedy)
+            for row, verdict in ((row, row.evidence.verdict) for row in self.comparison)
             if not row.is_lower_bound and not row.is_reliable
         ]
-        apart = [
-            Finding(Severity.ERROR, self.title, str(pair), "Trust neither until one is explained.")
-            for pair in self.comparison.disagreements
-        ]
-        return (*unreliable, *apart)
+        apart = self.comparison.disagreements
+        found += [(str(pair), "Trust neither until one is explained.") for pair in apart]
+        return tuple(Finding(Severity.ERROR, self.title, *one) for one in found)
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -67,13 +61,9 @@ class EvidenceCheck(CheckResult):
 
     def table(self) -> Table:
         """A row for each model and estimator."""
-        header = ["estimator", "nats/datum", "s.e.", "ESS", "k", "R-hat", "evals", "verdict"]
-        names = [row.method for row in self.comparison]
-        if len({row.model for row in self.comparison}) > 1:
-            names = [f"{row.model}, {row.method}" for row in self.comparison]
-        cells = [row.cells() for row in self.comparison]
-        rows = [
-            [name, *(row[column] for column in header[1:])]
-            for name, row in zip(names, cells, strict=True)
-        ]
-        return [header, *rows]
+        rows = list(self.comparison)
+        several = len({row.model for row in rows}) > 1
+        names = [f"{row.model}, {row.method}" if several else row.method for row in rows]
+        frame = evidence_cells(rows).assign(estimator=names)
+        frame = frame.drop(columns=["model", "recipe"], errors="ignore")
+        return [list(frame), *frame.to_numpy().tolist()]

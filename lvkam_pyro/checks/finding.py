@@ -8,16 +8,24 @@ SIGNIFICANCE = 0.01
 
 
 class Severity(IntEnum):
-    """How urgent a finding is: the larger, the more.
+    """The urgency of a finding: the larger, the more; below a note of none, or of no check.
 
     Example:
         >>> Severity.ERROR > Severity.NOTE
         True
     """
 
+    UNKNOWN = -1
+    NOTHING = 0
     NOTE = 1
     WARNING = 2
     ERROR = 3
+
+    @property
+    def text(self) -> str:
+        """The verdict of a check whose worst finding is so urgent."""
+        named = {Severity.UNKNOWN: "not made", Severity.NOTHING: "nothing found"}
+        return named.get(self, self.name.lower())
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Finding:
     """One thing that is wrong, and what to do.
 
     Attributes:
-        severity: An error makes other numbers wrong; a warning is a misfit; a note is for later.
+        severity: An error makes other values wrong; a warning is a misfit; a note is for later.
         check: The title of the check that found it.
         problem: The fault, with its values.
         remedy: The steps to take.

@@ -9,15 +9,8 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.layout import Layout
-from lvkam_pyro.checks.check import CheckResult, Table
-from lvkam_pyro.checks.finding import (
-    SIGNIFICANCE,
-    Finding,
-    Severity,
-    bonferroni,
-    quote_p,
-    state_p,
-)
+from lvkam_pyro.checks.check import Estimate, SignificanceCheck, Table
+from lvkam_pyro.checks.finding import SIGNIFICANCE, Finding, Severity, bonferroni, quote_p, state_p
 from lvkam_pyro.checks.pointwise import (
     draw_values,
     observed_values,
@@ -37,7 +30,7 @@ _UNIFORM_VARIANCE = 1 / 12
 
 
 @dataclass(frozen=True, eq=False)
-class LOOPIT(CheckResult):
+class LOOPIT(SignificanceCheck):
     r"""The PIT value of each observed value in its prediction from the others.
 
     Attributes:
@@ -66,17 +59,17 @@ class LOOPIT(CheckResult):
     source: str
 
     @property
-    def mean(self) -> tuple[float, float]:
+    def mean(self) -> Estimate:
         """The mean PIT value and its standard error over the data: 0.5 for unbiased predictions."""
-        return _mean_and_error(self.pit.mean(1))
+        return Estimate.of(self.pit.mean(1))
 
     @property
-    def dispersion(self) -> tuple[float, float]:
+    def dispersion(self) -> Estimate:
         """The PIT values' mean square about 1/2, times 12, and its standard error.
 
         It is 1 for right predictions, more for too narrow ones, less for too wide ones.
         """
-        return _mean_and_error((self.pit - 0.5).square().mean(1) / _UNIFORM_VARIANCE)
+        return Estimate.of((self.pit - 0.5).square().mean(1) / _UNIFORM_VARIANCE)
 
     @property
     def p_values(self) -> dict[str, float]:
@@ -88,27 +81,13 @@ class LOOPIT(CheckResult):
         }
 
     @property
-    def p_value(self) -> float:
-        """Of the three together, Bonferroni's."""
-        return bonferroni(*self.p_values.values())
-
-    @property
-    def headline(self) -> str:
-        """The p-value of all together."""
-        return state_p(self.p_value)
-
-    @property
     def findings(self) -> tuple[Finding, ...]:
         """Predictions that are biased, too narrow or too wide."""
         if self.p_value >= SIGNIFICANCE:
             return ()
+        describe = {"mean": self._bias, "dispersion": self._width, "shape": self._shape}
         p_values = self.p_values
-        worst = min(p_values, key=lambda name: p_values[name])
-        problem, remedy = {
-            "mean": (self._bias(), "Train longer, or let the generator say more."),
-            "dispersion": self._width(),
-            "shape": (self._shape(), "Give the likelihood another form, or a scale each output."),
-        }[worst]
+        problem, remedy = describe[min(p_values, key=lambda name: p_values[name])]()
         problem = f"{problem} ({state_p(self.p_value)})."
         if self._unreliable.double().mean() <= _MOST_UNRELIABLE:
             return (Finding(Severity.WARNING, self.title, problem, remedy),)
@@ -121,27 +100,27 @@ class LOOPIT(CheckResult):
         """The predictions that rest on weights without a usable variance, `(N, K)`."""
         return self.pareto_k > MAX_PARETO_K
 
-    def _bias(self) -> str:
-        mean, error = self.mean
-        side = "high" if mean < 0.5 else "low"
-        return f"predictions are too {side}: the mean PIT value is {mean:.3f} ± {error:.3f}"
+    def _bias(self) -> tuple[str, str]:
+        side = "high" if self.mean.value < 0.5 else "low"
+        found = f"predictions are too {side}: the mean PIT value is {self.mean.text('.3f')}"
+        return found, "Train longer, or let the generator say more."
 
     def _width(self) -> tuple[str, str]:
-        value, error = self.dispersion
-        found = f"dispersion {value:.2f} ± {error:.2f}, 1 if right"
-        if value > 1:
-            return (
-                f"predictions are too narrow ({found})",
-                "Raise the likelihood's scale, or check the posterior's draws first.",
+        side, remedy = (
+            ("narrow", "Raise the likelihood's scale, or check the posterior's draws first.")
+            if self.dispersion.value > 1
+            else (
+                "wide",
+                "Lower the likelihood's scale (train it), or give the model more latents.",
             )
-        return (
-            f"predictions are too wide ({found})",
-            "Lower the likelihood's scale (train it), or give the model more latents.",
         )
+        found = f"dispersion {self.dispersion.text('.2f')}, 1 if right"
+        return f"predictions are too {side} ({found})", remedy
 
-    def _shape(self) -> str:
-        worst = int(self.uniformity.p_value.argmin())
-        return f"the PIT values of value {worst} of {self.pit.shape[1]} are not uniform"
+    def _shape(self) -> tuple[str, str]:
+        worst, count = int(self.uniformity.p_value.argmin()), self.pit.shape[1]
+        found = f"the PIT values of value {worst} of {count} are not uniform"
+        return found, "Give the likelihood another form, or a scale each output."
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -165,24 +144,15 @@ class LOOPIT(CheckResult):
 
     def table(self) -> Table:
         """Mean and dispersion with their errors, the least uniform value, and the weights."""
-        p_values, (mean, mean_error), (width, width_error) = (
-            self.p_values,
-            self.mean,
-            self.dispersion,
-        )
-        k = self.pareto_k
+        quoted = {name: quote_p(p_value) for name, p_value in self.p_values.items()}
+        worst = f"{float(self.pareto_k.max()):.2f}"
         return [
             ["quantity", "value", "if right", "p"],
-            ["mean PIT value", f"{mean:.3f} ± {mean_error:.3f}", "0.5", quote_p(p_values["mean"])],
-            [
-                "dispersion",
-                f"{width:.2f} ± {width_error:.2f}",
-                "1",
-                quote_p(p_values["dispersion"]),
-            ],
-            [f"shape, each of {self.pit.shape[1]}", "", "", quote_p(p_values["shape"])],
+            ["mean PIT value", self.mean.text(".3f"), "0.5", quoted["mean"]],
+            ["dispersion", self.dispersion.text(".2f"), "1", quoted["dispersion"]],
+            [f"shape, each of {self.pit.shape[1]}", "", "", quoted["shape"]],
             ["all (Bonferroni)", "", "", quote_p(self.p_value)],
-            ["worst Pareto k", f"{float(k.max()):.2f}", f"< {MAX_PARETO_K}", ""],
+            ["worst Pareto k", worst, f"< {MAX_PARETO_K}", ""],
         ]
 
 
@@ -293,12 +263,8 @@ def _share_below(draws: Tensor, values: Tensor) -> Tensor:
     return (draws < values).double() + share * (draws == values).double()
 
 
-def _mean_and_error(values: Tensor) -> tuple[float, float]:
-    return float(values.mean()), float(values.std() / len(values) ** 0.5)
-
-
-def _student(found: tuple[float, float], expected: float, num_data: int) -> float:
-    value, error = found
-    if num_data < 2 or not error > 0:
+def _student(found: Estimate, expected: float, num_data: int) -> float:
+    if num_data < 2 or not found.error > 0:
         return 1.0
-    return float(2 * student_t.sf(abs(value - expected) / error, num_data - 1))
+    distance = abs(float(found.value) - expected) / float(found.error)
+    return float(2 * student_t.sf(distance, num_data - 1))

@@ -7,17 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lvkam_pyro.checks.check import CheckResult, Table, shorten
-from lvkam_pyro.checks.finding import (
-    SIGNIFICANCE,
-    Finding,
-    Severity,
-    bonferroni,
-    quote_p,
-    state_p,
-)
+from lvkam_pyro.checks.check import Estimate, SignificanceCheck, Table, shorten
+from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
+from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
-from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.program import BoundProgram
@@ -31,7 +24,7 @@ _MAX_VALUES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class PriorPosteriorMismatch(CheckResult):
+class PriorPosteriorMismatch(SignificanceCheck):
     r"""The aggregate posterior beside the prior, for each of the Q latents.
 
     Attributes:
@@ -39,16 +32,12 @@ class PriorPosteriorMismatch(CheckResult):
         distance: Kolmogorov-Smirnov distance of the distribution functions, `(Q,)`.
         p_value_each: Of each distance, by a bootstrap over the data, `(Q,)`.
         shift: Mean of the aggregate posterior less the prior's, in standard deviations of the
-            prior, `(Q,)`.
-        shift_error: Its standard error over the data.
+            prior, `(Q,)`; all standard errors are over the data.
         scale: Standard deviation of the aggregate posterior over the prior's, `(Q,)`.
-        scale_error: Its standard error over the data.
         contraction: One less the mean posterior variance over the prior's, `(Q,)`: 0 for a latent
             of which the data say nothing, near 1 for one that they determine.
-        contraction_error: Its standard error over the data.
         levels: Distribution function of the prior where the aggregate posterior's is known, `(G,)`.
         ecdf: Distribution function of the aggregate posterior there, `(Q, G)`.
-        ecdf_error: Its standard error over the data, `(Q, G)`.
         num_data: N.
         source: The source of the posterior draws.
 
@@ -67,15 +56,11 @@ class PriorPosteriorMismatch(CheckResult):
     names: tuple[str, ...]
     distance: Tensor
     p_value_each: Tensor
-    shift: Tensor
-    shift_error: Tensor
-    scale: Tensor
-    scale_error: Tensor
-    contraction: Tensor
-    contraction_error: Tensor
+    shift: Estimate
+    scale: Estimate
+    contraction: Estimate
     levels: Tensor
-    ecdf: Tensor
-    ecdf_error: Tensor
+    ecdf: Estimate
     num_data: int
     source: str
 
@@ -85,34 +70,25 @@ class PriorPosteriorMismatch(CheckResult):
         return dict(zip(self.names, self.p_value_each.tolist(), strict=True))
 
     @property
-    def p_value(self) -> float:
-        """Of all latents together, Bonferroni's."""
-        return bonferroni(*self.p_values.values())
-
-    @property
-    def headline(self) -> str:
-        """The p-value of all together."""
-        return state_p(self.p_value)
-
-    @property
     def findings(self) -> tuple[Finding, ...]:
         """Latents whose prior is not where the data are, and latents without use."""
-        limit = SIGNIFICANCE / len(self.names)
-        wrong = [i for i, p in enumerate(self.p_values.values()) if p < limit]
-        found = []
+        found, wrong = [], self.rejected
         if wrong:
             worst = max(wrong, key=lambda i: float(self.distance[i]))
             problem = (
                 f"{len(wrong)} of {len(self.names)} latents are elsewhere than their prior; most "
                 f"so {self.names[worst]} (distance {float(self.distance[worst]):.2f}, "
-                f"{state_p(float(self.p_value_each[worst]))}): {self._describe(worst)}."
+                f"{state_p(float(self.p_value_each[worst]))}): shifted by "
+                f"{self.shift.at(worst).text('+.2f')} prior sd, its sd "
+                f"{self.scale.at(worst).text('.2f')} times the prior's."
             )
             remedy = (
                 "Train the prior longer or give it more components; first make sure of the "
                 "posterior's draws (weights, calibration)."
             )
             found.append(Finding(Severity.WARNING, self.title, problem, remedy))
-        unused = (self.contraction + 2 * self.contraction_error < _UNUSED).nonzero().flatten()
+        most = self.contraction.value + 2 * self.contraction.error
+        unused = (most < _UNUSED).nonzero().flatten()
         if len(unused):
             shown = ", ".join(self.names[i] for i in unused[:8].tolist())
             problem = f"the data say nothing of {len(unused)} latents ({shown}"
@@ -120,13 +96,6 @@ class PriorPosteriorMismatch(CheckResult):
             remedy = "Fewer latents would do, or the generator has not learned to use them."
             found.append(Finding(Severity.NOTE, self.title, problem, remedy))
         return tuple(found)
-
-    def _describe(self, latent: int) -> str:
-        return (
-            f"shifted by {float(self.shift[latent]):+.2f} ± {float(self.shift_error[latent]):.2f} "
-            f"prior sd, its sd {float(self.scale[latent]):.2f} ± "
-            f"{float(self.scale_error[latent]):.2f} times the prior's"
-        )
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -147,9 +116,9 @@ class PriorPosteriorMismatch(CheckResult):
                 self.names[i],
                 f"{float(self.distance[i]):.3f}",
                 quote_p(float(self.p_value_each[i])),
-                _with_error(self.shift[i], self.shift_error[i], "+"),
-                _with_error(self.scale[i], self.scale_error[i]),
-                _with_error(self.contraction[i], self.contraction_error[i]),
+                self.shift.at(i).text("+.2f"),
+                self.scale.at(i).text(".2f"),
+                self.contraction.at(i).text(".2f"),
             ]
             for i in self.distance.argsort(descending=True).tolist()
         ]
@@ -171,8 +140,8 @@ def prior_posterior_mismatch(
               D = \sup_t |\bar Q(t) - P(t)|
 
     For data of the model both agree on average (:math:`\int p(z|x) p(x) dx = p(z)`). The draws of
-    one datum depend on each other, so the p-value of D does not come from Kolmogorov's law, but
-    from a multiplier bootstrap over the data, which are independent: D is compared with
+    one datum depend on each other, so the p-value of D is not Kolmogorov's, but that of a
+    multiplier bootstrap over the data, which are independent: D is compared with
     :math:`\sup_t |\frac1N \sum_n \xi_n (Q_n(t) - \bar Q(t))|`, with standard normal
     :math:`\xi_n`.
 
@@ -212,25 +181,18 @@ def prior_posterior_mismatch(
         prior = _draw_prior(program).double()
         values = flatten_latents(draws.latents).double()
         functions = _distribution_functions(values, prior)
-        p_values = _bootstrap(functions)
-    levels = torch.arange(1, _NUM_POINTS + 1, dtype=torch.float64) / (_NUM_POINTS + 1)
-    ecdf = functions.mean(0).cpu()
-    shift, shift_error = _mean_and_error((values.mean(0) - prior.mean(0)) / prior.std(0))
-    scale, scale_error = _scale(values, prior)
-    contraction, contraction_error = _mean_and_error(1 - values.var(0) / prior.var(0))
+        levels = torch.arange(1, _NUM_POINTS + 1).to(functions) / (_NUM_POINTS + 1)
+        p_values = _bootstrap(functions - levels)
+    levels, ecdf = levels.cpu(), Estimate.of(functions)
     return PriorPosteriorMismatch(
         names=latent_names(draws.latents),
-        distance=(ecdf - levels).abs().amax(-1),
+        distance=(ecdf.value - levels).abs().amax(-1),
         p_value_each=p_values,
-        shift=shift,
-        shift_error=shift_error,
-        scale=scale,
-        scale_error=scale_error,
-        contraction=contraction,
-        contraction_error=contraction_error,
+        shift=Estimate.of((values.mean(0) - prior.mean(0)) / prior.std(0)),
+        scale=_scale(values, prior),
+        contraction=Estimate.of(1 - values.var(0) / prior.var(0)),
         levels=levels,
         ecdf=ecdf,
-        ecdf_error=functions.std(0).cpu() / num_data**0.5,
         num_data=num_data,
         source=draws.source,
     )
@@ -253,36 +215,23 @@ def _distribution_functions(values: Tensor, prior: Tensor) -> Tensor:
     return torch.searchsorted(ordered, levels, right=True).double() / len(values)
 
 
-def _bootstrap(functions: Tensor) -> Tensor:
-    """P-values of the distances of the mean of functions `(N, Q, G)`, `(Q,)`."""
-    num_data = len(functions)
-    mean = functions.mean(0)
-    levels = torch.arange(1, _NUM_POINTS + 1).to(mean) / (_NUM_POINTS + 1)
-    distance = (mean - levels).abs().amax(-1)
+def _bootstrap(differences: Tensor) -> Tensor:
+    """P-values of the distances from 0 of the mean of functions `(N, Q, G)`, `(Q,)`."""
+    num_data, mean = len(differences), differences.mean(0)
+    distance = mean.abs().amax(-1)
     # The residuals' own mean is taken off, which costs one of the N.
-    residuals = (functions - mean) / (num_data * (num_data - 1)) ** 0.5
+    residuals = (differences - mean) / (num_data * (num_data - 1)) ** 0.5
     exceeded = torch.zeros_like(distance)
-    chunk = max(1, _MAX_VALUES // mean.numel())
-    for start in range(0, _NUM_BOOTSTRAPS, chunk):
-        count = min(chunk, _NUM_BOOTSTRAPS - start)
-        noise = torch.randn(count, num_data).to(mean)
-        drawn = (noise @ residuals.flatten(1)).view(count, *mean.shape).abs().amax(-1)
+    for some in torch.arange(_NUM_BOOTSTRAPS).split(max(1, _MAX_VALUES // mean.numel())):
+        noise = torch.randn(len(some), num_data).to(mean)
+        drawn = (noise @ residuals.flatten(1)).view(-1, *mean.shape).abs().amax(-1)
         exceeded += (drawn >= distance).sum(0)
     return ((1 + exceeded) / (_NUM_BOOTSTRAPS + 1)).cpu()
 
 
-def _mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Of one value a datum, `(N, Q)`."""
-    return values.mean(0).cpu(), (values.std(0) / len(values) ** 0.5).cpu()
-
-
-def _scale(values: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """The aggregate posterior's standard deviation over the prior's, and its error."""
+def _scale(values: Tensor, prior: Tensor) -> Estimate:
+    """The aggregate posterior's standard deviation over the prior's."""
     centre = values.mean((0, 1))
-    square, error = _mean_and_error((values - centre).square().mean(0))
+    square, error = Estimate.of((values - centre).square().mean(0))
     ratio = square.sqrt() / prior.std(0).cpu()
-    return ratio, ratio * error / (2 * square)
-
-
-def _with_error(value: Tensor, error: Tensor, sign: str = "") -> str:
-    return f"{float(value):{sign}.2f} ± {float(error):.2f}"
+    return Estimate(ratio, ratio * error / (2 * square))

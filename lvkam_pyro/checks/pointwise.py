@@ -1,7 +1,9 @@
-"""The values that a model observes of each datum: densities, observations, replicates."""
+"""The single values of each datum: of its latents, and of its observations with their densities."""
 
 from collections.abc import Mapping
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
@@ -10,6 +12,39 @@ from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.structure import is_weighted
+
+
+def flatten_latents(latents: Mapping[str, Tensor]) -> Tensor:
+    """All latents side by side.
+
+    Args:
+        latents: Site name to draws `(D, N, *)`.
+
+    Returns:
+        Draws `(D, N, Q)`.
+
+    Example:
+        >>> flatten_latents({"z": torch.zeros(5, 4, 2), "w": torch.zeros(5, 4)}).shape
+        torch.Size([5, 4, 3])
+    """
+    return torch.cat([value.reshape(*value.shape[:2], -1) for value in latents.values()], -1)
+
+
+def latent_names(latents: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """A name for each of them, as ArviZ's tables call them.
+
+    Args:
+        latents: Site name to draws `(D, N, *)`.
+
+    Example:
+        >>> latent_names({"z": torch.zeros(5, 4, 2), "w": torch.zeros(5, 4)})
+        ('z[0]', 'z[1]', 'w')
+    """
+    return tuple(
+        name + (f"[{', '.join(map(str, index))}]" if index else "")
+        for name, value in latents.items()
+        for index in np.ndindex(*value.shape[2:])
+    )
 
 
 def observed_values(layout: Layout) -> Tensor:
@@ -64,8 +99,9 @@ def pointwise_log_likelihood(
     shapes = {name: layout.sites[name].shape for name in layout.observations}
 
     def value(run: SiteRecorder, name: str) -> Tensor:
-        _check_unweighted(run.sites[name], layout)
-        return _log_prob_of_each(run.sites[name])
+        site = run.sites[name]
+        _check_unweighted(site, layout)
+        return _each(site["fn"], site["value"], name).expand(site["fn"].shape())
 
     num_draws = len(next(iter(latents.values())))
     return layout.rows(gather(runs, shapes, num_draws, value), 1)
@@ -77,11 +113,6 @@ def _check_unweighted(site: Site, layout: Layout) -> None:
             f"The site '{site['name']}' is masked or scaled, so its values have no densities of "
             "their own. Leave the mask and the scale out for this check."
         )
-
-
-def _log_prob_of_each(site: Site) -> Tensor:
-    distribution = site["fn"]
-    return _each(distribution, site["value"], site["name"]).expand(distribution.shape())
 
 
 def _each(distribution: Distribution, value: Tensor, name: str) -> Tensor:

@@ -1,6 +1,6 @@
 """Whether data that the model makes look like those that it was given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,16 +8,9 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.arviz.layout import Layout
-from lvkam_pyro.checks.check import CheckResult, Table
+from lvkam_pyro.checks.check import SignificanceCheck, Table
 from lvkam_pyro.checks.discrepancies import CORRELATION, DISCREPANCIES, Discrepancy
-from lvkam_pyro.checks.finding import (
-    SIGNIFICANCE,
-    Finding,
-    Severity,
-    bonferroni,
-    quote_p,
-    state_p,
-)
+from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
 from lvkam_pyro.checks.pointwise import draw_values, observed_values
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.tracing.arguments import Program
@@ -30,7 +23,7 @@ _MAX_VALUES = 2**23
 
 
 @dataclass(frozen=True, eq=False)
-class PredictiveCheck(CheckResult):
+class PredictiveCheck(SignificanceCheck):
     """Statistics of the data beside those of data sets that the model draws.
 
     Attributes:
@@ -50,6 +43,10 @@ class PredictiveCheck(CheckResult):
 
     title: ClassVar[str] = "Predictive check"
     question: ClassVar[str] = "Could these data be one of the data sets that the model makes?"
+    meaning: ClassVar[str] = (
+        "p-values are exact for data that the model was not trained on, and too large for those "
+        "that it was."
+    )
 
     discrepancies: tuple[Discrepancy, ...]
     observed: Tensor
@@ -71,20 +68,9 @@ class PredictiveCheck(CheckResult):
         return dict(zip(self.names, values.tolist(), strict=True))
 
     @property
-    def p_value(self) -> float:
-        """Of all statistics together, Bonferroni's."""
-        return bonferroni(*self.p_values.values())
-
-    @property
-    def headline(self) -> str:
-        """The p-value of all together."""
-        return state_p(self.p_value)
-
-    @property
     def findings(self) -> tuple[Finding, ...]:
         """The statistics in which the model's data sets are others."""
-        limit = SIGNIFICANCE / len(self.names)
-        wrong = [i for i, p in enumerate(self.p_values.values()) if p < limit]
+        wrong = self.rejected
         if not wrong:
             return ()
         mean, spread = self.replicated.mean(0), self.replicated.std(0)
@@ -102,32 +88,22 @@ class PredictiveCheck(CheckResult):
     @property
     def caveats(self) -> tuple[str, ...]:
         """The meaning of the p-values."""
-        least = 2 / (len(self.replicated) + 1)
         count = len(self.replicated)
-        resolution = f"no p-value can be below {least:.2g}, the resolution of {count} data sets."
-        if self.source:
-            return (
-                "latents were drawn given these very data, which are used twice: p-values are "
-                "drawn to 1/2, so that a small one means more than it says and a large one less.",
-                resolution,
-            )
+        least = 2 / (count + 1)
         return (
-            "p-values are exact for data that the model was not trained on, and too large for "
-            "those that it was.",
-            resolution,
+            self.meaning,
+            f"no p-value can be below {least:.2g}, the resolution of {count} data sets.",
         )
 
     def table(self) -> Table:
         """Each statistic of the data and of the model's data sets."""
         header = ["statistic", "data", "model ± sd", "p"]
+        columns = (self.observed, self.replicated.mean(0), self.replicated.std(0))
+        values = torch.stack(columns, -1).tolist()
         rows = [
             [name, f"{value:.4g}", f"{mean:.4g} ± {spread:.2g}", quote_p(p_value)]
-            for (name, p_value), value, mean, spread in zip(
-                self.p_values.items(),
-                self.observed.tolist(),
-                self.replicated.mean(0).tolist(),
-                self.replicated.std(0).tolist(),
-                strict=True,
+            for (name, p_value), (value, mean, spread) in zip(
+                self.p_values.items(), values, strict=True
             )
         ]
         return [header, *rows, ["all (Bonferroni)", "", "", quote_p(self.p_value)]]
@@ -145,6 +121,10 @@ class PosteriorPredictiveCheck(PredictiveCheck):
 
     title: ClassVar[str] = "Posterior predictive check"
     question: ClassVar[str] = "Could these data be redrawn from their own latents?"
+    meaning: ClassVar[str] = (
+        "latents were drawn given these very data, which are used twice: p-values are drawn to "
+        "1/2, so that a small one means more than it says and a large one less."
+    )
 
 
 class PriorPredictiveCheck(PredictiveCheck):
@@ -201,17 +181,8 @@ def prior_predictive_check(
     """
     check_count("num_draws", num_draws, minimum=10)
     program = bind(model, *args, **kwargs)
-    layout, values = _look(program, discrepancies)
-    chosen = _choose(discrepancies, values)
     with program.session(seed=seed):
-        replicated = _replicate(
-            lambda rows: draw_values(program, layout, rows.stop - rows.start),
-            chosen,
-            num_draws,
-            values.numel(),
-        )
-    observed = _sum_up(values.unsqueeze(0), chosen)[0]
-    return PriorPredictiveCheck(chosen, observed, replicated, len(values))
+        return PriorPredictiveCheck(*_compare(program, discrepancies, num_draws))
 
 
 def posterior_predictive_check(
@@ -255,22 +226,22 @@ def posterior_predictive_check(
         4
     """
     program = bind(model, *args, **kwargs)
-    layout, values = _look(program, discrepancies)
-    chosen = _choose(discrepancies, values)
     draws = draw_posterior(program, posterior=posterior, num_draws=num_draws, seed=seed)
-
-    def redraw(rows: slice) -> Tensor:
-        latents = {name: value[rows] for name, value in draws.latents.items()}
-        return draw_values(program, layout, rows.stop - rows.start, latents)
-
     with program.session(seed=seed + 1):
-        replicated = _replicate(redraw, chosen, draws.num_draws, values.numel())
-    observed = _sum_up(values.unsqueeze(0), chosen)[0]
-    return PosteriorPredictiveCheck(chosen, observed, replicated, len(values), draws.source)
+        found = _compare(program, discrepancies, draws.num_draws, draws.latents)
+    return PosteriorPredictiveCheck(*found, draws.source)
 
 
-def _look(program: BoundProgram, discrepancies: Sequence[Discrepancy]) -> tuple[Layout, Tensor]:
-    """The program's axes, and its observations `(N, K)`."""
+def _compare(
+    program: BoundProgram,
+    discrepancies: Sequence[Discrepancy],
+    num_draws: int,
+    latents: Mapping[str, Tensor] | None = None,
+) -> tuple[tuple[Discrepancy, ...], Tensor, Tensor, int]:
+    """The statistics that say something, of the data and of data sets drawn, and the data's number.
+
+    Data sets are drawn from the prior, or given latents `(D, U, ...)`.
+    """
     layout = Layout.of(program)
     values = observed_values(layout)
     if len(values) < 3 or not discrepancies:
@@ -278,26 +249,15 @@ def _look(program: BoundProgram, discrepancies: Sequence[Discrepancy]) -> tuple[
             f"Expected at least 3 data and one statistic, got {len(values)} and "
             f"{len(discrepancies)}."
         )
-    return layout, values
-
-
-def _choose(discrepancies: Sequence[Discrepancy], values: Tensor) -> tuple[Discrepancy, ...]:
-    """Those that say something: one value a datum has no correlation."""
-    alone = values.shape[1] == 1
-    return tuple(item for item in discrepancies if not (alone and item is CORRELATION))
-
-
-def _replicate(
-    draw: Callable[[slice], Tensor],
-    discrepancies: Sequence[Discrepancy],
-    num_draws: int,
-    values_per_draw: int,
-) -> Tensor:
-    """Statistics of data sets, `(D, K)`, some data sets at a time."""
-    chunk = max(1, _MAX_VALUES // values_per_draw)
-    starts = range(0, num_draws, chunk)
-    slices = [slice(start, min(start + chunk, num_draws)) for start in starts]
-    return torch.cat([_sum_up(draw(rows), discrepancies) for rows in slices])
+    # One value a datum has no correlation.
+    chosen = tuple(one for one in discrepancies if values.shape[1] > 1 or one is not CORRELATION)
+    replicated = []
+    for rows in torch.arange(num_draws).split(max(1, _MAX_VALUES // values.numel())):
+        some = None if latents is None else {k: v[rows] for k, v in latents.items()}
+        drawn = draw_values(program, layout, len(rows), some)
+        replicated.append(_sum_up(drawn, chosen))
+    observed = _sum_up(values.unsqueeze(0), chosen)[0]
+    return chosen, observed, torch.cat(replicated), len(values)
 
 
 def _sum_up(data: Tensor, discrepancies: Sequence[Discrepancy]) -> Tensor:

@@ -1,14 +1,15 @@
 """The sources of a check's posterior draws: a guide, its weighted particles, or a ladder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.arviz.draws import PosteriorDraws
+from lvkam_pyro.arviz.marginal import check_same_data
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide
@@ -21,10 +22,12 @@ from lvkam_pyro.tracing.session import draw_seed
 class PosteriorSampler(ABC):
     """Draws from (what it takes for) the posterior of any data of a model.
 
-    Implementing one: define `name` and `draw`.
+    Implementing one: define `name` and `draw`, and `guide` and `particles` where it has them.
 
     Attributes:
         name: For people to read.
+        guide: The proposal that it runs; None if it runs none.
+        particles: The number that it holds for each datum while it draws, beside the draws.
 
     Example:
         >>> isinstance(ImportanceSampler(), PosteriorSampler)
@@ -32,6 +35,8 @@ class PosteriorSampler(ABC):
     """
 
     name: str
+    guide: Program | None = None
+    particles: int = 0
 
     @abstractmethod
     def draw(self, program: BoundProgram, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -44,15 +49,6 @@ class PosteriorSampler(ABC):
         Returns:
             Site name to draws `(D, U, ...)`, and their effective number, `(U,)`.
         """
-
-    @property
-    def proposal(self) -> Program | None:
-        """The guide that it runs; None if it runs none."""
-        return None
-
-    def num_particles(self, num_draws: int) -> int:
-        """The number of particles that it holds for each datum while it draws."""
-        return num_draws
 
 
 @dataclass(frozen=True)
@@ -76,14 +72,10 @@ class GuideSampler(PosteriorSampler):
         """The guide's class or function."""
         return name_of(self.guide)
 
-    @property
-    def proposal(self) -> Program:
-        """The guide."""
-        return self.guide
-
     def draw(self, program: BoundProgram, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
         """Draws of the guide; see `PosteriorSampler.draw`."""
-        guide = _unshared(self.guide) if isinstance(self.guide, PriorGuide) else self.guide
+        # Under another name: a `PriorGuide` itself would give all data the same draws.
+        guide = partial(self.guide) if isinstance(self.guide, PriorGuide) else self.guide
         latents = program.draw(guide, num_draws).latents
         return latents, torch.full((program.num_units,), float(num_draws))
 
@@ -115,15 +107,6 @@ class ImportanceSampler(PosteriorSampler):
     def name(self) -> str:  # type: ignore[override]
         """The guide's class or function."""
         return f"importance-weighted {'prior' if self.guide is None else name_of(self.guide)}"
-
-    @property
-    def proposal(self) -> Program | None:
-        """The guide; None: the prior."""
-        return self.guide
-
-    def num_particles(self, num_draws: int) -> int:
-        """Its particles."""
-        return max(num_draws, self.particles)
 
     def draw(self, program: BoundProgram, num_draws: int) -> tuple[dict[str, Tensor], Tensor]:
         """Resampled draws; see `PosteriorSampler.draw`."""
@@ -249,7 +232,7 @@ def draw_posterior(
     check_count("num_draws", num_draws, minimum=2)
     program = bind(model, *args, **kwargs)
     if isinstance(posterior, PosteriorDraws | LadderSamples):
-        _check_same_data(program, posterior.data_hash)
+        check_same_data(program, {"posterior": posterior.data_hash})
     if isinstance(posterior, PosteriorDraws):
         return posterior
     if isinstance(posterior, LadderSamples):
@@ -258,7 +241,7 @@ def draw_posterior(
         return PosteriorDraws(latents, ess, name, posterior.data_hash)
     sampler = as_sampler(posterior)
     program = bind_sampler(program, sampler)
-    with program.session(sampler.proposal, seed=seed):
+    with program.session(sampler.guide, seed=seed):
         latents, ess = draw_blocks(sampler, program, num_draws)
     return PosteriorDraws(latents, ess, sampler.name, program.data_hash)
 
@@ -276,14 +259,14 @@ def bind_sampler(program: BoundProgram, sampler: PosteriorSampler) -> BoundProgr
         >>> bind_sampler(program, ImportanceSampler()) is program
         True
     """
-    return program if sampler.proposal is None else bind_guide(program, sampler.proposal)
+    return program if sampler.guide is None else bind_guide(program, sampler.guide)
 
 
 def draw_blocks(
     sampler: PosteriorSampler, program: BoundProgram, num_draws: int
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Draws of all data, some data at a time, so that memory stays bounded."""
-    width = sampler.num_particles(num_draws) * program.values_per_unit
+    width = max(num_draws, sampler.particles) * program.values_per_unit
     parts = [sampler.draw(block, num_draws) for block in program.blocks(width)]
     names = parts[0][0]
     joined = {name: program.join([latents[name] for latents, _ in parts], 1) for name in names}
@@ -298,20 +281,3 @@ def name_of(guide: Program) -> str:
         '<lambda>'
     """
     return str(getattr(guide, "__name__", type(guide).__name__))
-
-
-def _unshared(guide: PriorGuide) -> Callable[..., object]:
-    """The prior under another name: a `PriorGuide` itself would give all data the same draws."""
-
-    def draw(*args: object, **kwargs: object) -> object:
-        return guide(*args, **kwargs)
-
-    return draw
-
-
-def _check_same_data(program: BoundProgram, data_hash: str) -> None:
-    if data_hash != program.data_hash:
-        raise ValueError(
-            f"Expected posterior draws of these data of shape {tuple(program.like.shape)}, got "
-            "draws of others. Pass the same data."
-        )

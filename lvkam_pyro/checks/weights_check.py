@@ -9,14 +9,10 @@ from lvkam_pyro.checks.check import CheckResult, Table
 from lvkam_pyro.checks.finding import Finding, Severity
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE
-from lvkam_pyro.statistics.weights import (
-    MAX_PARETO_K,
-    effective_sample_size,
-    largest_weight,
-    pareto_k,
-)
+from lvkam_pyro.statistics.weights import MAX_PARETO_K, weight_diagnostics
 from lvkam_pyro.tracing.particles import Particles
 
+_DIAGNOSTICS = ("pareto_k", "ess", "largest_weight")
 _REMEDY = (
     "Train the guide longer, draw more particles, or use a ladder (Ladder); until then "
     "trust no other number that these particles gave."
@@ -123,37 +119,31 @@ def check_weights(weights: Particles | Evidence | Tensor, *, source: str = "") -
         ERROR
     """
     if isinstance(weights, Evidence):
-        return _of_evidence(weights, source)
-    log_weights = weights.log_weights if isinstance(weights, Particles) else weights
-    if log_weights.ndim != 2:
-        raise ValueError(
-            f"Expected log weights of shape (S, N), got {tuple(log_weights.shape)}. Use "
-            "log_weights[:, None] for one datum."
-        )
-    return WeightsCheck(
-        pareto_k=to_double(pareto_k(log_weights)),
-        ess=to_double(effective_sample_size(log_weights)),
-        largest=to_double(largest_weight(log_weights)),
-        num_particles=len(log_weights),
-        source=source,
-    )
+        found, num_particles = _of_estimate(weights), weights.num_likelihood_evaluations
+    else:
+        log_weights = weights.log_weights if isinstance(weights, Particles) else weights
+        found, num_particles = _of_weights(log_weights), len(log_weights)
+    k, ess, largest = (to_double(found[name]) for name in _DIAGNOSTICS)
+    return WeightsCheck(k, ess, largest, num_particles, source)
 
 
-def _of_evidence(evidence: Evidence, source: str) -> WeightsCheck:
-    found = evidence.diagnostics
-    missing = {"pareto_k", "ess", "largest_weight"} - found.keys()
+def _of_estimate(evidence: Evidence) -> dict[str, Tensor]:
+    missing = set(_DIAGNOSTICS) - evidence.diagnostics.keys()
     if missing:
         raise ValueError(
             f"Expected an estimate by importance weights, got one of {evidence.estimator} without "
             f"{sorted(missing)}. Estimate it by Importance, or pass the weights."
         )
-    return WeightsCheck(
-        pareto_k=found["pareto_k"],
-        ess=found["ess"],
-        largest=found["largest_weight"],
-        num_particles=evidence.num_likelihood_evaluations,
-        source=source,
-    )
+    return evidence.diagnostics
+
+
+def _of_weights(log_weights: Tensor) -> dict[str, Tensor]:
+    if log_weights.ndim != 2:
+        raise ValueError(
+            f"Expected log weights of shape (S, N), got {tuple(log_weights.shape)}. Use "
+            "log_weights[:, None] for one datum."
+        )
+    return weight_diagnostics(log_weights)
 
 
 def _span(values: Tensor) -> tuple[float, float, float]:

@@ -195,7 +195,7 @@ def comparison_text(rows: Sequence[EvidenceRow], disagreements: Sequence[str]) -
         >>> comparison_text([EvidenceRow("mine", evidence)], []).splitlines()[0].split()[:3]
         ['model', 'estimator', 'nats/datum']
     """
-    frame = Rows(tuple(rows)).cells()
+    frame = evidence_cells(rows)
     names = [name for name in _LEFT[:3] if name in frame]
     frame[names] = frame[names].apply(lambda cells: cells.str[:_WIDTH])
     lines = [text_table(frame, left=_LEFT, gap=1), _LEGEND]
@@ -214,10 +214,17 @@ def latex_table(rows: Sequence[EvidenceRow]) -> str:
         >>> print(latex_table([EvidenceRow("my_model", evidence)]).splitlines()[4][:11])
         my\_model &
     """
-    frame = Rows(tuple(rows)).cells()
+    frame = evidence_cells(rows)
     sides = "".join("l" if name in _LEFT else "r" for name in frame)
     style = frame.rename(columns=_LATEX_NAMES).style.format(escape="latex").hide(axis="index")
     return str(style.to_latex(column_format=sides, hrules=True))
+
+
+def evidence_cells(rows: Sequence[EvidenceRow]) -> DataFrame:
+    """The rows as texts, in nats where they are of the data set as a whole."""
+    frame = Rows(tuple(rows)).cells()
+    is_whole = all(row.evidence.nats == "nats" for row in rows)
+    return frame.rename(columns={"nats/datum": "nats"}) if is_whole else frame
 
 
 def _reasons(row: EvidenceRow) -> list[str]:

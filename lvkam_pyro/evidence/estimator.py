@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -76,7 +77,8 @@ class Estimator(ProgramLoss):
         program = bind(model, *args, **kwargs)
         if guide is not None:
             program = bind_guide(program, guide)
-        return self.estimate_bound(program, guide, seed)
+        evidence = self.estimate_bound(program, guide, seed)
+        return replace(evidence, unit=program.unit.value)
 
     @abstractmethod
     def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lvkam_pyro.evidence.verdict import Verdict
 from lvkam_pyro.statistics.jackknife import jackknife_error
+from lvkam_pyro.tracing.structure import Unit
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Evidence:
             of some of the data have their errors from.
         is_lower_bound: Whether it bounds the evidence from below, with an unknown gap: to be
             compared with no estimate.
+        unit: The unit of evidence: `datum`, or `data set` where some latent is shared by all data
+            and N is 1.
 
     Example:
         >>> verdict = Verdict(True, (), "", torch.zeros(2, dtype=torch.bool))
@@ -59,6 +62,7 @@ class Evidence:
     data_scale: float = 1.0
     leave_one_out: Tensor | None = None
     is_lower_bound: bool = False
+    unit: str = Unit.DATUM.value
 
     @classmethod
     def of(
@@ -97,6 +101,11 @@ class Evidence:
     def num_data(self) -> int:
         """The number of data N."""
         return len(self.log_evidence)
+
+    @property
+    def nats(self) -> str:
+        """The unit of the mean, as text: of one number for the whole data set it is a total."""
+        return "nats per datum" if self.unit == Unit.DATUM.value else "nats"
 
     @property
     def mean(self) -> float:
@@ -149,9 +158,10 @@ class Evidence:
 
     def __str__(self) -> str:
         reliable = int((~self.verdict.unreliable).sum())
+        counted = f" ({self.num_data} data, {reliable} reliable)"
         return (
-            f"{self.estimator}: {self.mean:.3f} ± {self.mean_standard_error:.3f} nats per datum "
-            f"({self.num_data} data, {reliable} reliable). Verdict: {self.verdict}"
+            f"{self.estimator}: {self.mean:.3f} ± {self.mean_standard_error:.3f} {self.nats}"
+            f"{counted if self.unit == Unit.DATUM.value else ''}. Verdict: {self.verdict}"
         )
 
     def __repr__(self) -> str:

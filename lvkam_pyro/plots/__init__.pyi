@@ -1,17 +1,15 @@
 """The public names of the room, which load on first use."""
 
 from ._check import check
-from ._convergence import convergence
 from ._densities import prior_densities
 from ._evidence import evidence
-from ._function_grid import function_grid
-from ._functions import functions
+from ._functions import function_grid, functions
+from ._ladder import convergence, has_curve, thermodynamic_curve
 from ._loss import loss
 from ._mismatch import mismatch
 from ._network import network
 from ._power_posteriors import power_posteriors
 from ._samples import predictive_check, samples
-from ._thermodynamic import has_curve, thermodynamic_curve
 from ._traversals import can_traverse, traversals
 from ._uniformity import ecdf_difference, loo_pit, ranks
 from ._weights import importance_weights

@@ -1,11 +1,16 @@
 """Tensors, images and functions as the arrays that pictures are made of."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.network import KAN
 
 Values = NDArray[np.float64]
 
@@ -29,6 +34,27 @@ def mosaic(images: Values, num_columns: int) -> Values:
     return grid.reshape(rows * (height + 1), -1)[:-1, :-1]
 
 
+def draw_mosaic(
+    axes: Axes,
+    images: Values,
+    image_shape: tuple[int, int],
+    num_columns: int,
+    **style: Any,  # noqa: ANN401
+) -> AxesImage:
+    """Draws images `(M, O)` side by side, on axes without ticks and frame."""
+    sheet = mosaic(images.reshape(-1, *image_shape), num_columns)
+    picture = axes.imshow(sheet, **style)
+    axes.set(xticks=[], yticks=[])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return picture
+
+
+def centres(size: int, count: int) -> Values:
+    """The middles of images side by side, in pixels of their mosaic, `(count,)`."""
+    return (size - 1) / 2 + (size + 1) * np.arange(count, dtype=np.float64)
+
+
 def check_image_shape(image_shape: tuple[int, int], num_outputs: int) -> None:
     """Refuses a height and width that do not make an image of the outputs.
 
@@ -40,6 +66,20 @@ def check_image_shape(image_shape: tuple[int, int], num_outputs: int) -> None:
             f"Expected images of {num_outputs} pixels, got image_shape = {image_shape}. Pass the "
             "height and width whose product is the number of outputs."
         )
+
+
+def check_network(kan: KAN | KANLayer) -> KAN | KANLayer:
+    """Refuses modules without univariate functions.
+
+    Raises:
+        TypeError: If it is neither a layer nor a network, such as a generator.
+    """
+    if not isinstance(kan, KAN | KANLayer):
+        raise TypeError(
+            f"Expected a KANLayer or a KAN, such as a KANGenerator, got {type(kan).__name__}. "
+            "Other modules have no univariate functions to plot."
+        )
+    return kan
 
 
 @torch.no_grad()

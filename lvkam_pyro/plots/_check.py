@@ -13,8 +13,8 @@ from lvkam_pyro.checks.leave_one_out import LOOPIT
 from lvkam_pyro.checks.mismatch import PriorPosteriorMismatch
 from lvkam_pyro.checks.predictive import PredictiveCheck
 from lvkam_pyro.checks.weights_check import WeightsCheck
-from lvkam_pyro.plots._convergence import convergence
 from lvkam_pyro.plots._evidence import evidence
+from lvkam_pyro.plots._ladder import convergence
 from lvkam_pyro.plots._mismatch import mismatch
 from lvkam_pyro.plots._samples import predictive_check
 from lvkam_pyro.plots._uniformity import loo_pit, ranks

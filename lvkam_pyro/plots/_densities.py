@@ -72,10 +72,7 @@ def prior_densities(
         one.plot(as_array(z), curves[latent][0], color=MODEL, label="prior")
         for colour, curve in zip(_colours(len(curves[latent])), curves[latent][1:], strict=False):
             one.plot(as_array(z), curve, color=colour)
-        one.set_title(f"latent {latent}")
-    tops = [one.dataLim.y1 for one in all_axes]
-    for one, top in zip(all_axes, tops, strict=True):
-        one.set_ylim(0, 1.05 * (max(tops) if _have_one_scale(curves) else top))
+        one.set(title=f"latent {latent}", ylim=(0, None))
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="density")
     legend_above(all_axes, own_figure=axes is None)
     return all_axes

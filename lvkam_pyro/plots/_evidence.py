@@ -1,6 +1,7 @@
 """The evidence of several models by several estimators, as a forest of intervals."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from math import isfinite
 
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ def evidence(
 ) -> Axes:
     r"""The mean log evidence of each model by each estimator, with confidence intervals.
 
-    A row is an estimate in nats per datum, with the interval
+    A row is an estimate in nats (per datum, where data are independent), with the interval
     :math:`\bar e \pm (t_{R-1} s + d)` of its R replicates' standard error s and its discretisation
     error d. A colour is an estimator (of a recipe); a hollow point is unreliable; a triangle is a
     lower bound, at the left edge and turned that way where it lies outside of the estimates.
@@ -59,18 +60,16 @@ def evidence(
         _draw(one, row, y, color=color, level=level, left=limits[0])
     _label(one, rows, heights)
     one.set(xlim=limits, ylim=(max(heights) + 0.7, min(heights) - 0.7))
-    one.set_xlabel(f"log evidence (nats per datum, mean of {rows[0].evidence.num_data} data)")
+    first = rows[0].evidence
+    mean = f", mean of {first.num_data} data" if first.num_data > 1 else ""
+    one.set_xlabel(f"log evidence ({first.nats}{mean})")
     return one
 
 
 def _heights(rows: Sequence[EvidenceRow]) -> list[float]:
     """Row by row downwards, with a gap before each new model."""
-    heights, y = [], 0.0
-    for index, row in enumerate(rows):
-        if index:
-            y += 1.0 + _GAP * (row.model != rows[index - 1].model)
-        heights.append(y)
-    return heights
+    steps = (1.0 + _GAP * (row.model != above.model) for above, row in pairwise(rows))
+    return list(accumulate(steps, initial=0.0))
 
 
 def _limits(rows: Sequence[EvidenceRow], level: float) -> tuple[float, float]:

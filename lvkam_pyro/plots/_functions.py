@@ -1,31 +1,37 @@
-"""The functions that a KAN layer has learned."""
+"""The functions that a KAN layer has learned: a panel an input, or a panel each."""
 
 from math import ceil
 from typing import Any
 
 import numpy as np
+import sympy
 import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.network import KAN, layers_of
+from lvkam_pyro.kan.network import KAN, check_samples, layers_of
+from lvkam_pyro.kan.symbolic.formula import round_constants
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.plots._arrays import (
     Values,
     as_array,
+    centres,
     check_image_shape,
+    check_network,
+    draw_mosaic,
     function_values,
-    mosaic,
     over_domain,
 )
-from lvkam_pyro.plots.style import MODEL, QUIET, label_edges, panels, styled
+from lvkam_pyro.plots.style import DATA, FORMULA, MODEL, QUIET, label_edges, panels, styled
 
 _NUM_STEPS = 7
 _NUM_PRIOR_DRAWS = 4096
 _MIN_HEIGHT = 1.4
+_MAX_PANELS = 64
+_MAX_MARKS = 100
 
 
 @styled
@@ -70,7 +76,7 @@ def functions(
         >>> axes[1].get_title(), axes[1].get_xlabel()
         ('latent 1', 'z')
     """
-    layer = _first_layer(kan)
+    layer = layers_of(check_network(kan))[0]
     central = None if prior is None else _central_quantiles(prior)
     if image_shape is not None:
         return _plot_strips(layer, image_shape, central, axes)
@@ -87,15 +93,6 @@ def functions(
         one.set_title(f"latent {latent}")
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="added to output")
     return all_axes
-
-
-def _first_layer(kan: KAN | KANLayer) -> KANLayer:
-    if not isinstance(kan, KAN | KANLayer):
-        raise TypeError(
-            f"Expected a KANLayer or a KAN, such as a KANGenerator, got {type(kan).__name__}. "
-            "Other modules have no univariate functions to plot."
-        )
-    return layers_of(kan)[0]
 
 
 def _central_quantiles(prior: EnergyPrior) -> Tensor:
@@ -146,32 +143,87 @@ def _plot_strips(
     height = max(height, _MIN_HEIGHT / rows)
     all_axes = panels(layer.in_features, axes, num_columns=2, size=(3.4, height))
     for latent, one in enumerate(all_axes):
-        sheet = mosaic(values[:, latent].reshape(-1, *image_shape), _NUM_STEPS)
-        picture = one.imshow(sheet, cmap="PuOr", vmin=-bound, vmax=bound, aspect="equal")
-        one.set(yticks=[], xticks=[])
+        scale = {"cmap": "PuOr", "vmin": -bound, "vmax": bound}
+        picture = draw_mosaic(one, values[:, latent], image_shape, _NUM_STEPS, **scale)
         one.set_ylabel(f"latent {latent}", fontsize=8, rotation=0, ha="right", va="center")
-        one.spines[:].set_visible(False)
-    if central is None:
-        _mark_ends(all_axes, (f"{layer.domain[0]:g}", f"{layer.domain[1]:g}"), "z", image_shape)
-    else:
-        _mark_ends(all_axes, ("5 %", "95 %"), "quantile of the prior", image_shape)
+    ends = [f"{end:g}" for end in layer.domain] if central is None else ["5 %", "95 %"]
+    # What runs along the strips is said under the lowest, and from where to where.
+    columns = all_axes[0].get_subplotspec().get_gridspec().ncols
+    for one in all_axes[-columns:]:
+        one.set_xticks(centres(image_shape[1], _NUM_STEPS)[[0, -1]], ends)
+        one.set_xlabel("z" if central is None else "quantile of the prior", labelpad=-8)
+        one.tick_params(pad=2)
     all_axes[0].figure.colorbar(
         picture, ax=list(all_axes), label="added to output", shrink=0.7, extend="both"
     )
     return all_axes
 
 
-def _mark_ends(
-    all_axes: NDArray[np.object_],
-    ends: tuple[str, str],
-    scale: str,
-    image_shape: tuple[int, int],
+@styled
+def function_grid(
+    layer: KANLayer, *, samples: Tensor | None = None, axes: object = None
+) -> NDArray[np.object_]:
+    r"""Every function :math:`f_{oi}` of a layer in a panel: a row an input, a column an output.
+
+    A formula has another colour and is written above its panel; the grey line behind it is the
+    spline that it replaced. A function that is masked is 0.
+
+    Args:
+        layer: A layer of at most 64 functions.
+        samples: Inputs of the layer, of shape `(..., I)`; each panel marks the first 100.
+        axes: One axes a function, row by row; None: a new figure.
+
+    Returns:
+        The axes, of shape `(I, O)`.
+
+    Raises:
+        TypeError: If `layer` is not one.
+        ValueError: If there are more functions than 64, or too few axes, or the samples do not fit.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> axes = lv.plots.function_grid(lv.KANLayer(2, 3))
+        >>> axes.shape, axes[1, 2].get_xlabel(), axes[1, 2].get_ylabel()
+        ((2, 3), 'z1', 'to x2')
+    """
+    _check_grid(layer)
+    marks = None if samples is None else as_array(check_samples(layer, samples)[:_MAX_MARKS])
+    shape = layer.in_features, layer.out_features
+    grid = panels(shape[0] * shape[1], axes, num_columns=shape[1], size=(2.2, 1.7)).reshape(shape)
+    z = over_domain(layer)
+    functions = function_values(layer, z)
+    for (i, o), one in np.ndenumerate(grid):
+        if isinstance(layer, SymbolicLayer) and (i, o) in layer.formulas:
+            _draw_formula(one, layer, z, functions, (i, o))
+        else:
+            one.plot(as_array(z[:, 0]), functions[:, i, o], color=MODEL)
+        if marks is not None:
+            ticks = {"transform": one.get_xaxis_transform(), "color": DATA, "alpha": 0.4}
+            one.plot(marks[:, i], np.zeros(len(marks)), "|", markersize=6, **ticks)
+        one.set(xlabel=f"z{i}", ylabel=f"to x{o}")
+    return grid
+
+
+def _check_grid(layer: object) -> None:
+    if not isinstance(layer, KANLayer):
+        raise TypeError(f"Expected a KANLayer, got {type(layer).__name__}.")
+    count = layer.in_features * layer.out_features
+    if count > _MAX_PANELS:
+        raise ValueError(
+            f"Expected at most {_MAX_PANELS} functions, a panel each, got {layer.in_features} x "
+            f"{layer.out_features}. Use plots.functions, which draws a panel an input."
+        )
+
+
+def _draw_formula(
+    axes: Axes, layer: SymbolicLayer, z: Tensor, functions: Values, edge: tuple[int, int]
 ) -> None:
-    """Says under the lowest strips what runs along them, and from where to where."""
-    width = image_shape[1]
-    centres = [(width - 1) / 2, (_NUM_STEPS - 1) * (width + 1) + (width - 1) / 2]
-    columns = all_axes[0].get_subplotspec().get_gridspec().ncols
-    for one in all_axes[-columns:]:
-        one.set(xticks=centres, xticklabels=ends)
-        one.set_xlabel(scale, labelpad=-8)
-        one.tick_params(length=0, pad=2)
+    i, o = edge
+    with torch.no_grad():
+        features = layer.features(z.expand(-1, layer.in_features))[:, i]
+        replaced = features @ layer.coefficients[i, :, o]
+    points = as_array(z[:, 0])
+    axes.plot(points, as_array(replaced), color=QUIET, linewidth=3, alpha=0.6)
+    axes.plot(points, functions[:, i, o], color=FORMULA)
+    expression = round_constants(layer.formulas[edge].of(sympy.Symbol(f"z{i}")), digits=2)
+    axes.set_title(f"${sympy.latex(expression)}$", fontsize=8)

@@ -6,17 +6,9 @@ from numpy.typing import NDArray
 
 from lvkam_pyro.checks.mismatch import PriorPosteriorMismatch
 from lvkam_pyro.plots._arrays import as_array
-from lvkam_pyro.plots.style import (
-    MODEL,
-    PALETTE,
-    QUIET,
-    error_band,
-    legend_in_headroom,
-    panels,
-    styled,
-)
+from lvkam_pyro.plots._uniformity import draw_differences
+from lvkam_pyro.plots.style import MODEL, panels, styled
 
-_MAX_NAMED = 4
 _MAX_BARS = 24
 
 
@@ -53,23 +45,16 @@ def mismatch(result: PriorPosteriorMismatch, *, axes: object = None) -> NDArray[
 
 def _draw_functions(axes: Axes, result: PriorPosteriorMismatch) -> None:
     levels = as_array(result.levels)
-    differences, errors = as_array(result.ecdf) - levels, as_array(result.ecdf_error)
+    differences, errors = as_array(result.ecdf.value) - levels, as_array(result.ecdf.error)
     order = np.argsort(-as_array(result.distance))
-    for index in order[_MAX_NAMED:]:
-        axes.plot(levels, differences[index], color=QUIET, linewidth=0.7)
-    for colour, index in zip(PALETTE, order[:_MAX_NAMED], strict=False):
-        error_band(axes, levels, differences[index], errors[index], color=colour, alpha=0.15)
-        axes.plot(
-            levels, differences[index], color=colour, linewidth=1.4, label=result.names[index]
-        )
-    axes.axhline(0, color="black", linewidth=0.6)
-    axes.set(xlim=(0, 1), xlabel="distribution function of the prior")
-    axes.set(ylabel="aggregate posterior \N{MINUS SIGN} prior", title="distribution functions")
-    legend_in_headroom(axes)
+    names = [result.names[index] for index in order]
+    draw_differences(axes, levels, differences[order], names, errors[order])
+    axes.set(xlabel="distribution function of the prior", title="distribution functions")
+    axes.set_ylabel("aggregate posterior \N{MINUS SIGN} prior")
 
 
 def _draw_contractions(axes: Axes, result: PriorPosteriorMismatch) -> None:
-    values, errors = as_array(result.contraction), as_array(result.contraction_error)
+    values, errors = map(as_array, result.contraction)
     order = np.argsort(-values)
     shown = np.concatenate([order[: _MAX_BARS // 2], order[_MAX_BARS // 2 :][-_MAX_BARS // 2 :]])
     heights = np.arange(len(shown))

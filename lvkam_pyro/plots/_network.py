@@ -19,7 +19,7 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
 from lvkam_pyro.kan.pruning import edge_importance
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
-from lvkam_pyro.plots._arrays import Values, as_array, function_values
+from lvkam_pyro.plots._arrays import Values, as_array, check_network, function_values
 from lvkam_pyro.plots.style import DATA, FORMULA, MODEL, panels, styled
 
 MAX_CURVES = 64
@@ -73,8 +73,7 @@ def network(
         >>> [text.get_text() for text in axes.texts]
         ['length', 'width', 'x0']
     """
-    if not isinstance(kan, KAN | KANLayer):
-        raise TypeError(f"Expected a KAN or a KANLayer, got {type(kan).__name__}.")
+    check_network(kan)
     rows = _spread(kan) if samples is None else check_samples(kan, samples)
     parts = zip(layer_inputs(kan, rows), edge_importance(kan, rows), strict=True)
     drawings = [_Drawing.of(layer, inputs, scores) for (layer, inputs), scores in parts]
@@ -185,12 +184,9 @@ class _Drawing:
         assert self.curves is not None
         (x, y), half, colour = centre, _BOX / 2, self._colour(index)
         alpha = _opacity(self.strength[index])
-        frame: dict[str, Any] = {
-            "facecolor": "white",
-            "edgecolor": (*to_rgb(DATA), alpha),
-            "linewidth": 0.5,
-        }
-        axes.add_patch(Rectangle((x - half, y - half), _BOX, _BOX, zorder=2, **frame))
+        edge = (*to_rgb(DATA), alpha)
+        frame = Rectangle((x - half, y - half), _BOX, _BOX, fc="white", ec=edge, lw=0.5, zorder=2)
+        axes.add_patch(frame)
         curve = y + 0.8 * half * self.curves[index]
         along = np.linspace(x - 0.85 * half, x + 0.85 * half, len(curve))
         axes.plot(along, curve, color=colour, alpha=max(alpha, 0.4), linewidth=1.2, zorder=3)
@@ -216,13 +212,10 @@ def _draw_edge(
     axes: Axes, ends: Sequence[tuple[float, float]], strength: float, colour: str
 ) -> None:
     """The parts of an edge outside its box: pairs of points."""
-    style: dict[str, Any] = {
-        "color": colour,
-        "alpha": _opacity(strength),
-        "linewidth": 0.4 + 1.2 * strength,
-    }
+    look: dict[str, Any] = {"color": colour, "alpha": _opacity(strength)}
     for first, second in zip(ends[::2], ends[1::2], strict=True):
-        axes.plot(*zip(first, second, strict=True), zorder=1, **style)
+        width = 0.4 + 1.2 * strength
+        axes.plot(*zip(first, second, strict=True), zorder=1, linewidth=width, **look)
 
 
 def _curves(layer: KANLayer, inputs: Tensor) -> Values:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
-from lvkam_pyro.checks.scalars import flatten_latents, latent_names
+from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.plots._arrays import Values, as_array
 from lvkam_pyro.plots.style import dark_to_light, label_edges, panels, styled

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lvkam_pyro.checks.predictive import PredictiveCheck
-from lvkam_pyro.plots._arrays import Values, as_array, check_image_shape, mosaic
+from lvkam_pyro.plots._arrays import Values, as_array, check_image_shape, draw_mosaic
 from lvkam_pyro.plots.style import DATA, MODEL, legend_above, panels, styled
 
 Draw = Callable[[Axes, Values, str], None]
@@ -149,14 +149,9 @@ def _plot_images(
     # The data set the scale: a draw beyond it is seen as saturated, not by a changed scale.
     low, high = np.nanmin(sides[0]), np.nanmax(sides[0])
     for one, values, title in zip(pair, sides, ("data", "draws from the model"), strict=True):
-        sheet = mosaic(values[: _MOSAIC_EDGE**2].reshape(-1, *image_shape), _MOSAIC_EDGE)
-        picture = one.imshow(sheet, cmap="gray_r", vmin=low, vmax=high)
+        shown, scale = values[: _MOSAIC_EDGE**2], {"cmap": "gray_r", "vmin": low, "vmax": high}
+        picture = draw_mosaic(one, shown, image_shape, _MOSAIC_EDGE, **scale)
         one.set_title(title, fontsize=11, pad=8)
-        one.set(xticks=[], yticks=[])
-        one.spines[:].set_visible(False)
-    bar = pair[0].figure.colorbar(
-        picture, ax=list(pair), label="pixel intensity", shrink=0.55, aspect=22, extend="both"
+    pair[0].figure.colorbar(
+        picture, ax=list(pair), label="pixel intensity", shrink=0.55, extend="both"
     )
-    bar.locator = MaxNLocator(4)
-    bar.outline.set_linewidth(0.4)
-    bar.ax.tick_params(length=2, width=0.4)

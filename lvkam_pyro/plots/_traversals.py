@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lvkam_pyro.lvkam import LVKAM
-from lvkam_pyro.plots._arrays import as_array, check_image_shape, mosaic
+from lvkam_pyro.plots._arrays import as_array, centres, check_image_shape, draw_mosaic
 from lvkam_pyro.plots._densities import over_batch
 from lvkam_pyro.plots.style import (
     PALETTE,
@@ -34,7 +34,6 @@ def traversals(
     model: LVKAM,
     *,
     latents: Sequence[int] | None = None,
-    posterior: Tensor | ArrayLike | None = None,
     image_shape: tuple[int, int] | None = None,
     axes: object = None,
 ) -> NDArray[np.object_]:
@@ -50,8 +49,6 @@ def traversals(
         model: An `LVKAM`.
         latents: Indices of the latents, from 0, in the order of the prior's densities, flattened;
             None: those that move the data most, at most 12, the strongest first.
-        posterior: Draws of one datum's latents, `(M, *)`: the others stay at their median instead
-            of the prior's.
         image_shape: Height and width if each datum is an image.
         axes: One axes for images, else one a latent; None: a new figure.
 
@@ -59,8 +56,8 @@ def traversals(
         The axes.
 
     Raises:
-        ValueError: If draws or image shape do not fit the model, the likelihood has no mean, or the
-            axes are too few.
+        ValueError: If the image shape does not fit the model, the likelihood has no mean, or there
+            are too few axes.
         IndexError: If there is no such latent.
 
     Example:
@@ -71,7 +68,7 @@ def traversals(
         "quantile of the latent's prior"
     """
     with torch.no_grad():
-        traversal = _Traversal(model, posterior)
+        traversal = _Traversal(model)
         order = traversal.strongest() if latents is None else list(latents)
         if image_shape is not None:
             return _plot_images(traversal, order, image_shape, axes)
@@ -89,7 +86,7 @@ def can_traverse(model: LVKAM) -> bool:
     """
     with torch.no_grad():
         try:
-            _Traversal(model, None).data(0, torch.tensor([0.5]))
+            _Traversal(model).data(0, torch.tensor([0.5]))
         except ValueError:
             return False
     return True
@@ -98,27 +95,16 @@ def can_traverse(model: LVKAM) -> bool:
 class _Traversal:
     """The expected datum as a function of one latent."""
 
-    def __init__(self, model: LVKAM, posterior: Tensor | ArrayLike | None) -> None:
+    def __init__(self, model: LVKAM) -> None:
         self.model = model
         self.densities = model.prior.densities()
         self.shape = self.densities.batch_shape
-        middle = self.quantiles(torch.tensor([0.5]))[0]
-        self.start = middle if posterior is None else self._median(posterior, middle)
+        self.start = self.quantiles(torch.tensor([0.5]))[0]
 
     def quantiles(self, levels: Tensor) -> Tensor:
         """Of all latents, `(L, Q)`."""
         levels = levels.to(self.densities.breakpoints)
         return over_batch(self.densities.icdf, levels, self.shape).reshape(len(levels), -1)
-
-    def _median(self, posterior: Tensor | ArrayLike, middle: Tensor) -> Tensor:
-        draws = torch.as_tensor(as_array(posterior)).to(middle)
-        if draws.shape[1:] != self.shape:
-            raise ValueError(
-                f"Expected draws of one datum's latents of shape (M, "
-                f"{', '.join(map(str, self.shape))}), got {tuple(draws.shape)}. Pass posterior[:, "
-                "n] of draws (M, N, ...)."
-            )
-        return draws.flatten(1).median(0).values
 
     def data(self, latent: int, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Values of the latent, `(L,)`, and the expected data there, `(L, O)`."""
@@ -160,17 +146,10 @@ def _plot_images(
     height, width = image_shape
     size = (0.5 * _NUM_STEPS + 1.2, 0.5 * len(order) * height / width + 0.7)
     (one,) = all_axes = panels(1, axes, size=size)
-    sheet = mosaic(images.reshape(-1, height, width), _NUM_STEPS)
-    one.imshow(sheet, cmap="gray_r")
-    one.set_yticks(
-        (height - 1) / 2 + (height + 1) * np.arange(len(order)), [traversal.name(q) for q in order]
-    )
-    one.set_xticks(
-        (width - 1) / 2 + (width + 1) * np.arange(_NUM_STEPS), [f"{u:.2f}" for u in levels.tolist()]
-    )
+    draw_mosaic(one, images, image_shape, _NUM_STEPS, cmap="gray_r")
+    one.set_yticks(centres(height, len(order)), [traversal.name(q) for q in order])
+    one.set_xticks(centres(width, _NUM_STEPS), [f"{level:.2f}" for level in levels.tolist()])
     one.set_xlabel("quantile of the latent's prior")
-    one.tick_params(length=0)
-    one.spines[:].set_visible(False)
     return all_axes
 
 
@@ -178,12 +157,11 @@ def _plot_lines(traversal: _Traversal, order: list[int], axes: object) -> NDArra
     num_outputs = traversal.data(order[0], torch.tensor([0.5]))[1].shape[1]
     is_narrow = num_outputs <= _MAX_CURVES
     all_axes = panels(len(order), axes, size=(2.4, 1.9), share=not is_narrow)
+    xlabel, draw = ("z", _draw_over_latent) if is_narrow else ("output", _draw_over_outputs)
     for one, latent in zip(all_axes, order, strict=True):
-        draw = _draw_over_latent if is_narrow else _draw_over_outputs
         draw(one, traversal, latent)
         one.set_title(traversal.name(latent))
-    xlabel, ylabel = ("z", "expected datum") if is_narrow else ("output", "expected datum")
-    label_edges(all_axes, own_figure=axes is None, xlabel=xlabel, ylabel=ylabel)
+    label_edges(all_axes, own_figure=axes is None, xlabel=xlabel, ylabel="expected datum")
     legend_above(all_axes, own_figure=axes is None)
     return all_axes
 

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from lvkam_pyro.checks.calibration import SBC
 from lvkam_pyro.checks.leave_one_out import LOOPIT
 from lvkam_pyro.plots._arrays import Values, as_array
-from lvkam_pyro.plots.style import MODEL, PALETTE, QUIET, legend_in_headroom, panels, styled
+from lvkam_pyro.plots.style import (
+    MODEL,
+    PALETTE,
+    QUIET,
+    error_band,
+    legend_in_headroom,
+    panels,
+    styled,
+)
 from lvkam_pyro.statistics.uniformity import Uniformity
 
 _MAX_NAMED = 5
@@ -57,17 +65,39 @@ def ecdf_difference(
     points = np.concatenate([[0.0], as_array(uniformity.points), [1.0]])
     _draw_band(one, uniformity, points)
     order = np.argsort(as_array(uniformity.p_value).reshape(-1))
-    num_named = _MAX_NAMED if names else 0
-    for index in order[num_named:]:
-        one.plot(points, _difference(functions[index], points), color=QUIET, linewidth=0.7)
-    # The least uniform last, on top of the others.
-    for rank, index in reversed(list(enumerate(order[:num_named]))):
-        style = {"color": PALETTE[rank], "linewidth": 1.4, "label": names[index]}
-        one.plot(points, _difference(functions[index], points), **style)
-    one.axhline(0, color="black", linewidth=0.6)
-    one.set(xlim=(0, 1), xlabel=xlabel, ylabel="ECDF \N{MINUS SIGN} uniform")
-    legend_in_headroom(one)
+    differences = np.stack([_difference(function, points) for function in functions])
+    draw_differences(one, points, differences[order], [names[i] for i in order] if names else [])
+    one.set(xlabel=xlabel, ylabel="ECDF \N{MINUS SIGN} uniform")
     return one
+
+
+def draw_differences(
+    axes: Axes,
+    points: Values,
+    differences: Values,
+    names: Sequence[str],
+    errors: Values | None = None,
+) -> None:
+    """Distribution functions less what they should be, the farthest from it first.
+
+    Args:
+        axes: The axes.
+        points: Their abscissae, `(K,)`.
+        differences: `(M, K)`; the first are named, the others thin.
+        names: Of the M; none are named if there are none.
+        errors: Their standard errors, `(M, K)`, for a band of two each way around those named.
+    """
+    num_named = min(_MAX_NAMED, len(names))
+    axes.plot(points, differences[num_named:].T, color=QUIET, linewidth=0.7)
+    # The farthest last, on top of the others.
+    for rank in reversed(range(num_named)):
+        colour, difference = PALETTE[rank], differences[rank]
+        if errors is not None:
+            error_band(axes, points, difference, errors[rank], color=colour, alpha=0.15)
+        axes.plot(points, difference, color=colour, linewidth=1.4, label=names[rank])
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set_xlim(0, 1)
+    legend_in_headroom(axes)
 
 
 @styled
@@ -137,10 +167,10 @@ def loo_pit(result: LOOPIT, *, axes: object = None) -> NDArray[np.object_]:
 
 
 def _draw_band(axes: Axes, uniformity: Uniformity, points: Values) -> None:
-    lower = _difference(as_array(uniformity.lower), points)
-    upper = _difference(as_array(uniformity.upper), points)
+    ends = uniformity.lower, uniformity.upper
+    low, high = (_difference(as_array(end), points) for end in ends)
     label = f"{uniformity.level:.0%} band"
-    axes.fill_between(points, lower, upper, color=QUIET, alpha=0.35, linewidth=0, label=label)
+    axes.fill_between(points, low, high, color=QUIET, alpha=0.35, linewidth=0, label=label)
 
 
 def _difference(function: Values, points: Values) -> Values:

@@ -2,24 +2,29 @@
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from importlib.resources import files
 from io import BytesIO
 from math import ceil, floor, inf, log10
-from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
-from cycler import cycler
 from matplotlib import pyplot
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Values = NDArray[np.float64]
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+STYLE: Mapping[Any, Any] = mpl.rc_params_from_file(
+    str(files("lvkam_pyro.plots").joinpath("lvkam.mplstyle")), use_default_template=False
+)
+"""Matplotlib's settings; for pictures of your own `plt.style.use("lvkam_pyro.plots.lvkam")`."""
+
+PALETTE: tuple[str, ...] = tuple(STYLE["axes.prop_cycle"].by_key()["color"])
 """The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), distinct to every eye."""
 
 DATA, MODEL, QUIET = "#4D4D4D", PALETTE[0], "#A6A6A6"
@@ -27,25 +32,6 @@ DATA, MODEL, QUIET = "#4D4D4D", PALETTE[0], "#A6A6A6"
 
 FORMULA = PALETTE[1]
 """The colour of formulas beside splines, in every picture of functions."""
-
-STYLE: Mapping[Any, Any] = MappingProxyType(
-    {
-        "axes.prop_cycle": cycler(color=PALETTE),
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 10,
-        "axes.labelsize": 9,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "legend.fontsize": 8,
-        "legend.frameon": False,
-        "figure.dpi": 110,
-        "savefig.dpi": 150,
-        "figure.constrained_layout.w_pad": 0.08,
-        "figure.constrained_layout.wspace": 0.04,
-        "image.interpolation": "nearest",
-    }
-)
 
 
 def styled(plot: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -152,16 +138,14 @@ def legend_in_headroom(axes: Axes) -> None:
 
 
 def error_band(
-    axes: Axes, x: ArrayLike, mean: ArrayLike, error: ArrayLike, *, color: str, alpha: float
+    axes: Axes, x: Values, mean: Values, error: Values, *, color: str, alpha: float
 ) -> None:
     """A band of two standard errors each way."""
-    mean, error = np.asarray(mean), np.asarray(error)
-    axes.fill_between(
-        np.asarray(x), mean - 2 * error, mean + 2 * error, color=color, alpha=alpha, linewidth=0
-    )
+    low, high = mean - 2 * error, mean + 2 * error
+    axes.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0)
 
 
-def dark_to_light(count: int) -> NDArray[np.float64]:
+def dark_to_light(count: int) -> Values:
     """Colours in an order that every eye sees, `(count, 4)`."""
     return np.asarray(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
 

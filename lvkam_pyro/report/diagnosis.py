@@ -92,8 +92,8 @@ class Diagnosis:
         Raises:
             OSError: If it cannot be written; what it held before is intact.
         """
-        write_atomically(Path(path), page(self).encode())
+        write_atomically(Path(path), page(self.title, self._repr_html_()).encode())
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        return fragment(self)
+        return fragment(self.title, self.subtitle, self.findings, self.overview(), self.checks)

@@ -1,11 +1,14 @@
 """Every check of a model and its posterior, by one call."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lvkam_pyro.arviz.draws import PosteriorDraws
+from lvkam_pyro.arviz.marginal import check_same_data
 from lvkam_pyro.checks.calibration import SBC, sbc
-from lvkam_pyro.checks.check import CheckResult
+from lvkam_pyro.checks.check import CheckResult, SkippedCheck
 from lvkam_pyro.checks.convergence_check import check_convergence
 from lvkam_pyro.checks.evidence_check import EvidenceCheck
 from lvkam_pyro.checks.leave_one_out import LOOPIT, loo_pit
@@ -17,7 +20,6 @@ from lvkam_pyro.checks.predictive import (
     prior_predictive_check,
 )
 from lvkam_pyro.checks.samplers import ImportanceSampler, Posterior, draw_posterior
-from lvkam_pyro.checks.skipped import SkippedCheck
 from lvkam_pyro.checks.weights_check import check_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.comparison.rows import EvidenceRow
@@ -105,57 +107,37 @@ def diagnose(
         model = model.model
     program = bind(model, *args, **kwargs)
     if evidence is not None:
-        _check_same_data(program, evidence)
+        check_same_data(program, {row.method: row.evidence.data_hash for row in evidence})
     samples = ladder.sample(program, seed=seed) if isinstance(ladder, Ladder) else ladder
     weighted = ImportanceSampler(guide, num_particles)
     posterior: Posterior = weighted if samples is None else samples
     draws = draw_posterior(program, posterior=posterior, num_draws=num_draws, seed=seed)
-    estimates = [] if samples is None else _estimate_from(samples)
-    checks: list[CheckResult] = [] if samples is None else [check_convergence(samples)]
+    estimates: list[Evidence] = []
+    checks: list[CheckResult] = []
+    if samples is not None:
+        ladder_estimators = (ThermodynamicIntegration(), SteppingStone())
+        found = (estimator.estimate_from(samples) for estimator in ladder_estimators)
+        estimates += [replace(one, unit=program.unit.value) for one in found]
+        checks.append(check_convergence(samples))
     if samples is None or guide is not None:
         importance = Importance(num_particles).estimate(program, guide=guide, seed=seed)
         estimates.insert(0, importance)
         checks.append(check_weights(importance, source=weighted.name))
     if num_simulations:
         calibrated = ladder if guide is None and ladder is not None else weighted
-        checks.append(_calibrate(program, calibrated, num_simulations, seed))
+        counts = {"num_simulations": num_simulations, "seed": seed}
+        check = partial(sbc, program, posterior=calibrated, **counts)
+        checks.append(_attempt(SBC.title, check))
     checks += _judge_model(program, draws, seed)
-    checks.append(EvidenceCheck(_compare(estimates) if evidence is None else evidence))
+    if evidence is None:
+        evidence = EvidenceComparison(tuple(EvidenceRow("model", one) for one in estimates))
+    checks.append(EvidenceCheck(evidence))
     return Diagnosis(tuple(checks), _num_data(program), draws.source, seed)
 
 
 def _num_data(program: BoundProgram) -> int:
     by_datum = program.unit is Unit.DATUM
     return program.num_units if by_datum else program.arguments.num_rows or 1
-
-
-def _check_same_data(program: BoundProgram, evidence: EvidenceComparison) -> None:
-    if any(row.evidence.data_hash != program.data_hash for row in evidence):
-        raise ValueError(
-            f"Expected evidence of these data of shape {tuple(program.like.shape)}, got that of "
-            "others. Pass the same data to compare_evidence."
-        )
-
-
-def _estimate_from(samples: LadderSamples) -> list[Evidence]:
-    return [
-        estimator.estimate_from(samples)
-        for estimator in (ThermodynamicIntegration(), SteppingStone())
-    ]
-
-
-def _compare(estimates: list[Evidence]) -> EvidenceComparison:
-    return EvidenceComparison(tuple(EvidenceRow("model", one) for one in estimates))
-
-
-def _calibrate(
-    program: BoundProgram, posterior: Posterior, num_simulations: int, seed: int
-) -> CheckResult:
-    if isinstance(posterior, LadderSamples):
-        reason = "A ladder that has run knows its own data alone: pass the Ladder to run."
-        return SkippedCheck(SBC.title, reason)
-    options = {"num_simulations": num_simulations, "seed": seed}
-    return _attempt(SBC.title, lambda: sbc(program, posterior=posterior, **options))
 
 
 def _judge_model(program: BoundProgram, draws: PosteriorDraws, seed: int) -> list[CheckResult]:

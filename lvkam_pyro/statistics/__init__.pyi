@@ -16,6 +16,7 @@ from .weights import (
     normalized_weights,
     pareto_k,
     smooth_weights,
+    weight_diagnostics,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "resample_stratified",
     "resample_systematic",
     "smooth_weights",
+    "weight_diagnostics",
 ]

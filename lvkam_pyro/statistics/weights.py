@@ -66,6 +66,23 @@ def largest_weight(log_weights: Tensor) -> Tensor:
     return torch.where(_all_zero(log_weights), 1.0, largest)
 
 
+def weight_diagnostics(log_weights: Tensor) -> dict[str, Tensor]:
+    """All of these diagnostics by name: `ess`, `pareto_k` and `largest_weight`, `(N,)` each.
+
+    Args:
+        log_weights: `(S, N)`.
+
+    Example:
+        >>> sorted(weight_diagnostics(torch.zeros(100, 1)))
+        ['ess', 'largest_weight', 'pareto_k']
+    """
+    return {
+        "ess": effective_sample_size(log_weights),
+        "pareto_k": pareto_k(log_weights),
+        "largest_weight": largest_weight(log_weights),
+    }
+
+
 def pareto_k(log_weights: Tensor) -> Tensor:
     """The shape k of the generalised Pareto distribution fitted to the largest weights, per datum.
 

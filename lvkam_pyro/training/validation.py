@@ -36,7 +36,7 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
     """
     if np.ma.is_masked(x):
         raise ValueError(
-            f"{name} masks {np.ma.count_masked(x)} of its {np.size(x)} entries, and what lies "
+            f"{name} masks {np.ma.getmaskarray(x).sum()} of its {np.size(x)} entries, and what lies "
             "under a mask is no datum. Drop these rows, or impute them and pass the result."
         )
     try:

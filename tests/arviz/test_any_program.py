@@ -58,8 +58,7 @@ def test_bound_program_stands_for_a_model_and_its_arguments() -> None:
     bound, unbound = lv.to_arviz(program), lv.to_arviz(pooled, X, SCALE, offset=0.5)
     for group in groups_of(unbound):
         assert bound[group].equals(unbound[group])
-    particles = lv.draw_particles(program, lv.PriorGuide(pooled), num_particles=400)
-    idata = lv.to_arviz(particles, model=program, num_draws=10)
+    idata = lv.to_arviz(program, guide=lv.PriorGuide(pooled), num_particles=400, num_draws=10)
     assert dims(idata, "posterior_predictive", "y") == (*SAMPLE, "person")
     samples = {"mean": torch.randn(2, 10)}
     idata = lv.to_arviz(samples, model=program)

@@ -44,8 +44,8 @@ def local() -> tuple[MCMC, Tensor]:
     """Exact posterior draws of a model whose latents belong to a datum each."""
     torch.manual_seed(0)
     x = programs.draw_data(4)
-    law = dist.MultivariateNormal(programs.posterior_mean(x), programs.POSTERIOR_COVARIANCE)
-    samples = {"z": law.sample((4, 500))}
+    exact = dist.MultivariateNormal(programs.posterior_mean(x), programs.POSTERIOR_COVARIANCE)
+    samples = {"z": exact.sample((4, 500))}
     return samplers.sampled(programs.linear_gaussian, samples, x), x
 
 

@@ -53,11 +53,9 @@ def assert_exact_posterior(idata: Any, x: Tensor) -> None:
     assert_within_standard_errors(mean, programs.posterior_mean(x).double(), error)
 
 
-@pytest.mark.parametrize("with_model", [False, True])
-def test_particles(with_model: bool, x: Tensor, particles: lv.Particles) -> None:
-    idata = to_arviz(particles, x, model=MODEL) if with_model else to_arviz(particles)
-    expected = BARE | {"log_prior", "proposal", "importance"}
-    assert groups_of(idata) == expected | (PREDICTIONS if with_model else set())
+def test_particles(x: Tensor, particles: lv.Particles) -> None:
+    idata = to_arviz(particles)
+    assert groups_of(idata) == BARE | {"log_prior", "proposal", "importance"}
     assert dims(idata, "posterior", "z") == (*SAMPLE, "data", "latent")
     assert idata["proposal"].sizes["particle"] == 2000
     assert_exact_posterior(idata, x)
@@ -75,7 +73,7 @@ def test_chains_have_particles_of_their_own(particles: lv.Particles) -> None:
 
 @pytest.mark.parametrize("with_model", [False, True])
 def test_ladder(with_model: bool, x: Tensor, ladder: lv.ladder.LadderSamples) -> None:
-    idata = to_arviz(ladder, x, model=MODEL) if with_model else to_arviz(ladder)
+    idata = to_arviz(MODEL, x, ladder=ladder) if with_model else to_arviz(ladder)
     expected = BARE | {"power_posterior", "power_sample_stats", "thermodynamic"}
     assert groups_of(idata) == expected | (PREDICTIONS | {"log_prior"} if with_model else set())
     cold = values(idata, "power_posterior", "log_likelihood")[:, :, -1]
@@ -147,13 +145,9 @@ def test_resampled_draws_say_what_they_are_worth(x: Tensor) -> None:
 
 BAD_INPUT: list[tuple[Callable[..., Any], type[Exception], str]] = [
     (lambda f: to_arviz(object()), TypeError, "got object"),
-    (lambda f: to_arviz(f("particles"), model=MODEL), ValueError, "there is no data"),
-    (lambda f: to_arviz(f("particles"), f("x")), ValueError, "there is no model"),
-    (lambda f: to_arviz(f("ladder"), f("x")), ValueError, "there is no model"),
-    (lambda f: to_arviz(f("particles"), f("x")[:2], model=MODEL), ValueError, "for 3 data"),
     (lambda f: to_arviz(f("particles"), num_chains=8001), ValueError, "smaller num_chains"),
     (lambda f: to_arviz(f("particles"), num_draws=0), ValueError, "num_draws >= 1"),
-    (lambda f: to_arviz(f("ladder"), f("x") + 1, model=MODEL), ValueError, "computed for others"),
+    (lambda f: to_arviz(MODEL, f("x") + 1, ladder=f("ladder")), ValueError, "computed for others"),
     (lambda f: to_arviz(f("comparison"), num_chains=0), ValueError, "num_chains >= 1"),
     (lambda f: to_arviz(f("ladder"), coords={"person": "abc"}), ValueError, "no axis is called"),
     (
@@ -174,12 +168,12 @@ def test_bad_input(
         call(request.getfixturevalue)
 
 
-def test_labels_of_the_user(particles: lv.Particles, x: Tensor) -> None:
+def test_labels_of_the_user(x: Tensor) -> None:
     people = ["Ann", "Bo", "Cy"]
     idata = to_arviz(
-        particles,
+        MODEL,
         x,
-        model=MODEL,
+        guide=programs.wide_guide,
         coords={"person": people, "trait": ["wit", "age"]},
         dims={"z": ["person", "trait"], "x": ["person", "test"], "weight": ["person"]},
         constant_data={"weight": [1.0, 2.0, 3.0]},

@@ -104,3 +104,9 @@ def test_checks_of_single_data_are_skipped_where_these_share_a_latent() -> None:
     skipped = [one.title for one in diagnosis.checks if one.verdict == "not made"]
     assert skipped == ["Simulation-based calibration", "Prior and aggregate posterior"]
     assert diagnosis.num_data == 30
+    evidence = diagnosis[lv.checks.EvidenceCheck]
+    assert evidence.headline.endswith(" nats")
+    assert evidence.table()[0][1] == "nats"
+    (row,) = evidence.comparison
+    assert row.evidence.unit == "data set"
+    assert "datum" not in str(row.evidence).split("Verdict")[0]

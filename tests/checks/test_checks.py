@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.checks.check import CheckResult, shorten, table_lines
+from lvkam_pyro.checks.check import CheckResult, Estimate, SkippedCheck, shorten, table_lines
 from lvkam_pyro.checks.finding import Finding, Severity, bonferroni, quote_p, state_p
-from lvkam_pyro.checks.skipped import SkippedCheck
 from tests.checks import programs
 from tests.checks.programs import linear_gaussian
 from tests.checks.results import CHECKS, X, climb, compare
@@ -21,7 +20,9 @@ every_check = pytest.mark.parametrize("make", CHECKS.values(), ids=CHECKS)
 
 
 def numbers_of(check: CheckResult) -> list[Tensor]:
-    return [value for value in vars(check).values() if isinstance(value, Tensor)]
+    found = vars(vars(check).get("samples", check)).values()
+    parts = [[*value] if isinstance(value, Estimate) else [value] for value in found]
+    return [part for row in parts for part in row if isinstance(part, Tensor)]
 
 
 @every_check
@@ -100,9 +101,9 @@ GOOD = {
 
 @pytest.mark.parametrize(("changes", "match"), CHAINS.values(), ids=CHAINS)
 def test_chains_are_judged_by_each_limit(changes: dict[str, object], match: str) -> None:
-    good = lv.checks.check_convergence(replace(climb(), **GOOD))
-    assert not good.findings
-    (finding,) = replace(good, **changes).findings  # type: ignore[arg-type]
+    good = replace(climb(), **GOOD)
+    assert not lv.checks.check_convergence(good).findings
+    (finding,) = lv.checks.check_convergence(replace(good, **changes)).findings  # type: ignore[arg-type]
     assert match in finding.problem
 
 

@@ -1,4 +1,4 @@
-"""The aggregate posterior of a linear Gaussian model against its exact law."""
+"""The aggregate posterior of a linear Gaussian model against its exact distribution."""
 
 from collections.abc import Callable
 
@@ -37,22 +37,24 @@ def test_numbers_are_those_of_the_exact_aggregate() -> None:
     draw_error = (VARIANCE / (40 * NUM_DRAWS)).sqrt()
     # Draws of the prior: 20,000, so its deviation is known to 1/200.
     prior_error = 20_000**-0.5
-    assert_within_standard_errors(found.shift, means.mean(0), draw_error + prior_error)
+    assert_within_standard_errors(found.shift.value, means.mean(0), draw_error + prior_error)
     scale = (VARIANCE + means.var(0, correction=0)).sqrt()
-    assert_within_standard_errors(found.scale, scale, scale * (prior_error + 40**-0.5 / 50))
+    assert_within_standard_errors(found.scale.value, scale, scale * (prior_error + 40**-0.5 / 50))
     assert_within_standard_errors(
-        found.contraction, 1 - VARIANCE, VARIANCE * ((2 / (40 * NUM_DRAWS)) ** 0.5 + prior_error)
+        found.contraction.value,
+        1 - VARIANCE,
+        VARIANCE * ((2 / (40 * NUM_DRAWS)) ** 0.5 + prior_error),
     )
     assert_within_standard_errors(
-        found.shift_error, means.std(0) / 40**0.5, means.std(0) / 40**0.5 * 0.02
+        found.shift.error, means.std(0) / 40**0.5, means.std(0) / 40**0.5 * 0.02
     )
 
 
 def test_distance_is_that_of_the_exact_distribution_functions() -> None:
     x = programs.draw_data(30) + 0.4
     found, means = compare(x), programs.posterior_mean(x).double()
-    places = torch.from_numpy(ndtri(found.levels.numpy()))[:, None, None]
-    functions = torch.from_numpy(ndtr(((places - means) / VARIANCE.sqrt()).numpy())).mean(1)
+    points = torch.from_numpy(ndtri(found.levels.numpy()))[:, None, None]
+    functions = torch.from_numpy(ndtr(((points - means) / VARIANCE.sqrt()).numpy())).mean(1)
     exact = (functions - found.levels[:, None]).abs().amax(0)
     # The prior's quantiles and the draws' shares are each known to about 1/280 at most.
     assert_within_standard_errors(found.distance, exact, torch.tensor(0.5 / 20_000**0.5))

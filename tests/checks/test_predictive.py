@@ -81,7 +81,7 @@ def test_p_values_of_the_models_own_data_are_uniform() -> None:
         assert_p_value(float(p_value))
 
 
-def test_replicated_mean_has_its_exact_law() -> None:
+def test_replicated_mean_has_its_exact_distribution() -> None:
     x = programs.draw_data(10)
     draws = prior_predictive_check(linear_gaussian, x, num_draws=4000).replicated[:, 0]
     ones = torch.ones(programs.NUM_OUTPUTS) / programs.NUM_OUTPUTS
@@ -91,7 +91,7 @@ def test_replicated_mean_has_its_exact_law() -> None:
     assert_within_standard_errors(draws.var(), exact, exact * (2 / 4000) ** 0.5)
 
 
-def test_replicated_mean_given_the_posterior_has_its_exact_law() -> None:
+def test_replicated_mean_given_the_posterior_has_its_exact_distribution() -> None:
     x = programs.draw_data(10)
     check = posterior_predictive_check(
         linear_gaussian, x, posterior=programs.exact_guide, num_draws=4000
@@ -137,7 +137,7 @@ def test_posterior_predictive_p_values_are_nearer_to_one_half() -> None:
     assert share_of_small(list(given)) < share_of_small(list(own))
 
 
-def test_one_number_a_datum_has_no_correlation() -> None:
+def test_one_value_a_datum_has_no_correlation() -> None:
     x = torch.randn(6, 1)
     check = prior_predictive_check(lambda data: linear_gaussian(data.expand(-1, 4)), x)
     assert "correlation (r.m.s.)" in check.names

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import lvkam_pyro as lv
+from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import Posterior, as_sampler, thin
-from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from tests.assertions import assert_within_standard_errors
 from tests.checks import programs
 from tests.checks.programs import linear_gaussian
@@ -40,7 +40,7 @@ def test_draws_have_the_exact_moments(posterior: Callable[[], Posterior]) -> Non
     assert values.shape == (900, 6, 2)
     assert bool((draws.ess <= 900).all())
     variance = programs.POSTERIOR_COVARIANCE.diagonal().double()
-    # The effective number is known to a tenth; two numbers a datum.
+    # The effective number is known to a tenth; two values a datum.
     error = (variance / (0.8 * draws.ess.double()[:, None])).sqrt()
     assert_within_standard_errors(values.mean(0), programs.posterior_mean(X).double(), error)
     assert_within_standard_errors(
@@ -76,7 +76,7 @@ def test_thinned_draws_are_spread_over_the_ladders() -> None:
     assert float(ess.max()) <= 100
 
 
-def test_latents_are_named_number_by_number() -> None:
+def test_latents_are_named_value_by_value() -> None:
     latents = {"z": torch.arange(24.0).view(2, 2, 3, 2), "w": torch.zeros(2, 2)}
     assert latent_names(latents) == (
         "z[0, 0]", "z[0, 1]", "z[1, 0]", "z[1, 1]", "z[2, 0]", "z[2, 1]", "w",
@@ -88,7 +88,7 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: lv.checks.draw_posterior(linear_gaussian, X[:3], posterior=climb()),
         ValueError,
-        "draws of others",
+        "posterior was computed for others",
     ),
     (lambda: lv.checks.draw_posterior(linear_gaussian, X, posterior=7), TypeError, "got int"),  # type: ignore[arg-type]
     (lambda: as_sampler(climb()), TypeError, "got LadderSamples"),

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.checks.calibration import LOG_LIKELIHOOD, _rank_first, sbc
+from lvkam_pyro.checks.calibration import LOG_LIKELIHOOD, _rank_first, describe_shape, sbc
 from lvkam_pyro.checks.finding import Severity
 from lvkam_pyro.checks.samplers import ImportanceSampler, Posterior, draw_posterior
-from lvkam_pyro.checks.shapes import describe_shape
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.statistics.uniformity import check_uniformity
 from lvkam_pyro.tracing.prior_guide import PriorGuide
@@ -64,8 +63,8 @@ def test_wrong_posterior_is_found_and_described(
     (finding,) = result.findings
     assert finding.severity == Severity.ERROR
     assert latent in finding.problem
-    places = (result.ranks[:, result.names.index(latent)] + 0.5) / (result.num_draws + 1)
-    assert match in describe_shape(places)
+    pit_values = (result.ranks[:, result.names.index(latent)] + 0.5) / (result.num_draws + 1)
+    assert match in describe_shape(pit_values)
 
 
 def test_prior_in_place_of_the_posterior_is_found_by_the_likelihood_alone() -> None:

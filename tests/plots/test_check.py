@@ -8,8 +8,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import lvkam_pyro as lv
-from lvkam_pyro.checks.check import CheckResult
-from lvkam_pyro.checks.skipped import SkippedCheck
+from lvkam_pyro.checks.check import CheckResult, SignificanceCheck, SkippedCheck
 from tests.checks.results import CHECKS
 
 
@@ -25,7 +24,8 @@ def test_check_draws_labelled_axes_or_those_given(make: Callable[[], CheckResult
 
 
 def test_every_class_of_checks_has_a_picture() -> None:
-    classes = set(CheckResult.__subclasses__()) - {SkippedCheck}
+    classes = {*CheckResult.__subclasses__(), *SignificanceCheck.__subclasses__()}
+    classes -= {SkippedCheck, SignificanceCheck}
     assert {type(make()).__name__ for make in CHECKS.values()} >= {"SBC", "EvidenceCheck"}
     without = lv.plots.check.dispatch(object)
     assert not [kind for kind in classes if lv.plots.check.dispatch(kind) is without]

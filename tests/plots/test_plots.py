@@ -153,12 +153,6 @@ CASES = {
         "temperature t",
         "nats",
     ),
-    "thermodynamic curve of a datum": Case(
-        lambda **kw: plots.thermodynamic_curve(results.climb_and_integrate(), datum=1, **kw),
-        2,
-        "temp",
-        "nats",
-    ),
     "chains": Case(
         lambda **kw: plots.convergence(results.climb_path(), **kw), 3, "temperature t", "R-hat"
     ),
@@ -178,7 +172,7 @@ CASES = {
         lambda **kw: plots.traversals(decode(9), image_shape=(3, 3), **kw), 1, "quantile", ""
     ),
     "traversals of lines": Case(
-        lambda **kw: plots.traversals(decode(9), posterior=draws(5, 3), **kw),
+        lambda **kw: plots.traversals(decode(9), **kw),
         3,
         "output",
         "datum",
@@ -274,7 +268,6 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plots.network(KAN([2, 1]), input_names=["u"]), ValueError, "2 inputs, got 1: u"),
     (lambda: plots.network(KAN([2, 3]), output_names="ab"), ValueError, "3 outputs, got 2"),
     (lambda: plots.network(KAN([2, 1]), samples=draws(5, 3)), ValueError, "(..., 2)"),
-    (lambda: plots.thermodynamic_curve(results.climb_and_integrate(), datum=9), IndexError, "9"),
     (
         lambda: plots.thermodynamic_curve(results.sample_importance()),
         ValueError,
@@ -284,7 +277,6 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: plots.power_posteriors(climb_ladder_alone()), ValueError, "keep_path=True"),
     (lambda: plots.power_posteriors(results.climb_path(), datum=9), IndexError, "9"),
     (lambda: plots.traversals(decode(9), image_shape=(2, 4)), ValueError, "9 pixels"),
-    (lambda: plots.traversals(decode(9), posterior=draws(5, 2)), ValueError, "(M, 3)"),
     (lambda: plots.traversals(decode(9), latents=[3]), IndexError, "3"),
     (lambda: plots.traversals(words()), ValueError, "likelihood with a mean"),
     (

@@ -26,16 +26,6 @@ def test_traversal_moves_one_latent_along_its_quantiles() -> None:
     assert np.allclose(drawn, expected_data(z), atol=1e-6)
 
 
-def test_traversal_of_a_datum_starts_from_its_posterior() -> None:
-    posterior = torch.rand(101, 3)
-    axes = lv.plots.traversals(MODEL, latents=[0], posterior=posterior)
-    with torch.no_grad():
-        z = posterior.median(0).values
-        z[0] = PRIOR.densities().icdf(torch.tensor(0.5))[0]
-    middle = axes[0].get_lines()[4].get_ydata()
-    assert np.allclose(middle, expected_data(z), atol=1e-5)
-
-
 def test_traversals_of_the_strongest_latents_come_first() -> None:
     generator = torch.nn.Linear(14, 9)
     with torch.no_grad():

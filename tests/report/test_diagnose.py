@@ -14,7 +14,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.checks.skipped import SkippedCheck
+from lvkam_pyro.checks.check import SkippedCheck
 from tests.checks import programs
 from tests.checks.programs import linear_gaussian
 from tests.training.toy import toy_data, toy_fit
@@ -57,7 +57,7 @@ def test_checks_that_others_rest_on_come_first() -> None:
 def test_ladder_that_is_to_run_is_calibrated_on_simulated_data() -> None:
     diagnosis = lv.diagnose(linear_gaussian, X, ladder=LADDER, **FEW)
     assert diagnosis[lv.checks.SBC].sampler == "ladder of 4 temperatures"
-    assert diagnosis[lv.checks.ConvergenceCheck].num_draws == 20
+    assert len(diagnosis[lv.checks.ConvergenceCheck].samples.log_likelihood) == 20
 
 
 def narrow_guide(x: Tensor) -> None:
@@ -127,7 +127,7 @@ def test_check_that_a_model_does_not_allow_is_skipped_with_its_reason(
     program: Callable[[Tensor], object], x: Tensor, skipped: set[str]
 ) -> None:
     diagnosis = lv.diagnose(program, x, **FEW)
-    reasons = {c.title: c.reason for c in diagnosis.checks if isinstance(c, SkippedCheck)}
+    reasons = {c.title: c.question for c in diagnosis.checks if isinstance(c, SkippedCheck)}
     assert reasons.keys() == skipped
     assert all(len(reason) > 20 for reason in reasons.values())
 
@@ -207,12 +207,12 @@ BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: lv.diagnose(linear_gaussian, X, evidence=other_evidence()),
         ValueError,
-        "evidence of these data of shape (12, 4)",
+        "these data of shape (12, 4), but Importance was computed for others",
     ),
     (
         lambda: lv.diagnose(linear_gaussian, X + 1, ladder=LADDER.sample(linear_gaussian, X)),
         ValueError,
-        "draws of others",
+        "posterior was computed for others",
     ),
 ]
 

@@ -1,12 +1,23 @@
-"""The thermodynamic curve: the mean log-likelihood along the ladder of power posteriors."""
+"""Pictures over the temperatures of a ladder: its thermodynamic curve, and its chains."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from lvkam_pyro.checks.convergence_check import MIN_ESS, MIN_SWAP_RATE, ConvergenceCheck
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.evidence.verdict import MAX_RHAT
+from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.plots._arrays import Values, as_array
-from lvkam_pyro.plots.style import MODEL, PALETTE, error_band, panels, quote, styled
+from lvkam_pyro.plots.style import (
+    MODEL,
+    PALETTE,
+    error_band,
+    legend_above,
+    panels,
+    quote,
+    styled,
+)
 
 EXPONENT = 5.0
 TICKS = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 1.0)
@@ -15,9 +26,7 @@ CURVE = ("temperatures", "mean_log_likelihood", "mean_log_likelihood_error")
 
 
 @styled
-def thermodynamic_curve(
-    evidence: Evidence, *, datum: int | None = None, axes: object = None
-) -> NDArray[np.object_]:
+def thermodynamic_curve(evidence: Evidence, *, axes: object = None) -> NDArray[np.object_]:
     r"""The curve :math:`E_t = \mathrm{E}_{p_t}[\log p(x \mid z)]` and the area under it.
 
     .. math:: \log p(x) = \int_0^1 E_t \, dt = \int_0^1 5 u^4 E_{u^5} \, du, \qquad t = u^5
@@ -29,7 +38,6 @@ def thermodynamic_curve(
 
     Args:
         evidence: The estimate of `ThermodynamicIntegration` or `SteppingStone`, which is quoted.
-        datum: Index of one datum; None: the mean over all data.
         axes: Two axes; None: a new figure.
 
     Returns:
@@ -37,7 +45,6 @@ def thermodynamic_curve(
 
     Raises:
         ValueError: If the estimator has no curve, or there are fewer than two axes.
-        IndexError: If there is no such datum.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -48,17 +55,64 @@ def thermodynamic_curve(
         >>> axes[0].get_xlabel()
         'temperature t'
     """
-    temperatures, mean, error = _curve(evidence, datum)
+    temperatures, mean, error = _curve(evidence)
     left, right = pair = panels(2, axes, size=(3.6, 2.8))
-    whose = f"{evidence.num_data} data" if datum is None else f"datum {datum}"
     _draw(left, temperatures, mean, error)
-    left.set(title=f"expected log-likelihood ({whose})", ylabel="$E_t$ (nats per datum)")
+    left.set_title(f"expected log-likelihood ({evidence.num_data} data)")
+    left.set_ylabel("$E_t$ (nats per datum)")
     stretch = EXPONENT * temperatures ** (1 - 1 / EXPONENT)
     _draw(right, temperatures, mean * stretch, error * stretch)
     right.fill_between(temperatures, mean * stretch, color=MODEL, alpha=0.15, linewidth=0)
     right.axhline(0, color="black", linewidth=0.6)
-    right.set(title=_quote(evidence, datum), ylabel="$E_t \\; dt/du$ (nats per datum)")
+    right.set_ylabel("$E_t \\; dt/du$ (nats per datum)")
+    area = quote(evidence.mean, evidence.mean_standard_error)
+    right.set_title(f"log evidence (area): {area}")
     return pair
+
+
+@styled
+def convergence(
+    result: ConvergenceCheck | LadderSamples, *, axes: object = None
+) -> NDArray[np.object_]:
+    """R-hat, effective draws and rates of exchange over the temperatures.
+
+    Lines are medians over the data, shades reach from the least to the largest. A rate of exchange
+    stands at the lower of its two temperatures.
+
+    Args:
+        result: The result of `check_convergence`, or the draws of a ladder themselves.
+        axes: Three axes; None: a new figure.
+
+    Returns:
+        The three axes.
+
+    Raises:
+        ValueError: If there are fewer than three axes.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> problem = lv.problems.load_problem("linear_gaussian_1")
+        >>> ladder = lv.ladder.Ladder(num_temperatures=6, num_warmup=20, num_samples=20)
+        >>> axes = lv.plots.convergence(ladder.sample(problem.model, problem.x))
+        >>> [one.get_ylabel() for one in axes]
+        ['R-hat', 'effective draws', 'rate of exchange']
+    """
+    all_axes = panels(3, axes, size=(2.6, 2.8))
+    samples = result.samples if isinstance(result, ConvergenceCheck) else result
+    temperatures = as_array(samples.temperatures)
+    curves = (
+        ("R-hat", samples.rhat, MAX_RHAT),
+        ("effective draws", samples.ess, MIN_ESS),
+        ("rate of exchange", samples.swap_rate, MIN_SWAP_RATE),
+    )
+    for one, (name, values, limit) in zip(all_axes, curves, strict=True):
+        _draw_spread(one, temperatures[: len(values)], as_array(values), limit)
+        _set_temperature_scale(one)
+        one.set_ylabel(name)
+    all_axes[1].set_yscale("log")
+    all_axes[2].set_ylim(0, 1)
+    legend_above(all_axes, own_figure=axes is None)
+    return all_axes
 
 
 def has_curve(evidence: Evidence) -> bool:
@@ -73,7 +127,7 @@ def has_curve(evidence: Evidence) -> bool:
     return set(CURVE) <= evidence.diagnostics.keys()
 
 
-def _curve(evidence: Evidence, datum: int | None) -> tuple[Values, Values, Values]:
+def _curve(evidence: Evidence) -> tuple[Values, Values, Values]:
     """Temperatures, means and their standard errors, `(T,)` each."""
     if not has_curve(evidence):
         raise ValueError(
@@ -81,8 +135,6 @@ def _curve(evidence: Evidence, datum: int | None) -> tuple[Values, Values, Value
             "Estimate it by ThermodynamicIntegration or SteppingStone."
         )
     temperatures, means, errors = (as_array(evidence.diagnostics[name]) for name in CURVE)
-    if datum is not None:
-        return temperatures, means[:, datum], errors[:, datum]
     # No two data share chains, so that their errors are independent.
     return temperatures, means.mean(1), np.sqrt(np.square(errors).sum(1)) / means.shape[1]
 
@@ -90,27 +142,22 @@ def _curve(evidence: Evidence, datum: int | None) -> tuple[Values, Values, Value
 def _draw(axes: Axes, temperatures: Values, mean: Values, error: Values) -> None:
     error_band(axes, temperatures, mean, error, color=PALETTE[1], alpha=0.35)
     axes.plot(temperatures, mean, "o-", color=MODEL, markersize=3, linewidth=1.2)
-    set_temperature_scale(axes)
+    _set_temperature_scale(axes)
 
 
-def set_temperature_scale(axes: Axes) -> None:
+def _set_temperature_scale(axes: Axes) -> None:
     """A scale of temperatures that shows those next to 0: even in their fifth root."""
-    axes.set_xscale("function", functions=(_stretch, _unstretch))
+    to_root, to_power = (
+        lambda t: np.clip(t, 0, None) ** (1 / EXPONENT),
+        lambda u: np.clip(u, 0, None) ** EXPONENT,
+    )
+    axes.set_xscale("function", functions=(to_root, to_power))
     axes.set(xlim=(0, 1), xlabel="temperature t", xticks=TICKS)
     axes.set_xticklabels([f"{tick:g}" for tick in TICKS], rotation=45, ha="right")
 
 
-def _stretch(t: Values) -> Values:
-    return np.clip(t, 0, None) ** (1 / EXPONENT)
-
-
-def _unstretch(u: Values) -> Values:
-    return np.clip(u, 0, None) ** EXPONENT
-
-
-def _quote(evidence: Evidence, datum: int | None) -> str:
-    value, error = evidence.mean, evidence.mean_standard_error
-    if datum is not None:
-        value = float(evidence.log_evidence[datum])
-        error = float(evidence.standard_error[datum])
-    return f"log evidence (area): {quote(value, error)}"
+def _draw_spread(axes: Axes, temperatures: Values, values: Values, limit: float) -> None:
+    shade = values.min(1), values.max(1)
+    axes.fill_between(temperatures, *shade, color=MODEL, alpha=0.25, linewidth=0, label="all data")
+    axes.plot(temperatures, np.median(values, 1), color=MODEL, label="median datum")
+    axes.axhline(limit, color=PALETTE[1], linestyle="--", linewidth=0.9, label="limit")
