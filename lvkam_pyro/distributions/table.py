@@ -116,11 +116,6 @@ class Table:
         """Normalised log density at the nodes, of shape `(*batch, M, n)`."""
         return self.potentials - self.log_normalizer[..., None, None]
 
-    @property
-    def log_probabilities(self) -> Tensor:
-        """Log probability carried by each node, of shape `(*batch, M, n)`."""
-        return self.log_density + self.panels.log_weights
-
     @cached_property
     def coefficients(self) -> Tensor:
         """Coefficients of `t`, `t^2`, ... in the probability below position `t` in each panel."""

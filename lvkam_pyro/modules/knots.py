@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.optim import Optimizer
 
@@ -47,7 +47,7 @@ class KnotUpdate:
 
 
 def update_knots(
-    functions: nn.Module,
+    functions: KANLayer,
     densities: Callable[[], UnivariateDensity],
     samples: Tensor,
     *,
@@ -65,11 +65,6 @@ def update_knots(
         optimizer: The optimiser in use, if any.
         tolerance: A larger divergence is warned about.
     """
-    if not isinstance(functions, KANLayer):
-        raise ValueError(
-            f"Expected a prior of one layer of B-splines, got {type(functions).__name__}: what its "
-            "later layers see are no latents. Build the prior without hidden layers."
-        )
     before = densities()
     rows = _rows(samples, before.batch_shape)
     grid = update_grid(functions, rows, ratio=ratio, optimizer=optimizer, tolerance=math.inf)
