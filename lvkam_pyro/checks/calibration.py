@@ -27,10 +27,10 @@ from lvkam_pyro.checks.samplers import (
 )
 from lvkam_pyro.checks.scalars import flatten_latents, latent_names
 from lvkam_pyro.checks.shapes import describe_shape, shape_scores
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 LOG_LIKELIHOOD = "log likelihood"

@@ -10,9 +10,9 @@ from torch.distributions import Distribution, constraints, register_kl
 from torch.distributions.utils import lazy_property
 
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.distributions.reference import as_measure, support_bounds, support_of
+from lvkam_pyro.distributions.reference import as_measure, is_flat, support_bounds, support_of
 from lvkam_pyro.distributions.rows import apply_shared
-from lvkam_pyro.distributions.shapes import check_expansion
+from lvkam_pyro.distributions.shapes import expanded
 from lvkam_pyro.distributions.table import PanelInverse, Table, quantiles
 from lvkam_pyro.distributions.tabulated import TOLERANCE, Tabulated
 
@@ -70,11 +70,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
         """The same densities over a larger batch; parameters and their table stay shared."""
-        shape = check_expansion(self, batch_shape)
-        new = self._get_checked_instance(type(self), _instance)
-        new.__dict__.update(self.__dict__)
-        new._batch_shape = shape
-        return new
+        return expanded(self, batch_shape, self._get_checked_instance(type(self), _instance))
 
     def _spread(self) -> Self:
         """The same batch without shared parameters, so that they can be indexed."""
@@ -172,6 +168,11 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         # Zero's neighbour is a denormal number, which many kernels flush back to zero.
         lowest = torch.maximum(torch.nextafter(low, high), low + torch.finfo(value.dtype).tiny)
         return value.clamp(lowest, torch.nextafter(high, low))
+
+    def _with_reference(self, energy: Tensor, z: Tensor) -> Tensor:
+        r"""The log potential at `z`, of the energy there."""
+        # A normaliser absorbs what is constant.
+        return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
 
     def _log_density(self, z: Tensor) -> Tensor:
         """Normalised log density at points inside the support, in the outer dtype."""

@@ -9,6 +9,7 @@ from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.islands import Draw, island_log_weights, island_size
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
 from lvkam_pyro.guides.population import PopulationGuide
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.weights import (
     MAX_PARETO_K,
@@ -17,7 +18,6 @@ from lvkam_pyro.statistics.weights import (
     pareto_k,
 )
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram

@@ -14,11 +14,11 @@ from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.islands import island_size
 from lvkam_pyro.evidence.verdict import MAX_CHAIN_SPREAD, Gate, Verdict
 from lvkam_pyro.guides.lookahead import LookaheadGuide
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import largest_weight
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 _REMEDY = "Use more particles or more nodes, or GridGibbs."

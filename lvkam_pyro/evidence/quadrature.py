@@ -15,9 +15,9 @@ from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.fisher import with_fisher_gradient
 from lvkam_pyro.evidence.verdict import Gate, Verdict
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 MAX_COORDINATES = 3

@@ -10,10 +10,10 @@ from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.evidence.importance import Importance, check_reparameterized
 from lvkam_pyro.evidence.islands import Draw
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, Verdict
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.weights import effective_sample_size
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.inverse_transform import InverseTransform, count_uniforms
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram

@@ -8,9 +8,9 @@ from lvkam_pyro.additive.model import AdditiveReader
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 

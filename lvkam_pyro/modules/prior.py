@@ -1,9 +1,9 @@
 """The learned prior: one-dimensional energy densities whose functions are KAN functions."""
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from numbers import Integral
 from typing import TypeVar
 
 import torch
@@ -20,12 +20,14 @@ from lvkam_pyro.distributions.univariate import Sampler, UnivariateDensity
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import ConstantExtrapolation
+from lvkam_pyro.kan.grids.grid import update_grid
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
 from lvkam_pyro.modules.formulas import SymbolicEnergy, find_formulas
-from lvkam_pyro.modules.knots import KnotUpdate, update_knots
+from lvkam_pyro.modules.knots import KnotUpdate, check_update, compare_densities, latent_rows
 from lvkam_pyro.modules.reference import FixedReference, ReferenceMeasure
 from lvkam_pyro.modules.summary import PriorSummary, summarize
+from lvkam_pyro.options import check_count
 
 Density = TypeVar("Density", bound=UnivariateDensity)
 
@@ -65,10 +67,8 @@ class EnergyPrior(PyroModule):
     ) -> None:
         super().__init__()
         self.sampler = sampler
-        _check_count(num_latents, "num_latents")
-        _check_count(num_components, "num_components")
-        self.num_latents = num_latents
-        self.num_components = num_components
+        self.num_latents = check_count("num_latents", num_latents)
+        self.num_components = check_count("num_components", num_components)
         basis = BSplineBasis(grid_size=8) if basis is None else basis
         self.functions = KANLayer(
             num_latents, num_components, basis=basis, base_activation=base_activation
@@ -186,14 +186,13 @@ class EnergyPrior(PyroModule):
         Warns:
             UserWarning: If a density changed by more than the tolerance.
         """
-        return update_knots(
-            self.functions,
-            self._frozen_densities,
-            samples,
-            ratio=ratio,
-            optimizer=optimizer,
-            tolerance=tolerance,
+        before = self._frozen_densities()
+        rows = latent_rows(samples, before.batch_shape)
+        # The change of the densities is warned about, not that of the functions.
+        grid = update_grid(
+            self.functions, rows, ratio=ratio, optimizer=optimizer, tolerance=math.inf
         )
+        return check_update(compare_densities(before, self._frozen_densities(), grid), tolerance)
 
     @torch.no_grad()
     def _frozen_densities(self) -> UnivariateDensity:
@@ -251,14 +250,4 @@ def _check_continuation(basis: Basis, reference: Distribution) -> None:
             "Expected a basis that is constant outside its domain, where the tails of a prior are "
             f"those of its reference measure, got {basis.extrapolation}. Leave the extrapolation "
             "out, or take a reference measure that ends with the domain."
-        )
-
-
-def _check_count(count: int, name: str) -> None:
-    if not isinstance(count, Integral):
-        raise TypeError(f"Expected a whole number for {name}, got {count!r}.")
-    if count < 1:
-        raise ValueError(
-            f"Expected at least 1 for {name}, got {count}. A model needs a latent, and a latent "
-            "a component."
         )

@@ -16,7 +16,7 @@ from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
-from lvkam_pyro.tracing.options import suggestion
+from lvkam_pyro.options import suggestion
 
 _ESTIMATORS = (
     ELBO,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from lvkam_pyro.options import suggestion
 from lvkam_pyro.problems.bimodal import bimodal
 from lvkam_pyro.problems.chain import lvkam_chain
 from lvkam_pyro.problems.curved import banana, funnel
@@ -14,7 +15,6 @@ from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.regression import conjugate_regression
 from lvkam_pyro.problems.shells import gaussian_shells
 from lvkam_pyro.problems.spike import spike_and_plateau
-from lvkam_pyro.tracing.options import suggestion
 
 _PROBLEMS: Mapping[str, Callable[[], Problem]] = MappingProxyType(
     {

@@ -9,9 +9,9 @@ import torch
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_site_shape
 
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
 from lvkam_pyro.tracing.looks import Part, Reference
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.parameters import check_parameters, own_parameters
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide

@@ -103,7 +103,7 @@ def test_panels_follow_the_dtype() -> None:
 )
 def test_counts_below_one_are_refused(latents: int, components: int, name: str) -> None:
     for kind in (MixturePrior, ProductPrior):
-        with pytest.raises(ValueError, match=f"at least 1 for {name}, got 0"):
+        with pytest.raises(ValueError, match=f"{name} >= 1, but got 0"):
             kind(latents, num_components=components)
 
 
