@@ -30,7 +30,7 @@ from lvkam_pyro.commands.sample import sample_command
 from lvkam_pyro.commands.setup import check_device
 from lvkam_pyro.commands.torchrun import is_first, joined_processes, leave, local_device
 from lvkam_pyro.commands.validate import validate_command
-from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.options import check_count
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """The exit codes: done; failed while running; wrong usage or input; Ctrl-C; SIGTERM."""

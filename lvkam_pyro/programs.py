@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
-from lvkam_pyro.tracing.options import suggestion
+from lvkam_pyro.options import suggestion
 from lvkam_pyro.training.recipe import Recipe
 
 Kind = Literal["model", "inference"]

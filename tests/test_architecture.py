@@ -15,6 +15,7 @@ import lvkam_pyro
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lvkam_pyro"
 ROOMS = [
+    "options",
     "statistics",
     "kan",
     "distributions",

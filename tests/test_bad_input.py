@@ -157,15 +157,15 @@ CASES = {
     "no rows": of_data(X[:0], r"is empty: its shape is \(0, 2\)"),
     "no columns": of_data(X[:, :0], r"is empty: its shape is \(40, 0\)"),
     "no latent": Case(
-        lambda: model(0), ValueError, "at least 1 for num_latents, got 0",
+        lambda: model(0), ValueError, "num_latents >= 1, but got 0",
         ("fit", "two_moons", "--set", "num_latents=0"),
     ),
     "half a latent": Case(
-        lambda: model(1.5), TypeError, "whole number for num_latents, got 1.5",
+        lambda: model(1.5), TypeError, "num_latents to be an integer, but got 1.5",
         ("fit", "two_moons", "--set", "num_latents=1.5"), "num_latents.*int.*1.5",
     ),
     "no component": Case(
-        lambda: lv.MixturePrior(2, num_components=0), ValueError, "1 for num_components, got 0",
+        lambda: lv.MixturePrior(2, num_components=0), ValueError, "num_components >= 1, but got 0",
         ("fit", "two_moons", "--set", "num_components=0"),
     ),
     "negative noise": Case(

@@ -12,7 +12,7 @@ from lvkam_pyro.arviz.marginal import best_estimate, draw_estimate, named_eviden
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
-from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.session import seeded_rng
 
 _NAME = "log_evidence"

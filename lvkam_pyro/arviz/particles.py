@@ -16,9 +16,9 @@ from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.guides.population import PopulationGuide
 from lvkam_pyro.ladder.ladder import LadderSamples
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram

@@ -16,9 +16,9 @@ from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.arviz.marginal import estimates_of
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.structure import DiscreteLatentError
 

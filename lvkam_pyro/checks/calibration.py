@@ -19,10 +19,10 @@ from lvkam_pyro.checks.samplers import (
     bind_sampler,
     draw_blocks,
 )
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.uniformity import Uniformity, check_uniformity
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 LOG_LIKELIHOOD = "log likelihood"

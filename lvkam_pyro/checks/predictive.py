@@ -13,9 +13,9 @@ from lvkam_pyro.checks.discrepancies import CORRELATION, DISCREPANCIES, Discrepa
 from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
 from lvkam_pyro.checks.pointwise import draw_values, observed_values
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 _MAX_VALUES = 2**23

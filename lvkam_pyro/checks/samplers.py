@@ -11,9 +11,9 @@ from torch import Tensor
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.marginal import check_same_data
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from lvkam_pyro.options import suggestion
 from lvkam_pyro.programs import Program, ProgramError
-from lvkam_pyro.tracing.options import suggestion
 
 Options = dict[str, str]
 

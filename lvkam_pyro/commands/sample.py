@@ -7,7 +7,7 @@ import numpy as np
 from lvkam_pyro import plots
 from lvkam_pyro.commands.pictures import draw_data, image_shape_of, save
 from lvkam_pyro.commands.setup import load_run
-from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.options import check_count
 from lvkam_pyro.training.runs.files import write_atomically
 
 

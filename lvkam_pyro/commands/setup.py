@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lvkam_pyro.commands.data import read_data, split
+from lvkam_pyro.options import check_count, suggestion
 from lvkam_pyro.programs import Program, ProgramError, load_program
 from lvkam_pyro.tracing.arguments import hash_data
-from lvkam_pyro.tracing.options import check_count, suggestion
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.loop import Fit, load_fit
 from lvkam_pyro.training.recipe import Recipe

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lvkam_pyro.options import check_count
 from lvkam_pyro.problems.report import to_markdown
 from lvkam_pyro.problems.suite import estimator_names, load_problem, make_estimator, problem_names
 from lvkam_pyro.problems.validation import validate
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.training.runs.files import write_atomically
 
 

@@ -5,7 +5,6 @@ from .energy import EnergyDistribution
 from .envelope import ConstantEnvelope, LogLinearEnvelope
 from .logspline import LogSpline, LogSplineMixture
 from .mixture import EnergyMixture
-from .nodes import QuadratureNodes
 from .rejection import RejectionSampler
 
 __all__ = [
@@ -16,6 +15,5 @@ __all__ = [
     "LogLinearEnvelope",
     "LogSpline",
     "LogSplineMixture",
-    "QuadratureNodes",
     "RejectionSampler",
 ]

@@ -6,8 +6,9 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
+from lvkam_pyro.distributions.following import check_finite
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.distributions.reference import far_quantile, is_flat, support_bounds
+from lvkam_pyro.distributions.reference import far_quantile, support_bounds
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 
 _DEFAULT_CELLS = 32
@@ -66,8 +67,7 @@ class EnergyDistribution(UnivariateDensity):
 
     def _log_potential(self, z: Tensor) -> Tensor:
         low, high = self.breakpoints.flatten()[[0, -1]]
-        energy = self.energy(z.clamp(low, high))
-        return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
+        return self._with_reference(self.energy(z.clamp(low, high)), z)
 
     def _check_energy(self) -> None:
         """Refuse an energy of another shape or without a finite value, before it is used."""
@@ -82,18 +82,7 @@ class EnergyDistribution(UnivariateDensity):
                 f"got {tuple(energies.shape)}. Each batch entry is one function of one variable; "
                 f"pass batch_shape= if it is not {tuple(self._parameter_shape)}."
             )
-        check_finite_energy(energies)
-
-
-def check_finite_energy(energies: Tensor) -> None:
-    """Raise a ValueError that says how many energies are NaN or infinite."""
-    finite = energies.isfinite()
-    if not finite.all():
-        raise ValueError(
-            f"Expected finite energies, got {int((~finite).sum())} of {finite.numel()} that are "
-            "NaN or infinite. Check the parameters of the energy, or bound it; to cut a region "
-            "out, narrow the support of the reference."
-        )
+        check_finite(energies)
 
 
 def build_panels(breakpoints: Tensor | Panels | int, reference: Distribution) -> Panels:

@@ -9,6 +9,7 @@ from torch import Tensor
 from lvkam_pyro.distributions.bounds import Bound, Hull, piece_edges
 from lvkam_pyro.distributions.reference import is_flat
 from lvkam_pyro.distributions.univariate import UnivariateDensity
+from lvkam_pyro.options import check_count
 
 _FLATTEST = 1e-6
 """Slope below which a line is taken as this steep: its quantile then needs no special case."""
@@ -47,8 +48,7 @@ class Envelope(ABC):
     num_pieces: int = 4
 
     def __post_init__(self) -> None:
-        if self.num_pieces < 1:
-            raise ValueError(f"Expected at least 1 for num_pieces, got {self.num_pieces}.")
+        check_count("num_pieces", self.num_pieces)
 
     @abstractmethod
     def tabulate(self, density: UnivariateDensity, bound: Bound) -> Pieces:

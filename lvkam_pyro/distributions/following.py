@@ -54,7 +54,7 @@ def resolve(panels: Panels, evaluate: Callable[[Panels], Tensor], tolerance: flo
         # The one line that waits for an accelerator.
         if bool(resolved.all()):
             break
-        _check_finite(table.potentials)
+        check_finite(table.potentials)
         panels = follow(table, free=int(factor * free), keep=resolved)
         table = Table(panels, evaluate(panels))
     return table
@@ -121,13 +121,14 @@ def follow(table: Table, *, free: int, keep: Tensor) -> Panels:
     return panels.moved(torch.where(keep, kept, edges), torch.where(keep, kept_section, own))
 
 
-def _check_finite(potentials: Tensor) -> None:
-    wrong = int((~potentials.isfinite()).sum())
-    if wrong:
+def check_finite(energies: Tensor) -> None:
+    """Raise a ValueError that says how many energies are NaN or infinite."""
+    finite = energies.isfinite()
+    if not finite.all():
         raise ValueError(
-            f"Expected finite energies, got {wrong} of {potentials.numel()} at quadrature nodes "
-            "that are NaN or infinite. Check the parameters of the energy, or bound it; to cut a "
-            "region out, narrow the support of the reference."
+            f"Expected finite energies, got {int((~finite).sum())} of {finite.numel()} that are "
+            "NaN or infinite. Check the parameters of the energy, or bound it; to cut a region "
+            "out, narrow the support of the reference."
         )
 
 

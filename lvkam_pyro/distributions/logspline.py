@@ -1,16 +1,14 @@
 """Log-splines, whose energies are polynomials in each cell, and mixtures of them."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Uniform, constraints
 
-from lvkam_pyro.distributions.energy import build_panels, check_finite_energy
+from lvkam_pyro.distributions.energy import build_panels
+from lvkam_pyro.distributions.following import check_finite
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.distributions.reference import is_flat
-from lvkam_pyro.distributions.rows import choose, in_blocks, locate, row_index
+from lvkam_pyro.distributions.rows import choose, horner, in_blocks, locate, row_index
 from lvkam_pyro.distributions.shapes import broadcasts_to
 from lvkam_pyro.distributions.tabulated import version_of
 from lvkam_pyro.distributions.univariate import UnivariateDensity
@@ -70,7 +68,7 @@ class LogSpline(UnivariateDensity):
             validate_args=validate_args,
         )
         if self._validate_args:
-            check_finite_energy(coefficients.detach())
+            check_finite(coefficients.detach())
 
     def _version(self) -> object:
         return version_of(self.coefficients)
@@ -96,9 +94,6 @@ class LogSpline(UnivariateDensity):
         local = coefficients.gather(-2, cell.expand(*cell.shape[:-1], coefficients.shape[-1]))
         energy = horner(local.unsqueeze(-2).unbind(-1), panels.position)
         return self._with_reference(energy, panels.nodes)
-
-    def _with_reference(self, energy: Tensor, z: Tensor) -> Tensor:
-        return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
 
 
 class LogSplineMixture(EnergyMixture):
@@ -186,14 +181,6 @@ def take(columns: list[Tensor], index: Tensor) -> list[Tensor]:
     """The entries `index` of each column."""
     flat = index.reshape(-1)
     return [column.index_select(0, flat).view(index.shape) for column in columns]
-
-
-def horner(terms: Sequence[Tensor], t: Tensor) -> Tensor:
-    """Polynomial `sum_j a_j t^j` with the coefficients `a_j` as a sequence."""
-    value = terms[-1]
-    for term in terms[-2::-1]:
-        value = torch.addcmul(term, value, t)
-    return value.expand(torch.broadcast_shapes(value.shape, t.shape))
 
 
 def _check_coefficients(coefficients: Tensor, breakpoints: Size) -> None:

@@ -1,6 +1,6 @@
 """Look-ups in tables with a row for each density of a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Size, Tensor
@@ -56,6 +56,14 @@ def choose(table: Tensor, index: Tensor, num_own: int) -> Tensor:
     row = torch.arange(Size(batch).numel(), device=table.device).view(batch) * count + index
     rows = table.reshape(-1, *table.shape[table.ndim - num_own :])
     return rows.index_select(0, row.reshape(-1)).view(*row.shape, *rows.shape[1:])
+
+
+def horner(terms: Sequence[Tensor], t: Tensor) -> Tensor:
+    """Polynomial `sum_j a_j t^j` with the coefficients `a_j` as a sequence."""
+    value = terms[-1]
+    for term in terms[-2::-1]:
+        value = torch.addcmul(term, value, t)
+    return value.expand(torch.broadcast_shapes(value.shape, t.shape))
 
 
 def in_blocks(

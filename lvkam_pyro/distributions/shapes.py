@@ -1,9 +1,12 @@
 """Shapes of distributions: which batch fits into which, and what `to_event` wraps."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import Size
 from torch.distributions import Distribution, Independent
+
+Expanding = TypeVar("Expanding", bound=Distribution)
 
 
 def broadcasts_to(shape: Sequence[int], target: Sequence[int]) -> bool:
@@ -17,17 +20,16 @@ def broadcasts_to(shape: Sequence[int], target: Sequence[int]) -> bool:
     return len(shape) <= len(target) and all(own in (1, size) for own, size in pairs)
 
 
-def check_expansion(distribution: Distribution, batch_shape: Sequence[int]) -> Size:
-    """The batch shape that a distribution is to be expanded to, if it can be.
+def expanded(distribution: Expanding, batch_shape: Sequence[int], new: Expanding) -> Expanding:
+    """The same distribution over a larger batch: parameters stay as they are, and are shared.
+
+    Arguments:
+        distribution: The distribution to expand.
+        batch_shape: The batch shape wanted.
+        new: An instance without content, as `_get_checked_instance` makes it.
 
     Raises:
-        ValueError: If the distribution's own batch shape does not broadcast to it.
-
-    Example:
-        >>> import torch
-        >>> normal = torch.distributions.Normal(torch.zeros(5), 1.0)
-        >>> check_expansion(normal, [2, 5])
-        torch.Size([2, 5])
+        ValueError: If the distribution's own batch shape does not broadcast to the one wanted.
     """
     own, wanted = distribution.batch_shape, Size(batch_shape)
     if not broadcasts_to(own, wanted):
@@ -35,7 +37,9 @@ def check_expansion(distribution: Distribution, batch_shape: Sequence[int]) -> S
             f"Expected a batch shape that {tuple(own)} broadcasts to, got {tuple(wanted)}. Only "
             "dimensions of size 1 can be expanded, and new ones added in front."
         )
-    return wanted
+    vars(new).update(vars(distribution))
+    new._batch_shape = wanted
+    return new
 
 
 def without_events(distribution: Distribution) -> Distribution:

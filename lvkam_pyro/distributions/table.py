@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.distributions.panels import NODES_PER_PANEL, Panels, unit_nodes
-from lvkam_pyro.distributions.rows import in_blocks, locate, row_index
+from lvkam_pyro.distributions.rows import horner, in_blocks, locate, row_index
 
 _STEPS = {torch.float32: 2, torch.float64: 3}
 
@@ -116,11 +116,6 @@ class Table:
         """Normalised log density at the nodes, of shape `(*batch, M, n)`."""
         return self.potentials - self.log_normalizer[..., None, None]
 
-    @property
-    def log_probabilities(self) -> Tensor:
-        """Log probability carried by each node, of shape `(*batch, M, n)`."""
-        return self.log_density + self.panels.log_weights
-
     @cached_property
     def coefficients(self) -> Tensor:
         """Coefficients of `t`, `t^2`, ... in the probability below position `t` in each panel."""
@@ -156,10 +151,7 @@ class Table:
             index = self._panel(z).reshape(-1)
             low, width = (part.index_select(0, index) for part in parts)
             t = ((z.reshape(-1) - low) / width).clamp(0, 1)
-            first, *powers = (column.index_select(0, index) for column in columns)
-            level = powers[-1]
-            for power in (*powers[-2::-1], first):
-                level = torch.addcmul(power, level, t)
+            level = horner([column.index_select(0, index) for column in columns], t)
             return level.view(z.shape).clamp(0, 1)
 
         return in_blocks(below, z, batch=rows)

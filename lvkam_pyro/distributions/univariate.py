@@ -6,14 +6,13 @@ from typing import Self
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
-from torch.distributions import Distribution, Uniform, constraints, register_kl
+from torch.distributions import Distribution, constraints, register_kl
 from torch.distributions.utils import lazy_property
 
-from lvkam_pyro.distributions.nodes import QuadratureNodes, spread_nodes
 from lvkam_pyro.distributions.panels import Panels
-from lvkam_pyro.distributions.reference import as_measure, support_bounds, support_of
+from lvkam_pyro.distributions.reference import as_measure, is_flat, support_bounds, support_of
 from lvkam_pyro.distributions.rows import apply_shared
-from lvkam_pyro.distributions.shapes import check_expansion
+from lvkam_pyro.distributions.shapes import expanded
 from lvkam_pyro.distributions.table import PanelInverse, Table, quantiles
 from lvkam_pyro.distributions.tabulated import TOLERANCE, Tabulated
 
@@ -71,11 +70,7 @@ class UnivariateDensity(Tabulated, TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
         """The same densities over a larger batch; parameters and their table stay shared."""
-        shape = check_expansion(self, batch_shape)
-        new = self._get_checked_instance(type(self), _instance)
-        new.__dict__.update(self.__dict__)
-        new._batch_shape = shape
-        return new
+        return expanded(self, batch_shape, self._get_checked_instance(type(self), _instance))
 
     def _spread(self) -> Self:
         """The same batch without shared parameters, so that they can be indexed."""
@@ -159,43 +154,6 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         new._sampler = sampler
         return new
 
-    def on_nodes(self, num_nodes: int | None = None) -> QuadratureNodes:
-        r"""The density as masses on quadrature nodes, for Pyro's exact enumeration.
-
-        ``pyro.sample("z", density.on_nodes(), infer={"enumerate": "parallel"})`` makes
-        ``TraceEnum_ELBO`` the exact evidence of a model with one such latent per cell of a plate.
-
-        Arguments:
-            num_nodes: How many nodes, rounded up to equally many in each cell and tail piece.
-                Default: all of the density's own, 256 or more. 64 suffice for a smooth
-                likelihood (128 where the reference has tails); compare with twice as many.
-
-        Raises:
-            ValueError: If `num_nodes` is below 1 or the dtype is half precision.
-
-        Example:
-            >>> from lvkam_pyro.distributions.energy import EnergyDistribution
-            >>> density = EnergyDistribution(lambda z: 2 * z)
-            >>> density.on_nodes(64).enumerate_support().shape, density.on_nodes(64).mean
-            (torch.Size([64]), tensor(0.6565))
-        """
-        self._refresh()
-        if num_nodes is None:
-            nodes = self._table.panels.nodes.flatten(-2)
-            log_masses = self._table.log_probabilities.flatten(-2)
-        else:
-            nodes, log_weights = spread_nodes(self.panels, num_nodes)
-            log_masses = self._log_density_at(nodes) + log_weights
-        if nodes.ndim > 1:
-            nodes = nodes.expand(*self._parameter_shape, -1)
-        masses = QuadratureNodes(log_masses.to(self.dtype), self._open(nodes))
-        return masses.expand(self._batch_shape)
-
-    def _log_density_at(self, nodes: Tensor) -> Tensor:
-        """Log density at nodes `(*rows, G)`, of shape `(*parameter_shape, G)`, float64."""
-        points = self._open(nodes).expand(*self._parameter_shape, -1).movedim(-1, 0)
-        return self._log_density(points).double().movedim(0, -1)
-
     def _apply(self, function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
         """An elementwise function of values `(..., *parameter_shape)`, at values of any batch."""
         result = apply_shared(function, self._align(value), self._parameter_shape)
@@ -210,6 +168,11 @@ class UnivariateDensity(Tabulated, TorchDistribution):
         # Zero's neighbour is a denormal number, which many kernels flush back to zero.
         lowest = torch.maximum(torch.nextafter(low, high), low + torch.finfo(value.dtype).tiny)
         return value.clamp(lowest, torch.nextafter(high, low))
+
+    def _with_reference(self, energy: Tensor, z: Tensor) -> Tensor:
+        r"""The log potential at `z`, of the energy there."""
+        # A normaliser absorbs what is constant.
+        return energy if is_flat(self.reference) else energy + self.reference.log_prob(z)
 
     def _log_density(self, z: Tensor) -> Tensor:
         """Normalised log density at points inside the support, in the outer dtype."""
@@ -267,11 +230,6 @@ def _check_dtype(dtype: torch.dtype) -> None:
             f"Expected parameters and breakpoints in float32 or float64, got {dtype}: an energy of "
             "10 in half precision is off by 0.4 per cent in density. Cast with .float()."
         )
-
-
-def is_flat(reference: Distribution) -> bool:
-    """Whether the reference is constant on its support, so that the normaliser absorbs it."""
-    return isinstance(reference, Uniform)
 
 
 @register_kl(UnivariateDensity, UnivariateDensity)

@@ -10,8 +10,8 @@ from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.weights import MAX_PARETO_K
-from lvkam_pyro.tracing.options import check_count
 
 _MIN_ISLAND_SIZE = 15.0
 """With fewer effective particles the islands' means are skewed: the low ones look sure."""

@@ -18,11 +18,11 @@ from lvkam_pyro.evidence.replicates import (
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealedDraws, AnnealingPath, anneal
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import pareto_k
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 

@@ -13,11 +13,11 @@ from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.evidence.replicates import ReplicateEstimator, Summary, spread_gate
 from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.guides.lookahead import LookaheadGuide
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import largest_weight
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 _MAX_LOGITS = 2**22

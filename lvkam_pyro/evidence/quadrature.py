@@ -14,9 +14,9 @@ from lvkam_pyro.evidence.cubature import Cubature, Integral
 from lvkam_pyro.evidence.estimator import with_fisher_gradient
 from lvkam_pyro.evidence.replicates import ReplicateEstimator, Summary
 from lvkam_pyro.evidence.verdict import Gate
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 MAX_COORDINATES = 3

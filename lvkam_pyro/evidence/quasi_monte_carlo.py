@@ -9,10 +9,10 @@ from torch.quasirandom import SobolEngine
 from lvkam_pyro.evidence.importance import Draw, Importance
 from lvkam_pyro.evidence.replicates import MIN_REPLICATES, Summary
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.weights import effective_sample_size
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.inverse_transform import InverseTransform, count_uniforms
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed

@@ -10,9 +10,9 @@ from torch import Tensor
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.verdict import MAX_CHAIN_SPREAD, Gate
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 MIN_REPLICATES = 8

@@ -3,7 +3,7 @@
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath
-from lvkam_pyro.tracing.options import check_share
+from lvkam_pyro.options import check_share
 
 
 class TemperedSMC(AnnealingEstimator):

@@ -6,9 +6,9 @@ from lvkam_pyro.additive.conditionals import sweep
 from lvkam_pyro.guides.lookahead import LookaheadGuide, NodePopulations
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.resampling import Resampler, resample_systematic
 from lvkam_pyro.statistics.weights import (
     MAX_PARETO_K,
@@ -13,7 +14,6 @@ from lvkam_pyro.statistics.weights import (
     smooth_weights,
 )
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 _MIN_FOR_TAIL = 25

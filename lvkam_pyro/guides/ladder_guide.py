@@ -11,9 +11,9 @@ from lvkam_pyro.ladder.kernel import GradientKernel
 from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.ladder.state import GradientState
 from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.jackknife import log_mean_exp
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 _Chains = Chains[GradientState, GradientTarget]

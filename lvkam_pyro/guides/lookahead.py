@@ -8,8 +8,8 @@ from lvkam_pyro.additive.lookahead_sampler import LookaheadSampler
 from lvkam_pyro.additive.model import AdditiveModel
 from lvkam_pyro.additive.tables import AdditiveTables
 from lvkam_pyro.guides.population import Draw, Population, PopulationGuide
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 

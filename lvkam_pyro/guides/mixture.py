@@ -11,8 +11,8 @@ from lvkam_pyro.guides.mixture_fit import fit_mixture
 from lvkam_pyro.guides.population import Draw, PopulationGuide
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
+from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count, check_share
 from lvkam_pyro.tracing.program import BoundProgram
 
 _NUM_ISLANDS = 8

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from lvkam_pyro.guides.memory import ChainMemory
 from lvkam_pyro.guides.population import Draw, PopulationGuide
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure
 from lvkam_pyro.tracing.unconstrained import check_ladder

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lvkam_pyro.guides.likelihood_bound import derive_bound
 from lvkam_pyro.guides.population import Draw, PopulationGuide, check_no_inner_plates
+from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.tracing.options import check_count, check_share
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram

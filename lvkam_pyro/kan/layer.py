@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from typing import cast
 
 import torch
@@ -12,9 +11,10 @@ from torch.nn import functional as F
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.basis_state import restore_basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.splines import SplineBasis
 from lvkam_pyro.kan.features import Features, compute_features
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise
+from lvkam_pyro.options import check_count
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -78,9 +78,9 @@ class KANLayer(nn.Module):
     ) -> None:
         super().__init__()
         basis = BSplineBasis() if basis is None else basis
-        _check_arguments(in_features, out_features, basis, base_activation)
-        self.in_features = in_features
-        self.out_features = out_features
+        _check_functions(basis, base_activation)
+        self.in_features = check_count("in_features", in_features)
+        self.out_features = check_count("out_features", out_features)
         self.basis = copy.deepcopy(basis)
         self.base_activation = base_activation
         self.coefficients = nn.Parameter(self._draw_coefficients(mu, sigma, noise))
@@ -102,9 +102,7 @@ class KANLayer(nn.Module):
     @property
     def is_piecewise_polynomial(self) -> bool:
         """Whether every function is: B-splines alone, of which ``to_polynomials`` has a table."""
-        return self.base_activation is None and isinstance(
-            self.basis, BSplineBasis | NonUniformBSplineBasis
-        )
+        return self.base_activation is None and isinstance(self.basis, SplineBasis)
 
     @property
     def spline_coefficients(self) -> Tensor:
@@ -181,7 +179,7 @@ class KANLayer(nn.Module):
                 f"polynomials, got base_activation={self.base_activation}. "
                 "Build the layer with base_activation=None."
             )
-        if not isinstance(self.basis, BSplineBasis | NonUniformBSplineBasis):
+        if not isinstance(self.basis, SplineBasis):
             raise ValueError(
                 "Expected a BSplineBasis or a NonUniformBSplineBasis, got "
                 f"{type(self.basis).__name__}."
@@ -248,19 +246,7 @@ class KANLayer(nn.Module):
             )
 
 
-def _check_arguments(
-    in_features: int, out_features: int, basis: object, base_activation: object
-) -> None:
-    if not (isinstance(in_features, Integral) and isinstance(out_features, Integral)):
-        raise TypeError(
-            "Expected whole numbers of inputs and outputs, got "
-            f"in_features={in_features!r} and out_features={out_features!r}."
-        )
-    if in_features < 1 or out_features < 1:
-        raise ValueError(
-            "Expected at least one input and one output, got "
-            f"in_features={in_features} and out_features={out_features}."
-        )
+def _check_functions(basis: object, base_activation: object) -> None:
     if not isinstance(basis, Basis):
         raise TypeError(f"Expected a Basis such as BSplineBasis(), got {basis!r}.")
     if base_activation is not None and not callable(base_activation):

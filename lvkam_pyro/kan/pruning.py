@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
-from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.splines import SplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
@@ -201,7 +200,7 @@ class _Plan:
 
     def carry_out(self) -> None:
         layer = self.layer
-        if isinstance(layer.basis, BSplineBasis | NonUniformBSplineBasis):
+        if isinstance(layer.basis, SplineBasis):
             lost = (self.means * self.removed).sum(0)
             outputs = torch.arange(layer.out_features, device=lost.device)
             # B-splines sum to 1: the same on every coefficient is a constant.

@@ -12,8 +12,8 @@ from lvkam_pyro.additive.tables import MIN_NODES, AdditiveTables
 from lvkam_pyro.ladder.adaptation import PARTICLES_PER_CHAIN, Start, Tuning
 from lvkam_pyro.ladder.kernel import Kernel
 from lvkam_pyro.ladder.state import LadderState
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.resampling import resample_systematic
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 

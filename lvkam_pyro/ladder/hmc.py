@@ -10,7 +10,7 @@ from lvkam_pyro.ladder.kernel import GradientKernel
 from lvkam_pyro.ladder.leapfrog import LANGEVIN_ACCEPTANCE, leapfrog
 from lvkam_pyro.ladder.state import GradientState
 from lvkam_pyro.ladder.target import Evaluate
-from lvkam_pyro.tracing.options import check_count, check_share
+from lvkam_pyro.options import check_count, check_share
 
 
 @dataclass(frozen=True)

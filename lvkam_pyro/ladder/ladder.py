@@ -12,10 +12,10 @@ from lvkam_pyro.ladder.hmc import MALA
 from lvkam_pyro.ladder.kernel import Kernel
 from lvkam_pyro.ladder.schedule import PilotSchedule, PowerSchedule
 from lvkam_pyro.ladder.target import Target
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.convergence import chain_effective_sample_size, chain_rhat
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 

@@ -10,7 +10,7 @@ from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.ladder.schedule import FixedSchedule, PilotSchedule, spread_evenly
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealingPath
-from lvkam_pyro.tracing.options import check_count, check_share
+from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.tracing.program import BoundProgram
 
 _MAX_DATA = 64

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 

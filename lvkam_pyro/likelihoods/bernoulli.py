@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from lvkam_pyro.likelihoods.factored import (
     Factored,
     Likelihood,
-    check_count,
     inner_products,
 )
+from lvkam_pyro.options import check_count
 
 
 class FactoredBernoulli(Factored):

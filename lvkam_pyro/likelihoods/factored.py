@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Self
 
 import torch
@@ -10,7 +9,7 @@ from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from lvkam_pyro.distributions.shapes import check_expansion
+from lvkam_pyro.distributions.shapes import expanded
 
 
 class Likelihood(PyroModule):
@@ -65,11 +64,7 @@ class Factored(TorchDistribution):
         Raises:
             ValueError: If the batch does not broadcast to that shape.
         """
-        shape = check_expansion(self, batch_shape)
-        new = self._get_checked_instance(type(self), _instance)
-        new.__dict__.update(self.__dict__)
-        new._batch_shape = shape
-        return new
+        return expanded(self, batch_shape, self._get_checked_instance(type(self), _instance))
 
     def _over_batch(self, log_prob: Tensor) -> Tensor:
         """Log densities of the shape that values and batch have together."""
@@ -121,12 +116,3 @@ def is_outer(left: Tensor, right: Tensor) -> bool:
     last_of_first = max((i for i, size in enumerate(first) if size > 1), default=-1)
     first_of_second = min((i for i, size in enumerate(second) if size > 1), default=rank)
     return last_of_first < first_of_second
-
-
-def check_count(name: str, value: int, *, minimum: int = 1) -> int:
-    """A whole number, once it is at least the smallest that makes sense."""
-    if not isinstance(value, Integral):
-        raise TypeError(f"Expected a whole number for {name}, got {value!r}.")
-    if value < minimum:
-        raise ValueError(f"Expected {name} of at least {minimum}, got {value}.")
-    return value

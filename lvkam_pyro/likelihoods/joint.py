@@ -1,18 +1,18 @@
 """Columns of several kinds: likelihoods side by side, and distributions side by side."""
 
 from collections.abc import Sequence
-from typing import Self, cast
+from typing import cast
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Size, Tensor, nn
 from torch.distributions import Independent, constraints
 
-from lvkam_pyro.distributions.shapes import check_expansion, without_events
-from lvkam_pyro.likelihoods.factored import Likelihood
+from lvkam_pyro.distributions.shapes import without_events
+from lvkam_pyro.likelihoods.factored import Factored, Likelihood
 
 
-class Concatenation(TorchDistribution):
+class Concatenation(Factored):
     r"""The distribution of a vector whose parts are independent vectors.
 
     .. math:: p(x) = \prod_i p_i(x_{(i)}), \qquad x = (x_{(1)}, x_{(2)}, \dots)
@@ -57,19 +57,6 @@ class Concatenation(TorchDistribution):
         """Whether every part has reparameterised draws."""
         return all(part.has_rsample for part in self.parts)
 
-    def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:
-        """The same distribution over a larger batch.
-
-        Raises:
-            ValueError: If the batch does not broadcast to that shape.
-        """
-        shape = check_expansion(self, batch_shape)
-        new = self._get_checked_instance(type(self), _instance)
-        new.__dict__.update(self.__dict__)
-        new.parts = tuple(part.expand(shape) for part in self.parts)
-        new._batch_shape = shape
-        return new
-
     @property
     def mean(self) -> Tensor:
         """The means of the parts, of shape `(*batch, O)`."""
@@ -98,7 +85,7 @@ class Concatenation(TorchDistribution):
         """Log density of values of shape `(..., O)`: the sum of that of the parts."""
         shares = value.split(self.sizes, -1)
         terms = [part.log_prob(share) for part, share in zip(self.parts, shares, strict=True)]
-        return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
+        return self._over_batch(torch.stack(torch.broadcast_tensors(*terms)).sum(0))
 
     def pointwise_log_prob(self, value: Tensor) -> Tensor:
         """Log density of each column by itself, of shape `(..., O)`.

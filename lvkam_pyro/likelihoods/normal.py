@@ -14,6 +14,7 @@ from lvkam_pyro.likelihoods.factored import (
     Likelihood,
     is_outer,
 )
+from lvkam_pyro.options import check_count
 
 
 class FactoredNormal(Factored):
@@ -124,17 +125,12 @@ class NormalLikelihood(Likelihood):
 
     def __init__(self, num_outputs: int, *, scale: float = 0.1, min_scale: float = 1e-4) -> None:
         super().__init__()
-        if num_outputs < 1:
-            raise ValueError(
-                f"Expected at least one output, got num_outputs = {num_outputs}. "
-                "Pass the number of columns of the data."
-            )
         if not 0 < min_scale < scale < math.inf:
             raise ValueError(
                 f"Expected 0 < min_scale < scale, got min_scale = {min_scale:g} and "
                 f"scale = {scale:g}. Both are standard deviations in the units of the data."
             )
-        self.num_outputs = num_outputs
+        self.num_outputs = check_count("num_outputs", num_outputs)
         self.min_scale = min_scale
         self.log_scale = nn.Parameter(torch.full((num_outputs,), math.log(scale - min_scale)))
 

@@ -14,6 +14,7 @@ from lvkam_pyro.likelihoods.factored import (
     inner_products,
     is_outer,
 )
+from lvkam_pyro.options import check_count
 
 _DEVIATION = math.pi / math.sqrt(3.0)
 """Standard deviation of the logistic distribution of scale one."""
@@ -78,11 +79,9 @@ class QuantizedLogistic(Factored):
                 "Expected loc of shape (*batch, O) and scale of shape (O,) or (), got "
                 f"{tuple(loc.shape)} and {tuple(scale.shape)}."
             )
-        if num_levels < 2:
-            raise ValueError(f"Expected at least 2 levels, got num_levels = {num_levels}.")
         self.loc = loc
         self.scale = scale
-        self.num_levels = num_levels
+        self.num_levels = check_count("num_levels", num_levels, minimum=2)
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
 
     @property
@@ -183,18 +182,12 @@ class QuantizedLikelihood(Likelihood):
 
     def __init__(self, num_outputs: int, *, num_levels: int, scale: float = 0.1) -> None:
         super().__init__()
-        if num_outputs < 1 or num_levels < 2:
-            raise ValueError(
-                f"Expected at least one output and 2 levels, got num_outputs = {num_outputs} and "
-                f"num_levels = {num_levels}. Pass the number of columns of the data, and how many "
-                "values each of them can have."
-            )
         if not 0 < scale < math.inf:
             raise ValueError(
                 f"Expected a scale above 0, got {scale:g}. It is a standard deviation on [0, 1]."
             )
-        self.num_outputs = num_outputs
-        self.num_levels = num_levels
+        self.num_outputs = check_count("num_outputs", num_outputs)
+        self.num_levels = check_count("num_levels", num_levels, minimum=2)
         self.log_scale = nn.Parameter(torch.full((num_outputs,), math.log(scale)))
 
     @property

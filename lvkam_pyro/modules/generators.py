@@ -10,6 +10,7 @@ from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
+from lvkam_pyro.options import check_count
 
 
 class KANGenerator(KAN):
@@ -107,11 +108,9 @@ class MixtureOfExperts(nn.Module):
         base_activation: Callable[[Tensor], Tensor] | None = F.silu,
     ) -> None:
         super().__init__()
-        if num_outputs < 1:
-            raise ValueError(f"Expected at least one output, got num_outputs = {num_outputs}.")
         basis = BSplineBasis(grid_size=8) if basis is None else basis
         self.num_latents = num_latents
-        self.num_outputs = num_outputs
+        self.num_outputs = check_count("num_outputs", num_outputs)
         self.experts = KANLayer(num_latents, 1, basis=basis, base_activation=base_activation)
         self.gate_weights = nn.Parameter(torch.randn(num_latents, num_outputs))
 

@@ -1,18 +1,14 @@
 """Knots of a prior that follow the posterior."""
 
-import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import kl_divergence
-from torch.optim import Optimizer
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
-from lvkam_pyro.kan.grids.grid import GridUpdate, update_grid
-from lvkam_pyro.kan.layer import KANLayer
+from lvkam_pyro.kan.grids.grid import GridUpdate
 
 _NUM_LEVELS = 999
 
@@ -46,34 +42,8 @@ class KnotUpdate:
         )
 
 
-def update_knots(
-    functions: nn.Module,
-    densities: Callable[[], UnivariateDensity],
-    samples: Tensor,
-    *,
-    ratio: float,
-    optimizer: Optimizer | None,
-    tolerance: float,
-) -> KnotUpdate:
-    """Moves the interior knots of a prior's functions, see `EnergyPrior.update_knots`.
-
-    Args:
-        functions: The prior's functions, changed in place.
-        densities: Makes their densities as they are at the time, in float64.
-        samples: Draws from the posterior, of shape `(..., Q)` or `(..., Q, P)`.
-        ratio: The share of equal cells.
-        optimizer: The optimiser in use, if any.
-        tolerance: A larger divergence is warned about.
-    """
-    if not isinstance(functions, KANLayer):
-        raise ValueError(
-            f"Expected a prior of one layer of B-splines, got {type(functions).__name__}: what its "
-            "later layers see are no latents. Build the prior without hidden layers."
-        )
-    before = densities()
-    rows = _rows(samples, before.batch_shape)
-    grid = update_grid(functions, rows, ratio=ratio, optimizer=optimizer, tolerance=math.inf)
-    update = _compare(before, densities(), grid)
+def check_update(update: KnotUpdate, tolerance: float) -> KnotUpdate:
+    """The update, with a warning where a density changed by more than the tolerance, in nats."""
     if not float(update.kl.max()) <= tolerance:
         warnings.warn(
             f"The new knots changed a density by more than the tolerance of {tolerance} nats:\n"
@@ -83,7 +53,7 @@ def update_knots(
     return update
 
 
-def _rows(samples: Tensor, batch_shape: torch.Size) -> Tensor:
+def latent_rows(samples: Tensor, batch_shape: torch.Size) -> Tensor:
     """Samples `(S, Q)`: the inner latents of a `ProductPrior` share the knots of their sum."""
     count = len(batch_shape)
     if samples.dim() <= count or samples.shape[-count:] != batch_shape:
@@ -95,7 +65,10 @@ def _rows(samples: Tensor, batch_shape: torch.Size) -> Tensor:
 
 
 @torch.no_grad()
-def _compare(old: UnivariateDensity, new: UnivariateDensity, grid: GridUpdate) -> KnotUpdate:
+def compare_densities(
+    old: UnivariateDensity, new: UnivariateDensity, grid: GridUpdate
+) -> KnotUpdate:
+    """The report of new knots, from the densities before and after."""
     levels = torch.linspace(0, 1, _NUM_LEVELS + 2).to(old.breakpoints)[1:-1]
     column = levels.view(-1, *[1] * len(old.batch_shape))
     z = old.icdf(column.expand(-1, *old.batch_shape))

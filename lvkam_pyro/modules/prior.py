@@ -1,9 +1,9 @@
 """The learned prior: one-dimensional energy densities whose functions are KAN functions."""
 
 import copy
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -20,15 +20,14 @@ from lvkam_pyro.distributions.univariate import Sampler, UnivariateDensity
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.bases.extrapolation import ConstantExtrapolation
+from lvkam_pyro.kan.grids.grid import update_grid
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.parallel import ParallelKAN
 from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
-from lvkam_pyro.modules.energies import cells_of, evaluate
 from lvkam_pyro.modules.formulas import SymbolicEnergy, find_formulas
-from lvkam_pyro.modules.knots import KnotUpdate, update_knots
+from lvkam_pyro.modules.knots import KnotUpdate, check_update, compare_densities, latent_rows
 from lvkam_pyro.modules.reference import FixedReference, ReferenceMeasure
-from lvkam_pyro.modules.resolution import Resolution
 from lvkam_pyro.modules.summary import PriorSummary, summarize
+from lvkam_pyro.options import check_count
 
 Density = TypeVar("Density", bound=UnivariateDensity)
 
@@ -49,8 +48,6 @@ class EnergyPrior(PyroModule):
             there. Where it reaches beyond the domain, its tails are the prior's.
         base_activation: Function added to each spline, none by default. Without one, B-splines
             take the fast log-spline form.
-        hidden: Widths of the hidden layers of each function, a network of one input and one output
-            then; none by default.
         sampler: How draws are made, such as a :class:`RejectionSampler`, which serves functions
             that are splines. Default: by inversion.
 
@@ -66,29 +63,18 @@ class EnergyPrior(PyroModule):
         basis: Basis | None = None,
         reference: Distribution | ReferenceMeasure | None = None,
         base_activation: Callable[[Tensor], Tensor] | None = None,
-        hidden: Sequence[int] = (),
         sampler: Sampler | None = None,
     ) -> None:
         super().__init__()
         self.sampler = sampler
-        _check_count(num_latents, "num_latents")
-        _check_count(num_components, "num_components")
-        self.num_latents = num_latents
-        self.num_components = num_components
+        self.num_latents = check_count("num_latents", num_latents)
+        self.num_components = check_count("num_components", num_components)
         basis = BSplineBasis(grid_size=8) if basis is None else basis
-        self.functions: KANLayer | ParallelKAN = (
-            ParallelKAN(
-                num_latents * num_components,
-                hidden=hidden,
-                basis=basis,
-                base_activation=base_activation,
-            )
-            if hidden
-            else KANLayer(num_latents, num_components, basis=basis, base_activation=base_activation)
+        self.functions = KANLayer(
+            num_latents, num_components, basis=basis, base_activation=base_activation
         )
         self.measure = _measure_of(reference, self.domain)
-        self._resolution = Resolution(self._batch_shape)
-        self._panels = build_panels(cells_of(self.functions), self.reference)
+        self._panels = build_panels(_cells_of(self.functions), self.reference)
         _check_continuation(basis, self.reference)
         if reference is None:
             # A loaded state may have another domain, on which the flat measure then is.
@@ -123,10 +109,10 @@ class EnergyPrior(PyroModule):
         """The densities of all functions, of batch shape `(Q, P)`."""
         functions, reference = self.functions, self.reference
         panels = self._current_panels(reference)
-        if isinstance(functions, KANLayer) and functions.is_piecewise_polynomial:
+        if functions.is_piecewise_polynomial:
             return LogSpline(functions.to_polynomials(), panels, reference)
         return EnergyDistribution(
-            lambda z: evaluate(functions, z),
+            lambda z: _evaluate(functions, z),
             reference,
             breakpoints=panels,
             batch_shape=self._batch_shape,
@@ -194,20 +180,19 @@ class EnergyPrior(PyroModule):
             The changes of the functions and of the densities.
 
         Raises:
-            ValueError: If the functions are not B-splines of one layer, the samples not of the
-                prior's latents, or the ratio is out of range. Nothing has changed then.
+            ValueError: If the functions are not B-splines, the samples not of the prior's latents,
+                or the ratio is out of range. Nothing has changed then.
 
         Warns:
             UserWarning: If a density changed by more than the tolerance.
         """
-        return update_knots(
-            self.functions,
-            self._frozen_densities,
-            samples,
-            ratio=ratio,
-            optimizer=optimizer,
-            tolerance=tolerance,
+        before = self._frozen_densities()
+        rows = latent_rows(samples, before.batch_shape)
+        # The change of the densities is warned about, not that of the functions.
+        grid = update_grid(
+            self.functions, rows, ratio=ratio, optimizer=optimizer, tolerance=math.inf
         )
+        return check_update(compare_densities(before, self._frozen_densities(), grid), tolerance)
 
     @torch.no_grad()
     def _frozen_densities(self) -> UnivariateDensity:
@@ -223,18 +208,26 @@ class EnergyPrior(PyroModule):
 
     def _current_panels(self, reference: Distribution) -> Panels:
         """The panels, built anew once cells or reference moved, also to another device or dtype."""
-        kept, now = self._panels.breakpoints, self._current_cells(reference)
+        kept, now = self._panels.breakpoints, _cells_of(self.functions)
         same_kind = kept.device == now.device and kept.dtype == now.dtype
         is_learned = next(self.measure.parameters(), None) is not None
         if is_learned or not (same_kind and torch.equal(kept, now)):
             self._panels = Panels(now, reference)
         return self._panels
 
-    def _current_cells(self, reference: Distribution) -> Tensor:
-        functions = self.functions
-        if isinstance(functions, ParallelKAN):
-            return self._resolution.cells(functions, reference)
-        return cells_of(functions)
+
+def _evaluate(functions: KANLayer, z: Tensor) -> Tensor:
+    """Each function at its own point: `z` of shape `(..., Q, P)`, so is the result."""
+    columns = z.transpose(-1, -2)
+    component = torch.arange(z.shape[-1], device=z.device)[:, None]
+    return functions.selected(columns, component.expand(columns.shape)).transpose(-1, -2)
+
+
+def _cells_of(functions: KANLayer) -> Tensor:
+    """Breakpoints that broadcast to `(Q, P, G + 1)`, between which the functions are smooth."""
+    # A row for each latent, shared by its components.
+    breakpoints = functions.basis.breakpoints
+    return breakpoints if breakpoints.dim() == 1 else breakpoints.unsqueeze(-2)
 
 
 def _follow_domain(prior: EnergyPrior, _: object) -> None:
@@ -257,14 +250,4 @@ def _check_continuation(basis: Basis, reference: Distribution) -> None:
             "Expected a basis that is constant outside its domain, where the tails of a prior are "
             f"those of its reference measure, got {basis.extrapolation}. Leave the extrapolation "
             "out, or take a reference measure that ends with the domain."
-        )
-
-
-def _check_count(count: int, name: str) -> None:
-    if not isinstance(count, Integral):
-        raise TypeError(f"Expected a whole number for {name}, got {count!r}.")
-    if count < 1:
-        raise ValueError(
-            f"Expected at least 1 for {name}, got {count}. A model needs a latent, and a latent "
-            "a component."
         )

@@ -1,6 +1,6 @@
 """The two learned priors: a mixture for each latent, and sums of inner latents."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -32,7 +32,6 @@ class MixturePrior(EnergyPrior):
         reference: The reference measure :math:`\pi_0`, a univariate torch distribution or a
             :class:`ReferenceMeasure` that is learned; uniform on the domain by default.
         base_activation: Function added to each spline, none by default.
-        hidden: Widths of the hidden layers of each function; none by default.
         sampler: How draws are made, such as a :class:`RejectionSampler`; by inversion by default.
         learn_weights: Whether the weights are learned; equal weights otherwise.
 
@@ -53,7 +52,6 @@ class MixturePrior(EnergyPrior):
         basis: Basis | None = None,
         reference: Distribution | ReferenceMeasure | None = None,
         base_activation: Callable[[Tensor], Tensor] | None = None,
-        hidden: Sequence[int] = (),
         sampler: Sampler | None = None,
         learn_weights: bool = True,
     ) -> None:
@@ -63,7 +61,6 @@ class MixturePrior(EnergyPrior):
             basis=basis,
             reference=reference,
             base_activation=base_activation,
-            hidden=hidden,
             sampler=sampler,
         )
         logits = torch.zeros(num_latents, num_components)
@@ -109,7 +106,6 @@ class ProductPrior(EnergyPrior):
         reference: The reference measure :math:`\pi_0`, a univariate torch distribution or a
             :class:`ReferenceMeasure` that is learned; uniform on the domain by default.
         base_activation: Function added to each spline, none by default.
-        hidden: Widths of the hidden layers of each function; none by default.
         sampler: How draws are made, such as a :class:`RejectionSampler`; by inversion by default.
 
     Raises:

@@ -19,6 +19,7 @@ from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
+from lvkam_pyro.options import suggestion
 from lvkam_pyro.problems.chain import lvkam_chain
 from lvkam_pyro.problems.linear import bimodal, linear_gaussian, mixture_prior
 from lvkam_pyro.problems.problem import Answered, Problem
@@ -30,7 +31,6 @@ from lvkam_pyro.problems.shapes import (
     label_switching,
     spike_and_plateau,
 )
-from lvkam_pyro.tracing.options import suggestion
 from lvkam_pyro.tracing.session import seeded_rng
 
 

@@ -28,10 +28,10 @@ from lvkam_pyro.evidence.importance import Importance
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.options import check_count
 from lvkam_pyro.report.diagnosis import Diagnosis
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.structure import Unit
 from lvkam_pyro.training.loop import Fit

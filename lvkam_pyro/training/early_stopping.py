@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lvkam_pyro.tracing.options import check_count
+from lvkam_pyro.options import check_count
 
 
 @dataclass(frozen=True, kw_only=True)

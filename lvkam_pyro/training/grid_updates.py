@@ -18,8 +18,8 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layers_of
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generators import MixtureOfExperts
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.program import BoundProgram
 
 Network = KAN | KANLayer

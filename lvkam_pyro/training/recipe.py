@@ -8,8 +8,8 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from lvkam_pyro.evidence.estimator import Estimator
+from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.grid_updates import GridUpdates
 

@@ -34,9 +34,9 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
         >>> as_data([[0.5, 1.0], [2.0, 3.0]]).shape
         torch.Size([2, 2])
     """
-    if np.ma.is_masked(x):
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise ValueError(
-            f"{name} masks {np.ma.getmaskarray(x).sum()} of its {np.size(x)} entries, and what lies "
+            f"{name} masks {np.ma.getmaskarray(x).sum()} of its {x.size} entries, and what lies "
             "under a mask is no datum. Drop these rows, or impute them and pass the result."
         )
     try:

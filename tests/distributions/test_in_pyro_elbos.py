@@ -10,7 +10,6 @@ import torch
 from pyro.infer import (
     ELBO,
     JitTrace_ELBO,
-    JitTraceEnum_ELBO,
     JitTraceGraph_ELBO,
     JitTraceMeanField_ELBO,
     RenyiELBO,
@@ -170,24 +169,6 @@ def test_tensor_monte_carlo_is_unbiased_for_the_evidence(name: str) -> None:
 
 
 @names
-def test_subsampled_plates_scale_to_the_whole(name: str) -> None:
-    """The average over all subsamples is the whole, exactly, where nodes leave no Monte Carlo."""
-    theta = parameters(name).detach()
-
-    def program(subsample: Tensor) -> None:
-        with pyro.plate("data", len(OBSERVED), subsample=subsample) as chosen:
-            nodes = density(name, theta).on_nodes()
-            z = pyro.sample("z", nodes, infer={"enumerate": "parallel"})
-            pyro.sample("x", dist.Normal(z, NOISE), obs=OBSERVED[chosen])
-
-    elbo = TraceEnum_ELBO(max_plate_nesting=1)
-    pairs = [torch.tensor(pair) for pair in combinations(range(3), 2)]
-    losses = [elbo.loss(program, lambda _: None, pair) for pair in pairs]
-    exact = exact_posterior(name, theta)[0].sum()
-    assert sum(losses) / len(pairs) == pytest.approx(-float(exact), abs=QUADRATURE)
-
-
-@names
 def test_subsampled_gradients_are_those_of_the_whole(name: str) -> None:
     """A guide with draws of its own, the same in each subsample."""
     theta = parameters(name)
@@ -203,22 +184,3 @@ def test_subsampled_gradients_are_those_of_the_whole(name: str) -> None:
 
     pairs = [gradient(torch.tensor(pair)) for pair in combinations(range(3), 2)]
     torch.testing.assert_close(sum(pairs) / len(pairs), gradient(torch.arange(3)))
-
-
-@compiles
-def test_compiled_enumeration_of_nodes() -> None:
-    set_parameters("spline")
-
-    def program() -> None:
-        with pyro.plate("data", len(OBSERVED)):
-            nodes = density("spline", pyro.param("theta")).on_nodes(64)
-            z = pyro.sample("z", nodes, infer={"enumerate": "parallel"})
-            pyro.sample("x", dist.Normal(z, NOISE), obs=OBSERVED)
-
-    gradients = []
-    for kind in (JitTraceEnum_ELBO, TraceEnum_ELBO):
-        theta = pyro.param("theta")
-        theta.grad = None
-        kind(max_plate_nesting=1).loss_and_grads(program, lambda: None)
-        gradients.append(theta.grad)
-    torch.testing.assert_close(*gradients)

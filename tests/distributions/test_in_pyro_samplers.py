@@ -57,38 +57,6 @@ def test_nuts_finds_the_posterior(name: str) -> None:
     assert_is_the_posterior(NUTS(replicated, max_tree_depth=5), name, num_samples=150)
 
 
-def test_hmc_sums_over_nodes_while_it_moves_what_is_continuous() -> None:
-    """Latents on nodes are enumerated: the chain is that of the marginal model."""
-    theta = parameters("spline").detach()
-
-    def program() -> None:
-        shift = pyro.sample("shift", density("wave on normal", torch.tensor(0.5).double()))
-        with pyro.plate("data", len(OBSERVED)):
-            nodes = density("spline", theta).on_nodes(32)
-            z = pyro.sample("z", nodes, infer={"enumerate": "parallel"})
-            pyro.sample("x", dist.Normal(z + shift, NOISE), obs=OBSERVED)
-
-    kernel = HMC(program, step_size=0.2, num_steps=5, adapt_mass_matrix=False)
-    mcmc = MCMC(kernel, num_samples=200, warmup_steps=60, disable_progbar=True)
-    mcmc.run()
-    draws = mcmc.get_samples()["shift"]
-    mean, variance = exact_shift(theta)
-    effective = float(mcmc.diagnostics()["shift"]["n_eff"])
-    assert_within_standard_errors(draws.mean(), mean, (variance / effective).sqrt())
-
-
-def exact_shift(theta: Tensor) -> tuple[Tensor, Tensor]:
-    shift = torch.linspace(-4, 4, 2001, dtype=torch.float64)
-    z = torch.linspace(1e-12, 1 - 1e-12, 801, dtype=torch.float64)
-    log_z = density("spline", theta).log_prob(z)[:, None, None]
-    likelihood = dist.Normal(z[:, None, None] + shift[:, None], NOISE).log_prob(OBSERVED)
-    evidence = torch.trapezoid((log_z + likelihood).exp(), z, dim=0).log().sum(-1)
-    prior = density("wave on normal", torch.tensor(0.5).double()).log_prob(shift)
-    weights = (prior + evidence).softmax(0)
-    mean = (weights * shift).sum()
-    return mean, (weights * (shift - mean).square()).sum()
-
-
 @pytest.mark.parametrize("name", ["mixture", "wave on lognormal"])
 def test_importance_estimates_the_evidence(name: str) -> None:
     theta = parameters(name).detach()

@@ -298,8 +298,8 @@ INDEX = torch.zeros(5, IN, dtype=torch.long)
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: KANLayer(0, 2), ValueError, "in_features=0"),
-        (lambda: KANLayer(2, -1), ValueError, "out_features=-1"),
+        (lambda: KANLayer(0, 2), ValueError, "in_features >= 1, but got 0"),
+        (lambda: KANLayer(2, -1), ValueError, "out_features >= 1, but got -1"),
         (lambda: KANLayer(2, 2, basis="rbf"), TypeError, "Expected a Basis.*'rbf'"),
         (lambda: KANLayer(2, 2, base_activation="silu"), TypeError, "callable.*'silu'"),
         (lambda: KANLayer(IN, OUT)(torch.rand(5, 2)), ValueError, r"\(\.\.\., 3\), got \(5, 2\)"),

@@ -83,7 +83,7 @@ def test_learns_a_product() -> None:
 
 @pytest.mark.parametrize(
     ("widths", "match"),
-    [([], "at least two widths"), ([3], r"got \[3\]"), ([3, 0, 2], "out_features=0")],
+    [([], "at least two widths"), ([3], r"got \[3\]"), ([3, 0, 2], "out_features >= 1, but got 0")],
 )
 def test_refuses_wrong_widths(widths: list[int], match: str) -> None:
     with pytest.raises(ValueError, match=match):

@@ -110,17 +110,20 @@ def test_encoder_sees_categories_as_indicators() -> None:
 
 
 WRONG = {
-    "bernoulli": (lambda: lv.BernoulliLikelihood(0), "num_outputs of at least 1, got 0"),
-    "places": (lambda: lv.CategoricalLikelihood(0, 3), "num_places of at least 1, got 0"),
-    "categories": (lambda: lv.CategoricalLikelihood(3, 1), "num_categories of at least 2, got 1"),
-    "levels": (lambda: lv.QuantizedLikelihood(3, num_levels=1), "num_levels = 1"),
-    "measurements": (lambda: lv.QuantizedLikelihood(0, num_levels=3), "num_outputs = 0"),
+    "bernoulli": (lambda: lv.BernoulliLikelihood(0), "num_outputs >= 1, but got 0"),
+    "places": (lambda: lv.CategoricalLikelihood(0, 3), "num_places >= 1, but got 0"),
+    "categories": (lambda: lv.CategoricalLikelihood(3, 1), "num_categories >= 2, but got 1"),
+    "levels": (lambda: lv.QuantizedLikelihood(3, num_levels=1), "num_levels >= 2, but got 1"),
+    "measurements": (
+        lambda: lv.QuantizedLikelihood(0, num_levels=3),
+        "num_outputs >= 1, but got 0",
+    ),
     "spread": (lambda: lv.QuantizedLikelihood(3, num_levels=3, scale=0.0), "above 0, got 0"),
     "joint": (lambda: lv.JointLikelihood([]), "at least one likelihood"),
     "no law": (lambda: Concatenation([]), "one event dimension each"),
     "scalar law": (lambda: Concatenation([dist.Normal(0.0, 1.0)]), r"\[\(\)\]. Use .to_event"),
-    "gates": (lambda: lv.MixtureOfExperts(3, 0), "num_outputs = 0"),
-    "experts": (lambda: lv.MixtureOfExperts(0, 3), "in_features=0"),
+    "gates": (lambda: lv.MixtureOfExperts(3, 0), "num_outputs >= 1, but got 0"),
+    "experts": (lambda: lv.MixtureOfExperts(0, 3), "in_features >= 1, but got 0"),
     "outputs": (
         lambda: lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 4), lv.CategoricalLikelihood(4, 3)),
         "4 outputs, got one of 12",

@@ -102,7 +102,7 @@ def test_values_outside_have_no_density() -> None:
 WRONG = {
     "scalar mean": ((torch.tensor(0.0), torch.tensor(1.0), 3), r"\(\*batch, O\)"),
     "scale of another size": ((torch.zeros(3, 4), torch.ones(3), 3), r"\(3, 4\) and \(3,\)"),
-    "one level": ((torch.zeros(4), torch.tensor(1.0), 1), "num_levels = 1"),
+    "one level": ((torch.zeros(4), torch.tensor(1.0), 1), "num_levels >= 2, but got 1"),
 }
 
 

@@ -139,7 +139,6 @@ BAD_INPUT: list[tuple[Callable[[], object], str]] = [
     (lambda: build(ProductPrior).update_knots(torch.rand(9, 2)), r"\(\.\.\., 2, 3\)"),
     (lambda: build().update_knots(SAMPLES, ratio=0.0), "ratio"),
     (lambda: build().update_knots(torch.full((9, 2), torch.nan)), "NaN"),
-    (lambda: build(hidden=(3,)).update_knots(SAMPLES), "without hidden layers"),
     (lambda: build(basis=RBFBasis()).update_knots(SAMPLES), "layer of B-splines"),
 ]
 

@@ -72,7 +72,11 @@ def test_scale_is_set_and_floored() -> None:
 
 @pytest.mark.parametrize(
     ("outputs", "scale", "message"),
-    [(0, 0.1, "at least one output"), (3, -0.1, "0 < min_scale < scale"), (3, 1e-6, "min_scale")],
+    [
+        (0, 0.1, "num_outputs >= 1, but got 0"),
+        (3, -0.1, "0 < min_scale < scale"),
+        (3, 1e-6, "min_scale"),
+    ],
 )
 def test_likelihood_refuses(outputs: int, scale: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):

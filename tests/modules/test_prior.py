@@ -8,6 +8,7 @@ from torch.distributions import Normal
 from lvkam_pyro.distributions.logspline import LogSplineMixture
 from lvkam_pyro.distributions.mixture import EnergyMixture
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.extrapolation import LinearExtrapolation
 from lvkam_pyro.modules.priors import MixturePrior, ProductPrior
 from tests.assertions import assert_p_value
 
@@ -102,5 +103,13 @@ def test_panels_follow_the_dtype() -> None:
 )
 def test_counts_below_one_are_refused(latents: int, components: int, name: str) -> None:
     for kind in (MixturePrior, ProductPrior):
-        with pytest.raises(ValueError, match=f"at least 1 for {name}, got 0"):
+        with pytest.raises(ValueError, match=f"{name} >= 1, but got 0"):
             kind(latents, num_components=components)
+
+
+def test_a_basis_with_other_tails_is_refused() -> None:
+    """A prior's tails are its reference measure's: a basis that goes on would be cut unseen."""
+    basis = BSplineBasis(extrapolation=LinearExtrapolation())
+    with pytest.raises(ValueError, match=r"constant outside.*got LinearExtrapolation"):
+        MixturePrior(1, basis=basis, reference=Normal(0.0, 1.0))
+    assert MixturePrior(1, basis=basis)().event_shape == (1,)

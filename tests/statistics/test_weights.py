@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.ladder.schedule import PowerSchedule
+from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.weights import (
     effective_sample_size,
     largest_weight,
@@ -12,7 +13,6 @@ from lvkam_pyro.statistics.weights import (
     pareto_k,
 )
 from lvkam_pyro.tracing.arguments import Arguments, hash_data
-from lvkam_pyro.tracing.options import check_count
 from lvkam_pyro.tracing.session import seeded_rng
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
-from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.bspline import BSplineBasis, equal_cells
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis, splines_on
+from lvkam_pyro.kan.bases.splines import SplineBasis
 
 
 def restore_basis(basis: Basis, state: Mapping[str, Tensor], prefix: str) -> Basis:
@@ -35,11 +36,13 @@ def restore_basis(basis: Basis, state: Mapping[str, Tensor], prefix: str) -> Bas
     if isinstance(basis, BSplineBasis) and breakpoints is not None:
         return _uneven(basis, breakpoints)
     if isinstance(basis, NonUniformBSplineBasis) and f"{prefix}coefficients" in state:
-        return _even(basis) if breakpoints is None else _uneven(basis, breakpoints)
+        if breakpoints is None:
+            return equal_cells(basis.grid_size, basis).to(basis.breakpoints)
+        return _uneven(basis, breakpoints)
     return basis
 
 
-def _uneven(basis: BSplineBasis | NonUniformBSplineBasis, breakpoints: Tensor) -> Basis:
+def _uneven(basis: SplineBasis, breakpoints: Tensor) -> Basis:
     """Splines on other breakpoints, if there are as many of them."""
     if breakpoints.shape[-1] != basis.grid_size + 1:
         # The coefficients have another shape too, and torch says it.
@@ -49,14 +52,4 @@ def _uneven(basis: BSplineBasis | NonUniformBSplineBasis, breakpoints: Tensor) -
     if (breakpoints[..., [0, -1]] == domain.to(breakpoints.dtype)).all():
         # The ends as they are, not rounded to the precision of the breakpoints.
         rows[..., [0, -1]] = domain
-    uneven = NonUniformBSplineBasis(rows, degree=basis.degree, extrapolation=basis.extrapolation)
-    return uneven.to(basis.breakpoints)
-
-
-def _even(basis: NonUniformBSplineBasis) -> Basis:
-    return BSplineBasis(
-        grid_size=basis.grid_size,
-        degree=basis.degree,
-        domain=basis.domain,
-        extrapolation=basis.extrapolation,
-    ).to(basis.breakpoints)
+    return splines_on(rows, basis).to(basis.breakpoints)

@@ -5,14 +5,14 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
-from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
-from lvkam_pyro.kan.bases.splines import MAX_DEGREE, function_indices, scaled_cell_polynomials
+from lvkam_pyro.kan.bases.splines import SplineBasis, cell_polynomials
+from lvkam_pyro.options import check_count
 
 
-class BSplineBasis(Basis):
+class BSplineBasis(SplineBasis):
     r"""B-splines of degree :math:`d` on :math:`G` equal cells: :math:`K = G + d` functions.
 
     The knots continue the uniform grid by :math:`d` cells on each side. In cell :math:`g`, with
@@ -55,15 +55,10 @@ class BSplineBasis(Basis):
         domain: tuple[float, float] = (0.0, 1.0),
         extrapolation: Extrapolation = CONSTANT,
     ) -> None:
-        super().__init__(domain, extrapolation=extrapolation)
-        if grid_size < 1 or grid_size != int(grid_size):
-            raise ValueError(f"Expected a grid_size of at least one whole cell, got {grid_size}.")
-        if degree not in range(MAX_DEGREE + 1):
-            raise ValueError(f"Expected a degree from 0 to {MAX_DEGREE}, got {degree}.")
-        self.grid_size = grid_size
-        self.degree = degree
-        self.num_functions = grid_size + degree
-        scaled = torch.tensor(scaled_cell_polynomials(degree), dtype=torch.get_default_dtype())
+        cells = check_count("grid_size", grid_size)
+        super().__init__(domain, degree, Size([cells + 1]), extrapolation)
+        unit = cell_polynomials(torch.tensor([0.0, 1.0], dtype=torch.float64), degree)[0]
+        scaled = (unit * math.factorial(degree)).round().to(torch.get_default_dtype())
         self.register_buffer("_scaled_polynomials", scaled, persistent=False)
 
     @property
@@ -73,11 +68,6 @@ class BSplineBasis(Basis):
         return torch.linspace(
             *self.domain, self.grid_size + 1, dtype=like.dtype, device=like.device
         )
-
-    def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The indices and values, both ``(..., degree+1)``, of the functions that are not 0."""
-        cell, values = self.local(z)
-        return function_indices(cell, self.degree), values
 
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         """The derivatives of the first and the last ``degree+1`` functions: ``(2, degree+1)``."""
@@ -89,15 +79,7 @@ class BSplineBasis(Basis):
         return slopes * (self.grid_size / (high - low))
 
     def local(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        r"""The cell of each point and the functions that are not 0 there.
-
-        Args:
-            z: Points of the domain of shape ``(...)``.
-
-        Returns:
-            The cells :math:`g`, integers of shape ``(...)``, and the values
-            :math:`\phi_{g+j}(z), j = 0, \dots, d`, of shape ``(..., degree+1)``.
-        """
+        """The cells of points, `(...)`, and the functions there, `(..., degree+1)`."""
         low, high = self.domain
         position = (z - low) * (self.grid_size / (high - low))
         # The right end belongs to the last cell, and the conversion of a NaN may give any number.
@@ -113,33 +95,6 @@ class BSplineBasis(Basis):
         # One product for all functions, which come first: rows as long as t, and its gradient's.
         values = torch.addmm(constants, others, powers)
         return values.reshape(self.degree + 1, *t.shape).movedim(0, -1)
-
-    def to_polynomials(self, coefficients: Tensor) -> Tensor:
-        r"""The polynomial of each cell of the splines :math:`\sum_k c_k \phi_k`.
-
-        Args:
-            coefficients: Spline coefficients :math:`c` of shape ``(..., K)``.
-
-        Returns:
-            The coefficients :math:`a` of shape ``(..., G, degree+1)``, with which the spline in
-            cell :math:`g` is :math:`\sum_j a_{gj} t^j`, where :math:`t \in [0, 1]` is the position
-            inside the cell. Differentiable.
-
-        Raises:
-            ValueError: If the last dimension is not ``K``.
-
-        Example:
-            >>> BSplineBasis(grid_size=2, degree=1).to_polynomials(torch.tensor([1.0, 3.0, 2.0]))
-            tensor([[ 1.,  2.],
-                    [ 3., -1.]])
-        """
-        if coefficients.shape[-1:] != (self.num_functions,):
-            raise ValueError(
-                f"Expected coefficients of shape (..., {self.num_functions}), one for each basis "
-                f"function, got {tuple(coefficients.shape)}."
-            )
-        windows = coefficients.unfold(-1, self.degree + 1, 1)
-        return windows @ self._polynomials(coefficients.dtype)
 
     def _polynomials(self, dtype: torch.dtype) -> Tensor:
         """The matrix M; what is kept is d! M, whose integers no change of precision rounds."""
@@ -163,3 +118,13 @@ class BSplineBasis(Basis):
     def extra_repr(self) -> str:
         """The arguments that make this basis."""
         return f"grid_size={self.grid_size}, degree={self.degree}, {self._describe_domain()}"
+
+
+def equal_cells(grid_size: int, like: SplineBasis) -> BSplineBasis:
+    """Splines on equal cells, of the degree, domain and extrapolation of a basis."""
+    return BSplineBasis(
+        grid_size=grid_size,
+        degree=like.degree,
+        domain=like.domain,
+        extrapolation=like.extrapolation,
+    )

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.dense import DenseBasis
-from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
 
 
 class ChebyshevBasis(DenseBasis):
@@ -47,15 +46,6 @@ class ChebyshevBasis(DenseBasis):
                 [ 1.0000,  1.0000,  1.0000,  1.0000]])
     """
 
-    def __init__(
-        self,
-        num_functions: int = 8,
-        *,
-        domain: tuple[float, float] = (0.0, 1.0),
-        extrapolation: Extrapolation = CONSTANT,
-    ) -> None:
-        super().__init__(num_functions, domain, extrapolation=extrapolation)
-
     @property
     def num_cells(self) -> int:
         """One cell between two extrema of the last function."""
@@ -90,7 +80,3 @@ class ChebyshevBasis(DenseBasis):
     def coefficient_scales(self) -> Tensor:
         """The inverse squares of the degrees, 1 for the constant: ``(K,)``."""
         return self.indices.clamp(min=1) ** -2
-
-    def extra_repr(self) -> str:
-        """The arguments that make this basis."""
-        return f"num_functions={self.num_functions}, {self._describe_domain()}"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
+from lvkam_pyro.options import check_count
 
 
 class DenseBasis(Basis):
@@ -49,17 +50,13 @@ class DenseBasis(Basis):
 
     def __init__(
         self,
-        num_functions: int,
-        domain: tuple[float, float],
+        num_functions: int = 8,
+        domain: tuple[float, float] = (0.0, 1.0),
         *,
         extrapolation: Extrapolation = CONSTANT,
     ) -> None:
         super().__init__(domain, extrapolation=extrapolation)
-        if num_functions < 1 or num_functions != int(num_functions):
-            raise ValueError(
-                f"Expected num_functions of at least one whole function, got {num_functions}."
-            )
-        self.num_functions = int(num_functions)
+        self.num_functions = check_count("num_functions", num_functions)
         indices = torch.arange(num_functions, dtype=torch.get_default_dtype())
         self.register_buffer("indices", indices, persistent=False)
 
@@ -89,6 +86,10 @@ class DenseBasis(Basis):
     def noise_to_coefficients(self) -> Tensor:
         """Independent coefficients, ``(K, K)``: functions that overlap need no fit."""
         return torch.diag(self.coefficient_scales().double())
+
+    def extra_repr(self) -> str:
+        """The arguments that are not modules."""
+        return f"num_functions={self.num_functions}, {self._describe_domain()}"
 
     def _spread(self, low: float, high: float, count: int) -> Tensor:
         """Equally spaced points in the precision and on the device of the module."""

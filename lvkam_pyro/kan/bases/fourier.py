@@ -98,7 +98,3 @@ class FourierBasis(DenseBasis):
         orders = self._orders().to(dtype)
         is_sine = (self.indices % 2 == 0) & (self.indices > 0)
         return orders * self.bandwidth(dtype), 0.25 * is_sine.to(dtype)
-
-    def extra_repr(self) -> str:
-        """The arguments that are not modules."""
-        return f"num_functions={self.num_functions}, {self._describe_domain()}"

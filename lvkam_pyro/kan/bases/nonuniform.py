@@ -7,12 +7,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.bases.basis import Basis
 from lvkam_pyro.kan.bases.extrapolation import CONSTANT, Extrapolation
-from lvkam_pyro.kan.bases.splines import MAX_DEGREE, cell_polynomials, function_indices
+from lvkam_pyro.kan.bases.splines import SplineBasis, cell_polynomials
 
 
-class NonUniformBSplineBasis(Basis):
+class NonUniformBSplineBasis(SplineBasis):
     r"""B-splines of degree :math:`d` on :math:`G` cells of any widths: :math:`K = G + d` functions.
 
     The cells lie between the breakpoints :math:`b_0 < \dots < b_G`, whose ends are the domain.
@@ -66,12 +65,7 @@ class NonUniformBSplineBasis(Basis):
     ) -> None:
         rows = _as_rows(breakpoints)
         low, *_, high = rows.reshape(-1, rows.shape[-1])[0].tolist()
-        super().__init__((low, high), extrapolation=extrapolation)
-        if degree not in range(MAX_DEGREE + 1):
-            raise ValueError(f"Expected a degree from 0 to {MAX_DEGREE}, got {degree}.")
-        self.degree = degree
-        self.grid_size = rows.shape[-1] - 1
-        self.num_functions = self.grid_size + degree
+        super().__init__((low, high), degree, rows.shape, extrapolation)
         self.register_buffer("_breakpoints", rows)
         self.register_buffer("_exact", self._expand_cells(), persistent=False)
         self.register_buffer("_table", self._tabulate(), persistent=False)
@@ -80,11 +74,6 @@ class NonUniformBSplineBasis(Basis):
     def breakpoints(self) -> Tensor:
         """The ends of the cells, ``(G+1,)`` or ``(I, G+1)``."""
         return self._breakpoints
-
-    def nonzero_inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The indices and values, both ``(..., degree+1)``, of the functions that are not 0."""
-        cell, values = self.local(z)
-        return function_indices(cell, self.degree), values
 
     def slopes_at_ends(self, dtype: torch.dtype) -> Tensor:
         """The derivatives of the first and the last ``degree+1`` functions: ``(2, [I,] d+1)``."""
@@ -96,15 +85,7 @@ class NonUniformBSplineBasis(Basis):
         return torch.stack([at_low, at_high])
 
     def local(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        r"""The cell of each point and the functions that are not 0 there.
-
-        Args:
-            z: Points of the domain of shape ``(...)``; ``(..., I)`` with breakpoints for each
-                input.
-
-        Returns:
-            The cells :math:`g`, integers of the shape of ``z``, and the values
-            :math:`\phi_{g+j}(z), j = 0, \dots, d`, of shape ``(..., degree+1)``.
+        """The cells of points, `(...)`, and the functions there, `(..., degree+1)`.
 
         Raises:
             ValueError: If the last dimension of ``z`` is not the number of rows of breakpoints.
@@ -148,36 +129,6 @@ class NonUniformBSplineBasis(Basis):
             0, math.prod(shape) * self.grid_size, self.grid_size, device=device
         ).view(shape)
 
-    def to_polynomials(self, coefficients: Tensor) -> Tensor:
-        r"""The polynomial of each cell of the splines :math:`\sum_k c_k \phi_k`.
-
-        Args:
-            coefficients: Spline coefficients :math:`c` of shape ``(..., K)``; ``(..., I, K)`` with
-                breakpoints for each input.
-
-        Returns:
-            The coefficients :math:`a` of shape ``(..., G, degree+1)``, with which the spline in
-            cell :math:`g` is :math:`\sum_j a_{gj} t^j`, where :math:`t \in [0, 1]` is the position
-            inside the cell. Differentiable.
-
-        Raises:
-            ValueError: If the last dimensions are wrong.
-
-        Example:
-            >>> basis = NonUniformBSplineBasis([0.0, 0.25, 1.0], degree=1)
-            >>> basis.to_polynomials(torch.tensor([1.0, 3.0, 2.0]))
-            tensor([[ 1.,  2.],
-                    [ 3., -1.]])
-        """
-        wanted = (*self._breakpoints.shape[:-1], self.num_functions)
-        if coefficients.shape[-len(wanted) :] != wanted:
-            raise ValueError(
-                f"Expected coefficients of shape (..., {', '.join(map(str, wanted))}), one for "
-                f"each basis function, got {tuple(coefficients.shape)}."
-            )
-        windows = coefficients.unfold(-1, self.degree + 1, 1).unsqueeze(-2)
-        return (windows @ self._polynomials(coefficients.dtype)).squeeze(-2)
-
     def _polynomials(self, dtype: torch.dtype) -> Tensor:
         """The coefficients M of every cell: ([I,] G, degree+1 functions, degree+1 powers)."""
         return self._exact.to(dtype)
@@ -218,6 +169,11 @@ class NonUniformBSplineBasis(Basis):
         rows = f"{len(self._breakpoints)} rows of " if self._breakpoints.dim() > 1 else ""
         cells = f"{rows}{self.grid_size} cells"
         return f"{cells}, degree={self.degree}, {self._describe_domain()}"
+
+
+def splines_on(breakpoints: Tensor, like: SplineBasis) -> NonUniformBSplineBasis:
+    """Splines on other breakpoints, of the degree and with the extrapolation of a basis."""
+    return NonUniformBSplineBasis(breakpoints, degree=like.degree, extrapolation=like.extrapolation)
 
 
 def _horner(coefficients: Sequence[Tensor], t: Tensor) -> Tensor:

@@ -92,10 +92,6 @@ class RadialBasis(DenseBasis):
         scaled = (z - middle) / (self.spacing * bandwidth)
         return scaled.unsqueeze(-1) - centres / bandwidth
 
-    def extra_repr(self) -> str:
-        """The arguments that are not modules."""
-        return f"num_functions={self.num_functions}, {self._describe_domain()}"
-
 
 class RBFBasis(RadialBasis):
     r"""Gaussian bells around equally spaced centres.

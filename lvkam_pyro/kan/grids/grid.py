@@ -7,15 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
+from lvkam_pyro.kan.bases.bspline import equal_cells
+from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis, splines_on
+from lvkam_pyro.kan.bases.splines import SplineBasis
 from lvkam_pyro.kan.grids.knots import adapt_breakpoints, check_ratio, subdivide
 from lvkam_pyro.kan.grids.optimizers import check_trains, exchange, forget
 from lvkam_pyro.kan.grids.projection import project
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, check_samples, layer_inputs, layers_of
-
-SplineBasis = BSplineBasis | NonUniformBSplineBasis
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,7 @@ def update_grid(
         https://arxiv.org/abs/2404.19756
 
     Example:
+        >>> from lvkam_pyro.kan.bases.bspline import BSplineBasis
         >>> layer = KANLayer(1, 1, basis=BSplineBasis(grid_size=4))
         >>> update = update_grid(layer, 0.1 * torch.randn(1000, 1) + 0.5, tolerance=1.0)
         >>> update.worst < 1.0, len(layer.basis.breakpoints[0])
@@ -144,6 +144,7 @@ def refine_grid(
         https://arxiv.org/abs/2404.19756
 
     Example:
+        >>> from lvkam_pyro.kan.bases.bspline import BSplineBasis
         >>> layer = KANLayer(3, 2, basis=BSplineBasis(grid_size=5))
         >>> z = torch.rand(10, 3)
         >>> before = layer(z)
@@ -173,13 +174,7 @@ def _refine(layer: KANLayer, grid_size: int) -> SplineBasis:
     basis = _splines(layer)
     if isinstance(basis, NonUniformBSplineBasis):
         return _on(subdivide(basis.breakpoints.double(), grid_size), layer)
-    finer = BSplineBasis(
-        grid_size=grid_size,
-        degree=basis.degree,
-        domain=basis.domain,
-        extrapolation=basis.extrapolation,
-    )
-    return finer.to(layer.coefficients)
+    return equal_cells(grid_size, basis).to(layer.coefficients)
 
 
 def _on(breakpoints: Tensor, layer: KANLayer) -> NonUniformBSplineBasis:
@@ -187,9 +182,7 @@ def _on(breakpoints: Tensor, layer: KANLayer) -> NonUniformBSplineBasis:
     basis = _splines(layer)
     # What was kept in the layer's precision has lost the last digits of the ends.
     breakpoints[..., 0], breakpoints[..., -1] = basis.domain
-    return NonUniformBSplineBasis(
-        breakpoints, degree=basis.degree, extrapolation=basis.extrapolation
-    ).to(layer.coefficients)
+    return splines_on(breakpoints, basis).to(layer.coefficients)
 
 
 def _change(layer: KANLayer, basis: SplineBasis, optimizer: Optimizer | None) -> Tensor:
@@ -228,7 +221,7 @@ def _splines(layer: KANLayer) -> SplineBasis:
     Raises:
         ValueError: If it is of another family than B-splines.
     """
-    if isinstance(layer.basis, BSplineBasis | NonUniformBSplineBasis):
+    if isinstance(layer.basis, SplineBasis):
         return layer.basis
     raise ValueError(
         f"Expected a layer of B-splines, got {type(layer.basis).__name__}: only their grid can be "

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from lvkam_pyro.options import check_count
+
 
 @dataclass(frozen=True, kw_only=True)
 class GridSchedule:
@@ -33,16 +35,13 @@ class GridSchedule:
     last: int | None = None
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.every != int(self.every):
-            raise ValueError(
-                f"Expected every to be a whole number of at least 1, got {self.every}."
-            )
+        check_count("every", self.every)
         if not 0 <= self.decay <= 1:
             raise ValueError(
                 f"Expected a decay from 0 (distances double) to 1 (they stay), got {self.decay}."
             )
-        if self.last is not None and self.last < 1:
-            raise ValueError(f"Expected last to be at least 1 or None, got {self.last}.")
+        if self.last is not None:
+            check_count("last", self.last)
 
     def __call__(self, step: int) -> bool:
         """Whether the grid is to be moved after this step."""

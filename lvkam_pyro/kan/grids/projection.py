@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.kan.bases.basis import Basis
-from lvkam_pyro.kan.bases.bspline import BSplineBasis
-from lvkam_pyro.kan.bases.nonuniform import NonUniformBSplineBasis
-from lvkam_pyro.kan.bases.splines import MAX_DEGREE
+from lvkam_pyro.kan.bases.splines import MAX_DEGREE, SplineBasis
 from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 
 
@@ -139,6 +137,4 @@ def _weighted_values(basis: Basis, nodes: Tensor, weights: Tensor) -> Tensor:
 
 def _degree(basis: Basis) -> int:
     """The degree of the polynomial pieces, or one high enough for functions that have none."""
-    if isinstance(basis, BSplineBasis | NonUniformBSplineBasis):
-        return basis.degree
-    return MAX_DEGREE
+    return basis.degree if isinstance(basis, SplineBasis) else MAX_DEGREE

@@ -144,7 +144,7 @@ def test_repr_shows_the_arguments() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"grid_size": 0}, "at least one whole cell, got 0"),
+        ({"grid_size": 0}, "grid_size >= 1, but got 0"),
         ({"degree": 6}, "from 0 to 5, got 6"),
         ({"degree": -1}, "from 0 to 5, got -1"),
         ({"domain": (1.0, 1.0)}, r"low < high, got \(1.0, 1.0\)"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 
 def check_count(name: str, value: object, *, minimum: int = 1) -> int:
@@ -23,11 +24,11 @@ def check_count(name: str, value: object, *, minimum: int = 1) -> int:
         >>> check_count("num_particles", 8)
         8
     """
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"Expected {name} to be an integer, but got {value!r}.")
     if value < minimum:
         raise ValueError(f"Expected {name} >= {minimum}, but got {value}. Pass a larger {name}.")
-    return value
+    return int(value)
 
 
 def check_share(name: str, value: object) -> float:
