@@ -81,17 +81,13 @@ def guide_of_moments(
     moments = {}
     for site in structure.latents:
         free = transforms[site.name].inv(structure.to_pyro(latents[site.name], site))
-        moments[site.name] = _moments(_by_unit(free, structure, site))
+        arranged = structure.to_particles(free, site)
+        flat = arranged.reshape(*arranged.shape[: 2 + len(site.inner_shape)], -1)
+        moments[site.name] = _moments(flat)
     if not all(torch.isfinite(factor).all() for _, factor in moments.values()):
         return PriorGuide(program.model)
     frames = {name: plates(site) for name, site in sites.items()}
     return MomentGuide(structure, frames, transforms, moments)
-
-
-def _by_unit(free: Tensor, structure: ProgramStructure, site: LatentSite) -> Tensor:
-    """From Pyro's layout to `(S, N, *inner plates, E)`."""
-    arranged = structure.to_particles(free, site)
-    return arranged.reshape(*arranged.shape[: 2 + len(site.inner_shape)], -1)
 
 
 def _moments(draws: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,10 @@ def prior_densities(
         curves = _evaluate(densities, z)
         reference = densities.reference.log_prob(z).exp()
     draws = _check_draws(posterior, densities.batch_shape)
-    all_axes = panels(len(curves), axes, share=_have_one_scale(curves))
+    # On one scale densities are compared at sight, where all of them are readable on it.
+    tops = curves.max((1, 2))
+    share = bool(tops.max() < _MAX_CONTRAST * tops.min())
+    all_axes = panels(len(curves), axes, share=share)
     for latent, one in enumerate(all_axes):
         if draws is not None:
             _draw_histograms(one, draws[:, latent])
@@ -72,16 +75,12 @@ def prior_densities(
         one.plot(as_array(z), curves[latent][0], color=MODEL, label="prior")
         for colour, curve in zip(_colours(len(curves[latent])), curves[latent][1:], strict=False):
             one.plot(as_array(z), curve, color=colour)
-        one.set(title=f"latent {latent}", ylim=(0, None))
+        one.set_title(f"latent {latent}")
+    for one in all_axes:  # When all is drawn: a limit stops the scale that they share.
+        one.set_ylim(bottom=0)
     label_edges(all_axes, own_figure=axes is None, xlabel="z", ylabel="density")
     legend_above(all_axes, own_figure=axes is None)
     return all_axes
-
-
-def _have_one_scale(curves: Values) -> bool:
-    """Whether the densities are readable on one scale, on which they are compared at sight."""
-    tops = curves.max((1, 2))
-    return bool(tops.max() < _MAX_CONTRAST * tops.min())
 
 
 def _grid(densities: UnivariateDensity) -> Tensor:

@@ -50,8 +50,7 @@ def loss(metrics: Sequence[Mapping[str, float]], *, axes: Axes | None = None) ->
     one.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     _look_past_the_start(one)
     one.legend(title="last value", title_fontsize=8)
-    drawn: Axes = one
-    return drawn
+    return one
 
 
 def _look_past_the_start(axes: Axes) -> None:

@@ -25,5 +25,8 @@ def test_densities_of_very_different_heights_have_scales_of_their_own(
     with torch.no_grad():
         prior.functions.coefficients.zero_()
         prior.functions.coefficients[1, :, 0] = torch.linspace(0, slope, 11)
-    low, high = (axes.get_ylim()[1] for axes in lv.plots.prior_densities(prior))
+    both = lv.plots.prior_densities(prior)
+    low, high = (axes.get_ylim()[1] for axes in both)
     assert bool(low == high) == is_shared
+    assert high > max(float(np.max(line.get_ydata())) for line in both[1].get_lines())
+    assert {axes.get_ylim()[0] for axes in both} == {0.0}
