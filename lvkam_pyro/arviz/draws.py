@@ -55,7 +55,7 @@ class PosteriorDraws:
         latents: Mapping[str, Tensor],
         num_chains: int,
         source: str = "",
-        **origin: Any,  # noqa: ANN401
+        **origin: Any,
     ) -> Self:
         """Draws that are taken as they are; `origin` are `particles`, `ladder`, `estimates`."""
         some = next(iter(latents.values()))
@@ -87,7 +87,7 @@ class PosteriorDraws:
         return cls.of_draws(latents, len(chains), source, particles=chains, estimates=estimates)
 
     @classmethod
-    def of_ladder(cls, ladder: LadderSamples, source: str, **origin: Any) -> Self:  # noqa: ANN401
+    def of_ladder(cls, ladder: LadderSamples, source: str, **origin: Any) -> Self:
         """The draws of a ladder at temperature 1, chain by chain."""
         latents = {k: v.transpose(0, 1).flatten(0, 1) for k, v in ladder.latents.items()}
         return cls.of_draws(latents, ladder.num_chains, source, ladder=ladder, **origin)

@@ -45,7 +45,7 @@ class MomentGuide(LibraryGuide):
     transforms: Mapping[str, Transform]
     moments: Mapping[str, tuple[Tensor, Tensor]]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every latent site."""
         return {site.name: self._draw(site) for site in self.structure.latents}
 

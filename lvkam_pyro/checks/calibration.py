@@ -127,12 +127,12 @@ class SBC(SignificanceCheck):
 
 def sbc(
     model: Program,
-    *args: Any,  # noqa: ANN401
+    *args: Any,
     posterior: Posterior = None,
     num_simulations: int = 500,
     num_draws: int = 99,
     seed: int = 0,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> SBC:
     r"""Simulation-based calibration of whatever draws from the posterior.
 

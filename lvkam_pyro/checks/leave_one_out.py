@@ -158,11 +158,11 @@ class LOOPIT(SignificanceCheck):
 
 def loo_pit(
     model: Program,
-    *args: Any,  # noqa: ANN401
+    *args: Any,
     posterior: Posterior = None,
     num_draws: int = 1000,
     seed: int = 0,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> LOOPIT:
     r"""Leave-one-out probability integral transforms, value by value.
 

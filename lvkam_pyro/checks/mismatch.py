@@ -128,11 +128,11 @@ class PriorPosteriorMismatch(SignificanceCheck):
 
 def prior_posterior_mismatch(
     model: Program,
-    *args: Any,  # noqa: ANN401
+    *args: Any,
     posterior: Posterior = None,
     num_draws: int = 1000,
     seed: int = 0,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> PriorPosteriorMismatch:
     r"""Compare the aggregate posterior with the prior, latent by latent.
 

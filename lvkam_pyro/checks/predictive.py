@@ -142,11 +142,11 @@ class PriorPredictiveCheck(PredictiveCheck):
 
 def prior_predictive_check(
     model: Program,
-    *args: Any,  # noqa: ANN401
+    *args: Any,
     discrepancies: Sequence[Discrepancy] = DISCREPANCIES,
     num_draws: int = 2000,
     seed: int = 0,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> PriorPredictiveCheck:
     r"""Compare the data with whole data sets that the model makes, new latents and all.
 
@@ -187,12 +187,12 @@ def prior_predictive_check(
 
 def posterior_predictive_check(
     model: Program,
-    *args: Any,  # noqa: ANN401
+    *args: Any,
     posterior: Posterior = None,
     discrepancies: Sequence[Discrepancy] = DISCREPANCIES,
     num_draws: int = 2000,
     seed: int = 0,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> PosteriorPredictiveCheck:
     r"""Compare the data with data sets redrawn from each datum's own latents.
 

@@ -200,11 +200,11 @@ def as_sampler(posterior: Posterior) -> PosteriorSampler:
 
 def draw_posterior(
     model: Program,
-    *args: Any,  # noqa: ANN401
+    *args: Any,
     posterior: Posterior = None,
     num_draws: int = 1000,
     seed: int = 0,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> PosteriorDraws:
     """Equally weighted posterior draws of each unit's latents, from whatever can make them.
 

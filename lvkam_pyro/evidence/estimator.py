@@ -50,12 +50,7 @@ class Estimator(ProgramLoss):
     is_lower_bound: bool = False
 
     def estimate(
-        self,
-        model: Program,
-        *args: Any,  # noqa: ANN401
-        guide: Program | None = None,
-        seed: int = 0,
-        **kwargs: Any,  # noqa: ANN401
+        self, model: Program, *args: Any, guide: Program | None = None, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate the log evidence with standard errors and a verdict.
 

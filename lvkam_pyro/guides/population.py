@@ -125,7 +125,7 @@ class PopulationGuide(LibraryGuide):
             From the number of draws to positions and log densities.
         """
 
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every latent site of the model for its arguments."""
         with no_handlers():
             program = self._binder(self.model, None, *args, **kwargs)
@@ -170,7 +170,7 @@ class Populations(LibraryGuide):
         self.program = program
         self._draw = draw
 
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every latent site of the model; the arguments are known already."""
         program, structure = self.program, self.program.structure
         distribution = _PopulationDistribution(self._draw, program)

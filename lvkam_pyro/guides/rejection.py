@@ -108,13 +108,7 @@ class RejectionGuide(PopulationGuide):
         self.max_log_likelihood = max_log_likelihood
         self.min_acceptance = check_share("min_acceptance", min_acceptance)
 
-    def sample(
-        self,
-        *args: Any,  # noqa: ANN401
-        num_draws: int,
-        seed: int = 0,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> RejectionDraws:
+    def sample(self, *args: Any, num_draws: int, seed: int = 0, **kwargs: Any) -> RejectionDraws:
         """Draw from the posterior of each datum.
 
         Args:

@@ -141,12 +141,7 @@ class Ladder:
             check_count(name, getattr(self, name), minimum=minimum)
 
     def sample(
-        self,
-        model: Program,
-        *args: Any,  # noqa: ANN401
-        seed: int = 0,
-        progress: bool = False,
-        **kwargs: Any,  # noqa: ANN401
+        self, model: Program, *args: Any, seed: int = 0, progress: bool = False, **kwargs: Any
     ) -> LadderSamples:
         """Draw from the densities at all temperatures, for each unit.
 

@@ -39,7 +39,7 @@ def draw_mosaic(
     images: Values,
     image_shape: tuple[int, int],
     num_columns: int,
-    **style: Any,  # noqa: ANN401
+    **style: Any,
 ) -> AxesImage:
     """Draws images `(M, O)` side by side, on axes without ticks and frame."""
     sheet = mosaic(images.reshape(-1, *image_shape), num_columns)

@@ -39,7 +39,7 @@ from lvkam_pyro.training.loop import Fit
 
 def diagnose(
     model: Program | Fit,
-    *args: Any,  # noqa: ANN401
+    *args: Any,
     guide: Program | None = None,
     ladder: Ladder | LadderSamples | None = None,
     evidence: EvidenceComparison | None = None,
@@ -47,7 +47,7 @@ def diagnose(
     num_draws: int = 2000,
     num_simulations: int = 200,
     seed: int = 0,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> Diagnosis:
     """Everything that can be checked about a model and its posterior, on one page.
 

@@ -17,7 +17,7 @@ _SEED = 0
 """What a look finds must not depend on the caller's generator."""
 
 
-def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:  # noqa: ANN401
+def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:
     r"""The bound program of a model and its arguments.
 
     The model runs once alone, and once with half of its data (twice, if they are fewer than 9), in
@@ -130,11 +130,7 @@ class Binder:
         return self._known is not None and self._known[0] is model and self._known[1] is guide
 
     def __call__(
-        self,
-        model: Program,
-        guide: Program | None,
-        *args: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
+        self, model: Program, guide: Program | None, *args: Any, **kwargs: Any
     ) -> BoundProgram:
         """The bound program, seen with the guide if there is one.
 
@@ -158,11 +154,7 @@ class Binder:
 
 
 def draw_particles(
-    model: Program,
-    guide: Program,
-    *args: Any,  # noqa: ANN401
-    num_particles: int,
-    **kwargs: Any,  # noqa: ANN401
+    model: Program, guide: Program, *args: Any, num_particles: int, **kwargs: Any
 ) -> Particles:
     """Particles that a guide draws and a model weighs: one run of each, all at once.
 

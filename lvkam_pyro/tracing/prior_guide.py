@@ -40,7 +40,7 @@ class LibraryGuide(ABC):
     """
 
     @abstractmethod
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every latent site of the model."""
 
     def on(self, program: Any) -> "LibraryGuide":  # noqa: ANN401
@@ -78,7 +78,7 @@ class PriorGuide(LibraryGuide):
         self.model = model
         self._last: str | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every latent site of the model.
 
         Args:

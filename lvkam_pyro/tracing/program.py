@@ -88,7 +88,7 @@ class BoundProgram(ProgramRuns):
         with exclusive(), torch.no_grad(), own_parameters(self.model, *guides), rng:
             yield self
 
-    def on(self, *args: Any, **kwargs: Any) -> "BoundProgram":  # noqa: ANN401
+    def on(self, *args: Any, **kwargs: Any) -> "BoundProgram":
         """The program on other data of the same kind, which is not looked at again."""
         arguments = Arguments(args, kwargs).outside_inference_mode()
         num_units = self.num_units if self.unit is Unit.DATA_SET else arguments.num_rows

@@ -47,33 +47,19 @@ class ProgramLoss(ELBO):
         """
 
     def differentiable_loss(
-        self,
-        model: Program,
-        guide: Program | None,
-        *args: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
+        self, model: Program, guide: Program | None, *args: Any, **kwargs: Any
     ) -> Tensor:
         """The loss on the arguments, or on the bound program in their place, with its gradient."""
         program = self._binder(model, guide, *args, **kwargs)
         return self.loss_of(program.subsample(), guide)
 
-    def loss(
-        self,
-        model: Program,
-        guide: Program | None,
-        *args: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
-    ) -> float:
+    def loss(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> float:
         """The value of the loss, without gradients."""
         with torch.no_grad():
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
     def loss_and_grads(
-        self,
-        model: Program,
-        guide: Program | None,
-        *args: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401
+        self, model: Program, guide: Program | None, *args: Any, **kwargs: Any
     ) -> float:
         """The value of the loss; its gradients are added to the parameters', as SVI expects."""
         if not self._binder.knows(model, guide):

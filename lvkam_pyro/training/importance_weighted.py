@@ -81,7 +81,7 @@ class _WeighedPaths:
         self.structure = structure
         self._detached: dict[str, Tensor] = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         with SiteRecorder() as drawn:
             self.guide(*args, **kwargs)
         values = {name: site["value"] for name, site in drawn.latents.items()}

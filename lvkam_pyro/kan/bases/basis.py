@@ -118,12 +118,12 @@ class Basis(nn.Module, ABC):
             return values
         return values.new_zeros(*z.shape, self.num_functions).scatter(-1, indices, values)
 
-    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Adds the domain, without which the functions are not known, in float64."""
         super()._save_to_state_dict(destination, prefix, *args)
         destination[f"{prefix}domain"] = torch.tensor(self.domain, dtype=torch.float64)
 
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Takes the domain of a state that has one; states of old have none."""
         domain = state.pop(f"{prefix}domain", None)
         if domain is not None:

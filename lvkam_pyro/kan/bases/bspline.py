@@ -100,12 +100,12 @@ class BSplineBasis(SplineBasis):
         """The matrix M; what is kept is d! M, whose integers no change of precision rounds."""
         return self._scaled_polynomials.to(dtype) / math.factorial(self.degree)
 
-    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Adds the number of cells, which the number of coefficients does not tell."""
         super()._save_to_state_dict(destination, prefix, *args)
         destination[f"{prefix}grid_size"] = torch.tensor(self.grid_size)
 
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:  # noqa: ANN401
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Refuses a state of another number of cells; states of old do not say theirs."""
         grid_size = int(state.pop(f"{prefix}grid_size", self.grid_size))
         if grid_size != self.grid_size:

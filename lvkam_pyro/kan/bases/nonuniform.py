@@ -159,7 +159,7 @@ class NonUniformBSplineBasis(SplineBasis):
         self._follow_breakpoints()
         return self
 
-    def _load_from_state_dict(self, *args: Any) -> None:  # noqa: ANN401
+    def _load_from_state_dict(self, *args: Any) -> None:
         """Makes the tables anew from the breakpoints of the state."""
         super()._load_from_state_dict(*args)
         self._follow_breakpoints()
