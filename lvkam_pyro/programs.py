@@ -50,7 +50,7 @@ class Program:
 
     @property
     def reference(self) -> str:
-        """What finds it again from any folder: its name if it is bundled, or its whole path."""
+        """The name by which any folder finds it again: its own if it is bundled, or its path."""
         return self.name if self.name in program_names(self.kind) else str(self.path)
 
     def options(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun sets in the environment of each process."""
+"""The variables that torchrun sets in the environment of each process."""
 
 _TIMEOUT = timedelta(minutes=10)
 """For which a process that does not answer is waited for; one that ended is noticed at once."""

@@ -192,7 +192,7 @@ def _module_parts(module: ModuleType) -> Iterable[object]:
 
 
 def _object_parts(value: Any) -> Iterable[object]:  # noqa: ANN401
-    """What pickle would write down of it."""
+    """The state that pickle would write down of it."""
     try:
         reduced = value.__reduce_ex__(4)
     except Exception as error:

@@ -14,7 +14,7 @@ from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import exclusive, seeded_rng
 
 _SEED = 0
-"""What a look finds must not depend on the caller's generator."""
+"""The findings of a look must not depend on the caller's generator."""
 
 
 def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:

@@ -137,7 +137,7 @@ def _check_axes(log_prob: Tensor, site: Site, shape: tuple[int, int]) -> None:
 
 
 def _axes_message(site: Site, shape: torch.Size) -> str:
-    """What to do about batch axes that belong to no plate."""
+    """The advice about batch axes that belong to no plate."""
     names = [frame.name for frame in plates(site)]
     return (
         f"The site '{site['name']}' has a log density of shape {tuple(shape)}, whose axes do not "

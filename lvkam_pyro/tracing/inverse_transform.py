@@ -20,8 +20,9 @@ class InverseTransform(Messenger):
 
     .. math:: z_i = F_i^{-1}(u_i \mid z_1, \dots, z_{i-1})
 
-    Rosenblatt's transformation (1952, https://doi.org/10.1214/aoms/1177729394), inverted: the law
-    of the draws is the program's own, and they are smooth in u. All data share the uniforms.
+    Rosenblatt's transformation (1952, https://doi.org/10.1214/aoms/1177729394), inverted: the
+    distribution of the draws is the program's own, and they are smooth in u. All data share the
+    uniforms.
 
     Args:
         uniforms: `(S, D)` in float64, within (0, 1), one column for each coordinate of the sites.
@@ -68,31 +69,31 @@ class InverseTransform(Messenger):
 
     def _shared_shape(self, msg: Site) -> torch.Size:
         """The shape of a site's value for one particle, with an axis of 1 for the data."""
-        law = msg["fn"]
-        shape = list(law.shape()[1:])
-        shape[len(shape) + self.structure.data_dim - len(law.event_shape)] = 1
+        distribution = msg["fn"]
+        shape = list(distribution.shape()[1:])
+        shape[len(shape) + self.structure.data_dim - len(distribution.event_shape)] = 1
         return torch.Size(shape)
 
 
-def _inverse(law: Any, uniforms: Tensor, name: str) -> Tensor:  # noqa: ANN401
-    """The value of a law at uniform numbers of its value's shape."""
-    if isinstance(law, Independent):
-        return _inverse(law.base_dist, uniforms, name)
-    if isinstance(law, MultivariateNormal):
-        scale = law.scale_tril.to(uniforms)
-        value: Tensor = law.loc + (scale @ ndtri(uniforms)[..., None])[..., 0]
+def _inverse(distribution: Any, uniforms: Tensor, name: str) -> Tensor:  # noqa: ANN401
+    """The value of a distribution at uniform numbers of its value's shape."""
+    if isinstance(distribution, Independent):
+        return _inverse(distribution.base_dist, uniforms, name)
+    if isinstance(distribution, MultivariateNormal):
+        scale = distribution.scale_tril.to(uniforms)
+        value: Tensor = distribution.loc + (scale @ ndtri(uniforms)[..., None])[..., 0]
         return value
-    if isinstance(law, TransformedDistribution):
-        value = _inverse(law.base_dist, uniforms, name)
-        for transform in law.transforms:
+    if isinstance(distribution, TransformedDistribution):
+        value = _inverse(distribution.base_dist, uniforms, name)
+        for transform in distribution.transforms:
             value = transform(value)
         return value
     try:
-        value = law.icdf(uniforms)
+        value = distribution.icdf(uniforms)
     except NotImplementedError:
         raise ValueError(
-            f"The site '{name}' draws from {type(law).__name__}, which has no inverse distribution "
-            "function. Use a law with icdf, or Importance."
+            f"The site '{name}' draws from {type(distribution).__name__}, which has no inverse "
+            "distribution function. Use one with icdf, or Importance."
         ) from None
     return value
 

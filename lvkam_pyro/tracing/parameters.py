@@ -145,14 +145,14 @@ def check_parameters(*programs: Program | None, by_name: bool = False) -> None:
 
 
 def _find_owned(programs: tuple[Program | None, ...]) -> list[_Owned]:
-    """What the modules of these programs own."""
+    """The parameters that the modules of these programs own."""
     seen: set[int] = set()
     modules = [module for program in programs for module in _modules(program, seen)]
     return [item for module in modules for item in _owned_by(module)]
 
 
 def _reserved(programs: tuple[Program | None, ...]) -> list[str]:
-    """What the store holds in the name space of a guide that makes its parameters when first run.
+    """The names in the store that belong to a guide which makes its parameters when first run.
 
     The name of such a guide is that of its class, so it would find those of another instance.
     """
@@ -211,7 +211,7 @@ def _parts(program: object) -> list[object]:
 
 
 def _references(function: FunctionType) -> list[object]:
-    """What a function takes from around it: of other files' names only modules."""
+    """The values that a function takes from around it: of other files' names only modules."""
     variables = inspect.getclosurevars(function)
     near = [
         value

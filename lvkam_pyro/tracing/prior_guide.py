@@ -25,7 +25,7 @@ class PriorRecorder(LatentRecorder):
     """
 
     def _pyro_sample(self, msg: Site) -> None:
-        # A draw has the law of its site whatever factor the user gave its log density.
+        # A draw has the distribution of its site whatever factor the user gave its log density.
         msg["scale"] = 1.0
         for frame in msg["cond_indep_stack"]:
             msg["scale"] = msg["scale"] * subsampling_scale(frame)

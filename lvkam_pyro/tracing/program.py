@@ -159,7 +159,7 @@ class BoundProgram(ProgramRuns):
         return max(1, _MAX_VALUES // (self.values_per_unit * self.num_units))
 
     def join(self, parts: Sequence[Tensor], dim: int = -1) -> Tensor:
-        """What was computed of the blocks, along the axis of the units."""
+        """The results of the blocks together, along the axis of the units."""
         return torch.cat(list(parts), dim).narrow(dim, 0, self.num_units)
 
     def subsample(self) -> "BoundProgram":

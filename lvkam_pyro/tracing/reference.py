@@ -183,7 +183,7 @@ class Reference:
         return None
 
     def difference(self, part: Part, *, stacked: bool) -> str | None:
-        """What is different in another run, in words: a density, or that it fails; else None."""
+        """The difference of another run in words, a density or a failure; None if there is none."""
         try:
             found = self.compare(self.again(part, stacked=stacked), part, stacked=stacked)
         except Exception as error:

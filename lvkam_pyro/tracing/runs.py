@@ -16,7 +16,7 @@ from lvkam_pyro.tracing.recorder import LastLatentDrawnError, Site, SiteRecorder
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit
 
 Recording = Callable[[Mapping[str, Tensor]], SiteRecorder]
-"""What makes the recorder of a run from the values that its sites take."""
+"""A maker of the recorder of a run from the values that its sites take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class ProgramRuns:
 
     @property
     def unit(self) -> Unit:
-        """What has an evidence of its own."""
+        """The unit of evidence: each datum, or the data set."""
         return self.structure.unit
 
     @property

@@ -96,12 +96,23 @@ def seeded_rng(seed: int, x: Tensor) -> Iterator[None]:
         True
     """
     with preserved_rng(x):
-        # Not torch.manual_seed, which would also seed the generators of devices not in use.
-        torch.default_generator.manual_seed(seed)
-        if x.is_cuda:
-            with torch.cuda.device(x.device):
-                torch.cuda.manual_seed(seed)
+        seed_generators(seed, x)
         yield
+
+
+def seed_generators(seed: int, x: Tensor) -> None:
+    """Seed the generators of the CPU and of `x`'s device.
+
+    `torch.manual_seed` would also seed those of devices that are not in use.
+
+    Example:
+        >>> with preserved_rng(torch.zeros(1)):
+        ...     seed_generators(7, torch.zeros(1))
+    """
+    torch.default_generator.manual_seed(seed)
+    if x.is_cuda:
+        with torch.cuda.device(x.device):
+            torch.cuda.manual_seed(seed)
 
 
 def draw_seed() -> int:

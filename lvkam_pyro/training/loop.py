@@ -260,7 +260,7 @@ def _bind(model: Program, x: Tensor, recipe: Recipe) -> BoundProgram:
 
 
 def _check_held_out_rows(program: BoundProgram, held_out: dict[str, Tensor]) -> None:
-    """What a model indexes by its data plate belongs to the data it is trained on."""
+    """Refuses held-out data of a model whose covariates belong to the data it is trained on."""
     if held_out and program.access is RowAccess.ARGUMENTS_AND_INDICES:
         raise ValueError(
             f"The model reads something of its own by the indices of the plate "

@@ -15,6 +15,7 @@ from lvkam_pyro.guides.memory import memory_of
 from lvkam_pyro.tracing.arguments import Program, hash_data
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.program_loss import ProgramLoss
+from lvkam_pyro.tracing.session import seed_generators
 from lvkam_pyro.training.batches import batch_indices
 from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Recipe
@@ -103,7 +104,7 @@ class TrainingState:
         if self.processes.is_first:
             return
         sequence = np.random.SeedSequence([self.seed % 2**64, self.epoch, self.processes.rank])
-        torch.manual_seed(int(sequence.generate_state(1)[0]))
+        seed_generators(int(sequence.generate_state(1)[0]), self.program.like)
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Takes the metrics of an epoch, and keeps its weights if they are the best."""
