@@ -92,7 +92,7 @@ def _inverse(law: Any, uniforms: Tensor, name: str) -> Tensor:  # noqa: ANN401
     except NotImplementedError:
         raise ValueError(
             f"The site '{name}' draws from {type(law).__name__}, which has no inverse distribution "
-            "function. Use a law with icdf, or Importance."
+            "function. Use a distribution with icdf, or Importance."
         ) from None
     return value
 
