@@ -113,8 +113,8 @@ axes = lv.plots.prior_densities(model.prior, posterior=posterior)
 print(model.prior.summary())
 
 # %% [markdown]
-# The first density has two peaks. The model was told no species, but the posterior means of the
-# flowers show what the peaks are.
+# The density of latent 0 has two peaks. The model was told no species, but the posterior means of
+# the flowers show what the peaks are.
 
 # %%
 means = posterior.mean(0)
@@ -141,7 +141,7 @@ plt.show()
 axes = lv.plots.function_grid(model.generator.layers[0], samples=model.prior().sample((100,)))
 for o, name in enumerate(measurements):
     axes[0, o].set_title(name)
-    for latent, row in enumerate(axes, 1):
+    for latent, row in enumerate(axes):
         row[o].set(xlabel=f"latent {latent}", ylabel="to x (sd)")
 plt.show()
 

@@ -100,7 +100,7 @@ plt.show()
 # %%
 torch.manual_seed(0)
 small = lv.fit(moons.build({"num_components": 1, "grid_size": 5}), x_train, recipe, progress=False)
-models = {"2 components": model, "1 component, coarse": small.model}
+models = {"2 components": model, "1, coarse grid": small.model}
 comparison = lv.compare_evidence(models, x, [lv.evidence.Lookahead()], progress=False)
 print(comparison)
 print(az.loo(lv.to_arviz(comparison)["2 components"]))
