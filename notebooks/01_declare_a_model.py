@@ -53,8 +53,8 @@ class Flowers(pyro.nn.PyroModule):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
-            law = dist.Normal(self.generator(z), self.log_scale.exp())
-            return pyro.sample("x", law.to_event(1), obs=x)
+            noise = dist.Normal(self.generator(z), self.log_scale.exp())
+            return pyro.sample("x", noise.to_event(1), obs=x)
 
 
 torch.manual_seed(3)
@@ -113,8 +113,8 @@ axes = lv.plots.prior_densities(model.prior, posterior=posterior)
 print(model.prior.summary())
 
 # %% [markdown]
-# The first density has two peaks. The model was told no species, but the posterior means of the
-# flowers show what the peaks are.
+# The density of latent 0 has two peaks. The model was told no species, but the posterior means of
+# the flowers show what the peaks are.
 
 # %%
 means = posterior.mean(0)
@@ -141,7 +141,7 @@ plt.show()
 axes = lv.plots.function_grid(model.generator.layers[0], samples=model.prior().sample((100,)))
 for o, name in enumerate(measurements):
     axes[0, o].set_title(name)
-    for latent, row in enumerate(axes, 1):
+    for latent, row in enumerate(axes):
         row[o].set(xlabel=f"latent {latent}", ylabel="to x (sd)")
 plt.show()
 
@@ -229,7 +229,7 @@ print(f"loss, nats per datum: {value.item() / len(x):.2f} at last")
 #
 # One table, with the exact evidence of each on the data that trained it. The likelihood has many
 # maxima, so the ways to train differ by where they start and how long they climb. The ELBO has a
-# cost of its own: its guide proposes one normal law a flower, and pulls the model towards
+# cost of its own: its guide proposes one normal density a flower, and pulls the model towards
 # posteriors that have this shape.
 
 # %%

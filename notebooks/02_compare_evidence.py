@@ -13,7 +13,6 @@ import pyro.distributions as dist
 import torch
 
 import lvkam_pyro as lv
-from lvkam_pyro.programs import load_program
 
 # %% [markdown]
 # ## A model with an exact answer
@@ -39,9 +38,9 @@ def log_normaliser(t: torch.Tensor, model: Linear, x: torch.Tensor) -> torch.Ten
     """Log of the integral of p(x|z)^t p(z) over z, per datum; at t = 1 it is the log evidence."""
     weight, variance, size = model.weight.double(), model.scale**2, x.shape[1]
     noise = variance / t * torch.eye(size, dtype=torch.float64)
-    law = dist.MultivariateNormal(torch.zeros(size).double(), weight.T @ weight + noise)
+    marginal = dist.MultivariateNormal(torch.zeros(size).double(), weight.T @ weight + noise)
     log_constant = 0.5 * size * ((1 - t) * torch.tensor(2 * torch.pi * variance).log() - t.log())
-    return law.log_prob(x.double()) + log_constant
+    return marginal.log_prob(x.double()) + log_constant
 
 
 torch.manual_seed(0)
@@ -137,9 +136,9 @@ plt.show()
 # two latents of two components each.
 
 # %%
-moons = load_program("model", "two_moons")
+moons = lv.programs.load_program("model", "two_moons")
 moons_train, moons_test = moons.load_data(seed=0)
-recipe = load_program("inference", "importance").build({"num_epochs": 40})
+recipe = lv.load_recipe("importance", num_epochs=40)
 torch.manual_seed(0)
 fit = lv.fit(moons.build({}), moons_train, recipe, progress=False)
 estimators = [
@@ -169,9 +168,9 @@ for row in list(comparison)[1:]:
 # draws of the guide share no mathematics, so that their agreement means something.
 
 # %%
-digits = load_program("model", "digits")
+digits = lv.programs.load_program("model", "digits")
 digits_train, digits_test = digits.load_data(seed=0)
-recipe = load_program("inference", "amortized").build({"num_epochs": 30})
+recipe = lv.load_recipe("amortized", num_epochs=30)
 fits = {}
 for num_latents in (4, 8):
     torch.manual_seed(0)

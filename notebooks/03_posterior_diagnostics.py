@@ -14,11 +14,10 @@ import matplotlib.pyplot as plt
 import torch
 
 import lvkam_pyro as lv
-from lvkam_pyro.programs import load_program
 
-moons = load_program("model", "two_moons")
+moons = lv.programs.load_program("model", "two_moons")
 x_train, x_test = moons.load_data(seed=0)
-recipe = load_program("inference", "amortized").build({"num_epochs": 60, "hidden": [64, 64]})
+recipe = lv.load_recipe("amortized", num_epochs=60, hidden=(64, 64))
 torch.manual_seed(0)
 fit = lv.fit(moons.build({}), x_train, recipe, progress=False)
 model, guide, x = fit.model, fit.guide, x_test[:100]
@@ -101,7 +100,7 @@ plt.show()
 # %%
 torch.manual_seed(0)
 small = lv.fit(moons.build({"num_components": 1, "grid_size": 5}), x_train, recipe, progress=False)
-models = {"2 components": model, "1 component, coarse": small.model}
+models = {"2 components": model, "1, coarse grid": small.model}
 comparison = lv.compare_evidence(models, x, [lv.evidence.Lookahead()], progress=False)
 print(comparison)
 print(az.loo(lv.to_arviz(comparison)["2 components"]))
@@ -128,11 +127,11 @@ plt.show()
 # %% [markdown]
 # ## Predictions
 #
-# The draws can be trusted now; can the model? Each number of a point is left out in turn and
-# predicted from the other (LOO-PIT): its places among the predictions should be uniform. And data
-# redrawn from the points' own latents should look like the points.
+# The draws can be trusted now; can the model? Each coordinate of a point is left out in turn and
+# predicted from the other (LOO-PIT): the PIT values, the shares of the predictions below it, should
+# be uniform. And data redrawn from the points' own latents should look like the points.
 #
-# With two numbers a point, a posterior without one of them is far from that with both, and the
+# With two coordinates a point, a posterior without one of them is far from that with both, and the
 # weights that lead from one to the other have heavy tails: the check says for how many
 # predictions. Its finding is then a question, not an answer. The second check has no such weights:
 # neighbours among the data are closer than among what the model redraws, which is noise that is
@@ -140,9 +139,9 @@ plt.show()
 
 # %%
 posterior = lv.checks.ImportanceSampler(lv.guides.LookaheadGuide(model))
-places = lv.checks.loo_pit(model, x, posterior=posterior)
-print(places)
-axes = lv.plots.loo_pit(places)
+left_out = lv.checks.loo_pit(model, x, posterior=posterior)
+print(left_out)
+axes = lv.plots.loo_pit(left_out)
 plt.show()
 
 # %%

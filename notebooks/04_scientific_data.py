@@ -17,12 +17,13 @@ import torch
 from scipy.stats import spearmanr
 
 import lvkam_pyro as lv
-from lvkam_pyro.programs import find_package_file, load_program
 
 
 def read(name: str) -> pd.DataFrame:
     path = f"datasets/data/{name}.csv"
-    return pd.read_csv(find_package_file("chemotools", path, requirement="chemotools>=0.5"))
+    return pd.read_csv(
+        lv.programs.find_package_file("chemotools", path, requirement="chemotools>=0.5")
+    )
 
 
 table, samples = read("fermentation_spectra"), read("fermentation_hplc")
@@ -58,16 +59,16 @@ plt.show()
 
 # %%
 torch.manual_seed(0)
-spectra_program = load_program("model", "spectra")
+spectra_program = lv.programs.load_program("model", "spectra")
 model = spectra_program.build({"num_latents": 3, "num_outputs": len(wavenumbers)})
-recipe = load_program("inference", "lookahead").build({"num_epochs": 40})
+recipe = lv.load_recipe("lookahead", num_epochs=40)
 fit = lv.fit(model, x_train, recipe, progress=False)
 noise = model.likelihood.scale.detach() * unit
 print(f"noise: {noise.median():.1e} in the median over wavenumbers, in units of the signal")
 print(lv.evidence.Lookahead(2048).estimate(model, x_test[:60]))
 
 # %% [markdown]
-# A spectrum has 112 numbers for three latents, so the posteriors are narrow, and the verdict says
+# A spectrum has 112 values for three latents, so the posteriors are narrow, and the verdict says
 # where islands of particles differ. For posterior means that does no harm: their errors are a
 # hundredth of the latents' range.
 
@@ -117,9 +118,9 @@ axes[3].legend(loc="lower left", bbox_to_anchor=(0.2, 0.0))
 plt.show()
 
 # %% [markdown]
-# The first latent follows the fermentation: its density has two peaks, the hours before the
-# glucose is used up and those after. The third rises when the yeast goes over to xylose. The
-# second has no chemistry in this table.
+# Latent 0 follows the fermentation: its density has two peaks, the hours before the glucose is
+# used up and those after. Latent 2 rises when the yeast goes over to xylose. Latent 1 has no
+# chemistry in this table.
 #
 # ## What a latent does to a spectrum
 #
@@ -179,14 +180,14 @@ z = torch.linspace(*quantiles[:, 0].tolist(), 200)
 layer = model.generator.layers[0]
 with torch.no_grad():
     functions = layer.unsummed(z[:, None].expand(-1, 3))[:, 0] * unit
-places = [int(abs(wavenumbers - place).argmin()) for place in (1000, 1150, 1500)]
+columns = [int(abs(wavenumbers - chosen).argmin()) for chosen in (1000, 1150, 1500)]
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
-for one, place in zip(axes, places, strict=True):
-    best = lv.kan.fit_symbolic(functions[:, place], z)[0]
-    one.plot(z, functions[:, place], linewidth=4, alpha=0.4, label="learned")
+for one, column in zip(axes, columns, strict=True):
+    best = lv.kan.fit_symbolic(functions[:, column], z)[0]
+    one.plot(z, functions[:, column], linewidth=4, alpha=0.4, label="learned")
     one.plot(z, best(z), "k--", linewidth=1, label="formula")
-    one.set(title=f"{wavenumbers[place]:.0f} / cm", xlabel="latent 0")
-    print(f"{wavenumbers[place]:.0f} / cm: {best}    R² = {best.r_squared:.4f}")
+    one.set(title=f"{wavenumbers[column]:.0f} / cm", xlabel="latent 0")
+    print(f"{wavenumbers[column]:.0f} / cm: {best}    R² = {best.r_squared:.4f}")
 axes[0].set_ylabel("signal it adds (a.u.)")
 axes[0].legend()
 plt.show()

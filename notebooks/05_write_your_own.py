@@ -17,14 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import lvkam_pyro as lv
-from lvkam_pyro.evidence.verdict import Gate
-from lvkam_pyro.programs import load_program
-from lvkam_pyro.statistics.jackknife import leave_one_out_log_mean_exp, log_mean_exp
-from lvkam_pyro.tracing.arguments import hash_data
-from lvkam_pyro.tracing.parameters import own_parameters
-from lvkam_pyro.tracing.session import seeded_rng
 
-moons = load_program("model", "two_moons")
+moons = lv.programs.load_program("model", "two_moons")
 x_train, x_test = moons.load_data(seed=0)
 x_test = x_test[:100]
 recipe = lv.Recipe(
@@ -124,12 +118,12 @@ print(comparison)
 prior = lv.MixturePrior(2, reference=dist.Normal(0.0, 1.0))
 nn.init.zeros_(prior.functions.coefficients)
 factors = lv.LVKAM(prior, nn.Linear(2, 2), lv.NormalLikelihood(2, scale=0.3))
-law = dist.MultivariateNormal(
+marginal = dist.MultivariateNormal(
     factors.generator.bias,
     factors.generator.weight @ factors.generator.weight.T + 0.09 * torch.eye(2),
 )
 evidence = lv.evidence.Quadrature().estimate(factors, x_test)
-difference = evidence.log_evidence - law.log_prob(x_test).detach()
+difference = evidence.log_evidence - marginal.log_prob(x_test).detach()
 print(f"factor analysis, exact evidence: differs by at most {difference.abs().max():.1e} nats")
 
 torch.manual_seed(0)
@@ -202,7 +196,7 @@ print(comparison.bayes_factors(reference="normal"))
 # %% [markdown]
 # ## A guide
 #
-# A Pyro program of the data that draws the model's latent sites. This one proposes Beta laws,
+# A Pyro program of the data that draws the model's latent sites. This one proposes Beta densities,
 # whose parameters a network computes from the datum. Its training needs draws that follow its
 # parameters only for an ELBO; wake and sleep need its density alone.
 
@@ -245,10 +239,11 @@ print(
 # %% [markdown]
 # ## An estimator
 #
-# An estimator has a name and two methods. `estimate` returns `Evidence`: the value of all
-# replicates together, the values without each of them (from which the standard errors come),
-# diagnostics and a verdict. `log_evidence` gives one differentiable estimate of the total, by
-# which every estimator is also a Pyro ELBO. This one is the log of the mean weight of 16
+# An estimator has a name and two methods, of a program that is already bound: the model on its
+# data, of which `lv.bind` has seen what it allows. `estimate_bound` returns `Evidence`: the value
+# of all replicates together, the values without each of them (from which the standard errors
+# come), diagnostics and a verdict. `log_evidence` gives one differentiable estimate of the total,
+# by which every estimator is also a Pyro ELBO. This one is the log of the mean weight of 16
 # replicates.
 
 
@@ -256,34 +251,34 @@ print(
 class MeanWeight(lv.evidence.Estimator):
     name = "MeanWeight"
 
-    def estimate(
-        self, model: Callable, x: Tensor, guide: Callable | None = None, seed: int = 0
+    def estimate_bound(
+        self, program: lv.tracing.BoundProgram, guide: Callable | None, seed: int
     ) -> lv.evidence.Evidence:
-        with torch.no_grad(), own_parameters(model, guide), seeded_rng(seed, x):
+        with program.session(guide, seed=seed):
             replicates = torch.stack(
-                [self.draw(model, guide, x).log_evidence.double() for _ in range(16)]
+                [self.draw(program, guide).log_evidence.double() for _ in range(16)]
             )
-        spread = replicates.std(0)
-        gate = Gate.above("a spread of replicates", spread, 0.5)
+        others = [replicates[torch.arange(16) != left_out] for left_out in range(16)]
+        gate = lv.evidence.Gate.above("a spread of replicates", replicates.std(0), 0.5)
         return lv.evidence.Evidence.of(
-            log_mean_exp(replicates),
-            leave_one_out_log_mean_exp(replicates),
-            diagnostics={"spread": spread},
+            lv.statistics.log_mean_exp(replicates),
+            torch.stack([lv.statistics.log_mean_exp(rest) for rest in others]),
+            diagnostics={"spread": replicates.std(0)},
             verdict=lv.evidence.Verdict.of([gate], remedy="Use more particles."),
             num_likelihood_evaluations=16 * self.num_particles,
             estimator=self.name,
-            data_hash=hash_data(x),
+            data_hash=program.data_hash,
         )
 
     def log_evidence(
-        self, model: Callable, guide: Callable | None, x: Tensor
+        self, program: lv.tracing.BoundProgram, guide: Callable | None
     ) -> tuple[Tensor, float]:
-        particles = self.draw(model, guide, x)
+        particles = self.draw(program, guide)
         return particles.log_evidence.sum(), particles.data_scale
 
-    def draw(self, model: Callable, guide: Callable | None, x: Tensor) -> lv.Particles:
-        guide = lv.PriorGuide(model) if guide is None else guide
-        return lv.draw_particles(model, guide, x, num_particles=self.num_particles)
+    def draw(self, program: lv.tracing.BoundProgram, guide: Callable | None) -> lv.Particles:
+        guide = lv.PriorGuide(program.model) if guide is None else guide
+        return program.draw(guide, self.num_particles)
 
 
 estimators = [lv.evidence.Quadrature(), lv.evidence.Importance(16384), MeanWeight(1024)]

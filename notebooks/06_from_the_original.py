@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import nn
 
 import lvkam_pyro as lv
-from lvkam_pyro.programs import load_program
 
 text = """
 [MIX_PRIOR]
@@ -135,14 +134,14 @@ plt.show()
 #
 # | original | here |
 # | --- | --- |
-# | draws a component with probability $\alpha_p$, scores $\sum_p \alpha_p e^{f_{qp}} \pi_0$ | each component is normalised, so that both are one law |
+# | draws a component with probability $\alpha_p$, scores $\sum_p \alpha_p e^{f_{qp}} \pi_0$ | each component is normalised, so that both are one distribution |
 # | one vector $\alpha$ for all latents | one for each latent |
 # | inverse transform on one global quadrature rule, or rejection under the maximum at the knots | inversion on panels between the knots, exact to 1e-6; rejection under a true bound |
 # | prior moved to the samples' range when its grid is updated | domain stays; `move_prior=True` moves interior knots |
 # | the univariate prior of the theorem, $u_q = \sum_p z_{qp}$ | `ProductPrior` |
 #
-# Inversion and rejection are two ways to one law, which is quick to check: the distribution
-# function at draws is uniform.
+# Inversion and rejection are two ways to draw from one distribution, which is quick to check: the
+# distribution function at draws is uniform.
 
 # %%
 prior_section = settings["MIX_PRIOR"]
@@ -240,7 +239,7 @@ recipe = lv.Recipe(
     learning_rate=settings["OPTIMIZER"].getfloat("learning_rate"),
     grid_updates=grid_updates,
 )
-x_train, x_test = load_program("model", "digits").load_data(seed=0)
+x_train, x_test = lv.programs.load_program("model", "digits").load_data(seed=0)
 fits = {
     "gated": lv.fit(gated, x_train, recipe, progress=False),
     "additive": lv.fit(additive, x_train, recipe, progress=False),
@@ -288,7 +287,7 @@ for name, fit in fits.items():
 # | `use_langevin`, unadjusted, `iters` | `Ladder(kernel=ULA(), num_warmup=..., num_samples=...)`; the verdict calls its bias by name |
 # | adjusted, `initial_step_size`, `step_size_bounds` | `MALA()` (the default) or `HMC()`: steps are adapted in the warm-up for each temperature and datum |
 # | replica exchange | always on: neighbours exchange per datum, even and odd pairs in turn |
-# | `num_temps`, `p`: temperatures $(k / T)^p$ | `num_temperatures`, `schedule=PowerSchedule(exponent=p)`; also `ConditionalESSSchedule()`, `EqualLengthSchedule()`, or any function of the number |
+# | `num_temps`, `p`: temperatures $(k / T)^p$ | `num_temperatures`, `schedule=PowerSchedule(exponent=p)`; also `ConditionalESSSchedule()`, `EqualLengthSchedule()`, or any function of $T$ |
 # | Riemann sum over temperatures | `TrapezoidRule()`, `CorrectedTrapezoid()`, `PCHIPRule()` or `HermiteRule()`, with its error |
 # | steppingstone as a sum of means | `SteppingStone`, a sum of logs of means |
 # | thermodynamic integration as the training loss | none: by Fisher's identity the gradient of the whole integral is the posterior mean at temperature one, so the ladder estimates and its last rung trains |

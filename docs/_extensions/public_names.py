@@ -1,14 +1,16 @@
 """The reference of the public names, and a link wherever a page mentions one.
 
-A room's page holds the directive `public-names` with the room's name: what `lvkam_pyro` exports
-from there appears by itself. A public name that no page documents is a warning, and so is a
-reference to a thing that does not exist.
+A room's page holds the directive `public-names` with the room's name, the index holds `top-names`:
+what `lvkam_pyro` and its rooms hand on appears there by itself. A name that stands at the top and
+in a room is one thing, documented on the room's page. A public name that no page documents is a
+warning, and so is a reference to a thing that does not exist.
 """
 
 import importlib
 import inspect
 import re
 import sys
+from functools import cache
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -22,14 +24,54 @@ from sphinx.util.typing import ExtensionMetadata
 import lvkam_pyro
 
 _LETTER = re.compile(r"^(\s+\w+: [A-Z])\.")
-_MENTION = re.compile(r"(?P<lv>lv\.)?(?P<name>\w+)(?P<member>\.\w+)*(?P<call>\(.*\))?", re.DOTALL)
+_MENTION = re.compile(r"(?P<lv>lv\.)?(?P<path>\w+(\.\w+)*)(?P<call>\(.*\))?", re.DOTALL)
 
 _logger = logging.getLogger(__name__)
 
 
+def rooms() -> list[str]:
+    """The rooms: what is a module at the top, and the file of the ready-made models."""
+    names = [name for name in lvkam_pyro.__all__ if inspect.ismodule(getattr(lvkam_pyro, name))]
+    return [*names, "lvkam"]
+
+
 def names_of(room: str) -> list[str]:
-    """The public names that a room defines."""
-    return [n for n, home in sorted(lvkam_pyro._HOME.items()) if home.split(".")[0] == room]
+    """The public names of a room: its `__all__`, or what a room of one file defines."""
+    module = importlib.import_module(f"lvkam_pyro.{room}")
+    if hasattr(module, "__path__"):
+        return list(getattr(module, "__all__", ()))
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
+def top_names() -> list[str]:
+    """The names at the top that are no rooms."""
+    return [n for n in lvkam_pyro.__all__ if not inspect.ismodule(getattr(lvkam_pyro, n))]
+
+
+def entry_of(room: str, name: str) -> str:
+    """Where a room's name is documented, after `lvkam_pyro.`: at the top, if it is there too."""
+    value = getattr(importlib.import_module(f"lvkam_pyro.{room}"), name)
+    is_at_top = name in lvkam_pyro.__all__ and getattr(lvkam_pyro, name) is value
+    return name if is_at_top else f"{room}.{name}"
+
+
+@cache
+def entries() -> dict[str, str]:
+    """What can be written of each public name, `X` or `room.X`, to where it is documented.
+
+    Where two rooms use a word, `X` alone is that of the room above: a plot is `plots.X`.
+    """
+    order = [*(room for room in rooms() if room != "plots"), "plots"]
+    found = {name: name for name in top_names()}
+    for room in order:
+        for name in names_of(room):
+            found[f"{room}.{name}"] = entry_of(room, name)
+            found.setdefault(name, entry_of(room, name))
+    return found
 
 
 class PublicNames(SphinxDirective):
@@ -39,17 +81,35 @@ class PublicNames(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Lets autodoc do it."""
-        names = names_of(self.arguments[0])
-        if not names:
-            raise self.error(f"No public name is from the room {self.arguments[0]!r}.")
+        room = self.arguments[0]
+        found = sorted((entry_of(room, name) for name in names_of(room)), key=str.lower)
+        if not found:
+            raise self.error(f"The room {room!r} has no public name.")
+        self.env.note_dependency(str(importlib.import_module(f"lvkam_pyro.{room}").__file__))
+        return self.parse_text_to_nodes("\n".join([*_table(found), "", *map(_entry, found)]))
+
+
+class TopNames(SphinxDirective):
+    """A table of the names at the top."""
+
+    def run(self) -> list[nodes.Node]:
+        """Lets autosummary do it."""
         self.env.note_dependency(str(lvkam_pyro.__file__))
-        table = [".. currentmodule:: lvkam_pyro", "", ".. autosummary::", "   :nosignatures:", ""]
-        lines = [*table, *(f"   {name}" for name in names), "", *map(_entry, names)]
-        return self.parse_text_to_nodes("\n".join(lines))
+        return self.parse_text_to_nodes("\n".join(_table(sorted(top_names(), key=str.lower))))
+
+
+def _table(names: list[str]) -> list[str]:
+    head = [".. currentmodule:: lvkam_pyro", "", ".. autosummary::", "   :nosignatures:", ""]
+    return [*head, *(f"   {name}" for name in names)]
 
 
 def _entry(name: str) -> str:
-    kind = "autoclass" if inspect.isclass(getattr(lvkam_pyro, name)) else "autofunction"
+    value: object = lvkam_pyro
+    for part in name.split("."):
+        value = getattr(value, part)
+    kind = "autodata"
+    if callable(value):
+        kind = "autoclass" if inspect.isclass(value) else "autofunction"
     return f".. {kind}:: lvkam_pyro.{name}\n"
 
 
@@ -57,7 +117,7 @@ class LinkMentions(SphinxTransform):
     """Turns code that is a public name, such as `KANLayer` or `lv.fit(...)`, into a link.
 
     What begins with `lv.` has to exist. A name in lower case and without an underscore is a plain
-    word too: only with `lv.` in front or its arguments behind does it mean the function.
+    word too: only with a room in front or its arguments behind does it mean the function.
     """
 
     default_priority = 5  # before references are resolved
@@ -76,15 +136,20 @@ class LinkMentions(SphinxTransform):
 def public_target(text: str) -> str | None:
     """The full name of what a piece of code mentions, or None if that is nothing public."""
     match = _MENTION.fullmatch(text)
-    if not match or not (match["lv"] or _is_public(match)):
+    if not match:
         return None
-    return "lvkam_pyro." + text.removeprefix("lv.").partition("(")[0]
+    path = match["path"].split(".")
+    for length in (2, 1):
+        name = ".".join(path[:length])
+        if name in entries() and (match["lv"] or length == 2 or _is_clear(match, name)):
+            return ".".join(["lvkam_pyro", entries()[name], *path[length:]])
+    return f"lvkam_pyro.{match['path']}" if match["lv"] else None
 
 
-def _is_public(match: re.Match[str]) -> bool:
-    name = match["name"]
+def _is_clear(match: re.Match[str], name: str) -> bool:
+    """Whether a name alone is no plain word."""
     is_word = name.islower() and "_" not in name
-    return name in lvkam_pyro.__all__ and not (is_word and (match["member"] or not match["call"]))
+    return not is_word or (match["path"] == name and match["call"] is not None)
 
 
 def find_elsewhere(
@@ -142,7 +207,7 @@ def prepare_docstring(
 def check_completeness(app: Sphinx, env: BuildEnvironment) -> None:
     """Warns of public names that are on no page."""
     documented = env.domains.python_domain.objects
-    for name in lvkam_pyro.__all__:
+    for name in sorted(set(entries().values())):
         if f"lvkam_pyro.{name}" not in documented:
             _logger.warning("The public name %s is on no page of the reference.", name)
 
@@ -150,6 +215,7 @@ def check_completeness(app: Sphinx, env: BuildEnvironment) -> None:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Adds the directive, the links and the checks."""
     app.add_directive("public-names", PublicNames)
+    app.add_directive("top-names", TopNames)
     app.add_transform(LinkMentions)
     # 500 is napoleon's own, which comes after.
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
