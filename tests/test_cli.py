@@ -228,7 +228,7 @@ WRONG_USAGE = {
     "no assignment": (["fit", "two_moons", "--set", "num_epochs"], "takes key=value"),
     "unknown prefix": (["fit", "two_moons", "--set", "data.seed=1"], "no 'data' here"),
     "wrong value": (["fit", "two_moons", "--set", "num_epochs=many"], "num_epochs.*int.*many"),
-    "no latent": (["fit", "two_moons", "--set", "num_latents=0"], "1 for num_latents, got 0"),
+    "no latent": (["fit", "two_moons", "--set", "num_latents=0"], "num_latents >= 1, but got 0"),
     "no cell": (["fit", "two_moons", "--set", "grid_size=0"], "grid_size >= 1, but got 0"),
     "no spread": (["fit", "two_moons", "--set", "scale=-1"], "min_scale < scale, .*-1"),
     "no epoch": (["fit", "two_moons", "--set", "num_epochs=0"], "num_epochs >= 1"),
