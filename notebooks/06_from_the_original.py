@@ -270,7 +270,8 @@ for name, fit in fits.items():
         threshold=training.getfloat("resampling_threshold_factor"),
         smooth=False,
     )
-    found = guide.diagnose(x)
+    particles = lv.draw_particles(fit.model, guide.proposal, x, num_particles=guide.num_particles)
+    found = lv.statistics.weight_diagnostics(particles.log_weights.detach())
     print(
         f"{name}: median ESS {found['ess'].median():.1f}, median k {found['pareto_k'].median():.2f}"
     )
