@@ -217,9 +217,12 @@ def test_public_names_at_the_top_are_few() -> None:
     assert len(names) <= 40
 
 
-def test_unknown_name_is_refused() -> None:
-    with pytest.raises(AttributeError, match="KANLayers"):
-        _ = lvkam_pyro.KANLayers
+def test_unknown_name_is_refused_and_python_can_suggest_one() -> None:
+    code = "import lvkam_pyro; lvkam_pyro.KANLayers"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "AttributeError: No lvkam_pyro attribute KANLayers. Did you mean: 'KANLayer'?" in (
+        done.stderr
+    )
 
 
 def test_import_of_the_library_is_light() -> None:

@@ -200,7 +200,7 @@ CASES = {
     ),
     "unknown name": Case(
         lambda: lv.MixturePrio, AttributeError,
-        "no attribute 'MixturePrio'. Did you mean 'MixturePrior'[?]",
+        "No lvkam_pyro attribute MixturePrio",
         ("fit", "two_moon"), "no model program 'two_moon'. Did you mean 'two_moons'[?]",
     ),
     "unknown recipe": Case(

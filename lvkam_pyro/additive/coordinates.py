@@ -63,7 +63,13 @@ class LatentCoordinates:
                 lies in a further plate or under a mask, or no datum can be taken by itself.
         """
         structure = program.structure
-        if structure.num_plates != 1 or program.unit is Unit.DATA_SET:
+        if program.unit is Unit.DATA_SET:
+            raise ValueError(
+                "Expected latents that belong to one datum each, got a model of which only the "
+                "data set as a whole has an evidence: its data share latents, or latents act "
+                "together. Use Auto, Importance or QuasiMonteCarlo."
+            )
+        if structure.num_plates != 1:
             raise ValueError(
                 f"Expected the data plate '{structure.data_plate}' alone, got a model with further "
                 "plates beside it. Declare what is inside them as one event by .to_event(...)."

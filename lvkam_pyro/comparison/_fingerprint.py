@@ -38,10 +38,9 @@ _WRITTEN_BY_LIBRARIES = {*vars(nn.Module()), "_pyro_context"} - _KEPT_BY_MODULES
 _BLIND = {"globals", "eval", "exec", "__import__"}
 """Functions of Python by which code reads what its names do not say."""
 
-_INSTALLED = tuple(
-    Path(sysconfig.get_path(name)).resolve()
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
+_PYTHONS = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
+_PACKAGES = {"site-packages", "dist-packages"}
+"""Also those of the user, of the system, and of another environment on the path."""
 
 
 class UnrecognizableError(ValueError):
@@ -296,10 +295,11 @@ def _release(module: str) -> str | None:
     is_pythons = top in sys.stdlib_module_names
     if path is None:
         return sys.version if is_pythons else None
-    if not any(folder in Path(path).resolve().parents for folder in _INSTALLED):
-        return None
-    if is_pythons:
+    folders = Path(path).resolve().parents
+    if is_pythons and any(folder in folders for folder in _PYTHONS):
         return sys.version
+    if not _PACKAGES & {folder.name for folder in folders}:
+        return None
     return f"{top} {getattr(package, '__version__', None) or _distribution_version(top)}"
 
 

@@ -51,6 +51,7 @@ def own_parameters(*programs: Program | None) -> Iterator[None]:
 
     Inside, Pyro's store is a copy of the user's without the names of these modules: parameters of
     plain functions keep their values, and those that do not exist yet are made and forgotten.
+    Handlers around do not see them: `SVI` would take what is forgotten here for its parameters.
 
     Args:
         *programs: Models and guides that run together; None stands for no program.
@@ -85,7 +86,7 @@ def own_parameters(*programs: Program | None) -> Iterator[None]:
         for entries in state.values():
             entries.pop(name, None)
     try:
-        with store.scope(state):
+        with store.scope(state), pyro.poutine.block(hide_types=["param"]):
             yield
     finally:
         shared = [item.name for item in owned if item.reclaim()]

@@ -23,7 +23,7 @@ _MAX_VALUES = 2**23
 """Values of one array of a run (32 MB in single precision); more data run in blocks."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoundProgram(ProgramRuns):
     r"""A Pyro program bound to its arguments, of which it was seen what may be done with it.
 
@@ -49,12 +49,21 @@ class BoundProgram(ProgramRuns):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> program = bind(model, torch.zeros(5))
-        >>> program.unit.value, program.num_units, program.stacks, program.access.value
-        ('datum', 5, True, 'arguments')
+        >>> program
+        BoundProgram(model on 5 data; latents: z; rows: by arguments)
+        >>> program.unit.value, program.num_units, program.stacks
+        ('datum', 5, True)
         >>> log_prior, log_likelihood = program.at({"z": torch.zeros(3, 5)})
         >>> log_likelihood.shape, program.rows(torch.tensor([0, 3])).num_units
         (torch.Size([3, 5]), 2)
     """
+
+    def __repr__(self) -> str:
+        name = getattr(self.model, "__name__", type(self.model).__name__)
+        latents = ", ".join(site.name for site in self.structure.latents)
+        units = "one data set" if self.unit is Unit.DATA_SET else f"{self.num_units} data"
+        rows = f"by {self.access.value}" if self.access else f"none, since {self.refusal}"
+        return f"BoundProgram({name} on {units}; latents: {latents}; rows: {rows})"
 
     @property
     def data_hash(self) -> str:
