@@ -20,7 +20,8 @@ from lvkam_pyro.arviz.datasets import (
 )
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit, plates
+from lvkam_pyro.tracing.sites import plates
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 
 @dataclass(frozen=True, kw_only=True)

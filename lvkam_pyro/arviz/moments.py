@@ -15,7 +15,8 @@ from torch.distributions import Transform
 
 from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection, plates
+from lvkam_pyro.tracing.sites import plates
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection
 
 _DEGREES_OF_FREEDOM = 5.0
 _INFLATION = 1.2

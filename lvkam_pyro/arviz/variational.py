@@ -9,7 +9,7 @@ from lvkam_pyro.arviz.draws import to_draws
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.reference import is_delta
+from lvkam_pyro.tracing.sites import is_delta
 from lvkam_pyro.tracing.structure import Unit
 
 

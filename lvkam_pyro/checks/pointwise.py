@@ -11,7 +11,7 @@ from lvkam_pyro.arviz.draws import gather, predict
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.structure import is_weighted
+from lvkam_pyro.tracing.sites import is_weighted
 
 
 def flatten_latents(latents: Mapping[str, Tensor]) -> Tensor:
@@ -108,7 +108,7 @@ def pointwise_log_likelihood(
 
 
 def _check_unweighted(site: Site, layout: Layout) -> None:
-    if is_weighted(site, layout.structure):
+    if is_weighted(site, layout.structure.data_scale(site)):
         raise ValueError(
             f"The site '{site['name']}' is masked or scaled, so its values have no densities of "
             "their own. Leave the mask and the scale out for this check."

@@ -7,7 +7,8 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from lvkam_pyro.tracing.recorder import Site
-from lvkam_pyro.tracing.structure import ProgramStructure, plates
+from lvkam_pyro.tracing.sites import plates
+from lvkam_pyro.tracing.structure import ProgramStructure
 
 
 def sum_log_probs(

@@ -11,12 +11,19 @@ import pyro
 import torch
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_site_shape
+from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.proposal import check_names, check_spread, check_supports
+from lvkam_pyro.tracing.proposal import (
+    check_names,
+    check_spread,
+    check_supports,
+    check_weights,
+)
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
+from lvkam_pyro.tracing.sites import density_mask
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
 _FEW = 9
@@ -191,9 +198,7 @@ def look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) ->
     check_names(run, program.structure)
     reference = replace(_reference(program, run), program=guide, count=program.runs.add_guide)
     if is_density:
-        check_supports(run.sites, program.structure)
-    if is_density and reference.fixed:
-        check_spread(reference.fixed, program.record_guide_alone(guide).sites)
+        _check_density(program, guide, run, reference)
     everything = Part(torch.arange(reference.num_units))
     if program.access is None:
         return _stacking_guide(program, reference, everything)
@@ -207,6 +212,26 @@ def look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) ->
         if found is None and _allows(program, access):
             return replace(program, access=access)
     return replace(program, access=None, refusal=f"in the guide {refusal}")
+
+
+def _check_density(
+    program: BoundProgram, guide: Program, run: SiteRecorder, reference: Reference
+) -> None:
+    """A guide's draws have a density, on all of the model's support."""
+    check_supports(run.sites, program.structure)
+    check_weights(run, _masks(program, run))
+    if reference.fixed:
+        check_spread(reference.fixed, program.record_guide_alone(guide).sites)
+
+
+def _masks(program: BoundProgram, run: SiteRecorder) -> dict[str, Tensor]:
+    """Where the latents of the model count, if any of them is masked."""
+    latents = program.structure.latents
+    if not any(site.masked for site in latents):
+        return {}
+    values = {name: site["value"] for name, site in run.latents.items()}
+    sites = program.record_alone(SiteRecorder({**run.subsamples, **values})).sites
+    return {site.name: density_mask(sites[site.name]) for site in latents}
 
 
 def _stacking_guide(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.recorder import LastLatentDrawnError, LatentRecorder, Site
-from lvkam_pyro.tracing.structure import ProgramStructure, subsampling_scale
+from lvkam_pyro.tracing.sites import subsampling_scale
+from lvkam_pyro.tracing.structure import ProgramStructure
 
 
 class PriorRecorder(LatentRecorder):

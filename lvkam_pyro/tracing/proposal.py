@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint, independent, real
 
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.reference import is_delta
+from lvkam_pyro.tracing.sites import check_scale, density_mask, has_atoms, is_delta
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 
@@ -122,6 +122,43 @@ def check_supports(sites: Mapping[str, Site], structure: ProgramStructure) -> No
                 f"The guide's site '{site.name}' draws from {_text(own)}, but the model's from "
                 f"{_text(needed)}: what it never draws is missing in every weight. Propose from a "
                 "distribution with the model's support."
+            )
+
+
+def check_weights(proposal: SiteRecorder, masks: Mapping[str, Tensor]) -> None:
+    """A guide's densities are those of its draws, and count where the model's do.
+
+    Args:
+        proposal: A run of the guide.
+        masks: Site name to where the model's density counts; it does everywhere at other sites.
+
+    Raises:
+        ValueError: If a site of the guide is scaled, masked where the model's is not or not masked
+            where the model's is, or a mixture of points.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> with SiteRecorder() as guide, pyro.plate("data", 5), pyro.poutine.mask(mask=False):
+        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        >>> check_weights(guide, {})
+        Traceback (most recent call last):
+        ...
+        ValueError: The guide's site 'z' counts at 0 of 5 values, the model's at 5: ...
+    """
+    for name, site in proposal.latents.items():
+        check_scale(site, "guide's site")
+        if has_atoms(site):
+            raise ValueError(
+                f"The guide's site '{name}' is a mixture with a Delta: a point has no density, so "
+                "its particles have no weights. Use a mixture of densities."
+            )
+        own = density_mask(site)
+        needed = masks.get(name, torch.ones_like(own))
+        if not torch.equal(own, needed):
+            raise ValueError(
+                f"The guide's site '{name}' counts at {int(own.sum())} of {own.numel()} values, "
+                f"the model's at {int(needed.sum())}: their masks differ, and so the weights of "
+                "the particles are wrong. Put the same mask on both, or on none."
             )
 
 

@@ -7,13 +7,13 @@ from typing import Self
 
 import pyro
 import torch
-from pyro.distributions import Delta
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess
 from lvkam_pyro.tracing.densities import site_log_probs
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.structure import ProgramStructure, plates
+from lvkam_pyro.tracing.sites import is_delta, plates
+from lvkam_pyro.tracing.structure import ProgramStructure
 
 _NUM_STACKED = 3
 """Particles of a look: the known one lies between two fresh ones, so that neither the first nor the
@@ -198,19 +198,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Whether torch's allocator of the CPU, which has no error of its own, found no memory."""
     is_own = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return is_own or "can't allocate memory" in str(error)
-
-
-def is_delta(site: Site) -> bool:
-    """Whether a site holds one value.
-
-    Example:
-        >>> is_delta({"fn": Delta(torch.zeros(2)).to_event(1)})
-        True
-    """
-    fn = site["fn"]
-    while hasattr(fn, "base_dist") and not isinstance(fn, Delta):
-        fn = fn.base_dist
-    return isinstance(fn, Delta)
 
 
 def _is_close(found: Tensor, expected: Tensor, all_expected: Tensor) -> Tensor:

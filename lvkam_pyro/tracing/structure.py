@@ -17,6 +17,7 @@ from torch.distributions.constraints import (
 from torch.distributions.transforms import Transform
 
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.sites import check_scale, is_weighted, plates, subsampling_scale
 
 DATA_SET = "_data_set"
 """The name of the plate of size 1 around a program whose data have one evidence together."""
@@ -32,29 +33,6 @@ class Unit(Enum):
 
     DATUM = "datum"
     DATA_SET = "data set"
-
-
-def plates(site: Site) -> list[CondIndepStackFrame]:
-    """The vectorised plates around a site, outermost first.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> with pyro.plate("data", 5), SiteRecorder() as run:
-        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        >>> [frame.name for frame in plates(run.sites["z"])]
-        ['data']
-    """
-    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
-
-
-def subsampling_scale(frame: CondIndepStackFrame) -> float:
-    """The factor full size / size by which a plate scales the log densities inside it.
-
-    Example:
-        >>> subsampling_scale(CondIndepStackFrame("data", -1, size=5, counter=0, full_size=20))
-        4.0
-    """
-    return 1.0 if frame.full_size is None else frame.full_size / frame.size
 
 
 @dataclass(frozen=True)
@@ -141,7 +119,7 @@ class ProgramStructure:
         nesting = max((-frame.dim for frame in frames), default=0)
         dim = plate.dim if plate else -(nesting + 1)
         for site in run.latents.values():
-            _check_latent(site, plate)
+            _check_latent(site)
         return cls(
             unit=Unit.DATUM if plate else Unit.DATA_SET,
             data_plate=plate.name if plate else DATA_SET,
@@ -256,24 +234,6 @@ def bijection(site: Site) -> Transform:
     return biject_to(_of_components(site["fn"].support))
 
 
-def is_weighted(site: Site, structure: ProgramStructure) -> bool:
-    """Whether a mask, a user's scale or an inner subsample changes the density of a site.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> with SiteRecorder() as run, pyro.plate("data", 5), pyro.poutine.scale(scale=0.5):
-        ...     x = pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(5))
-        >>> is_weighted(run.sites["x"], ProgramStructure.of(run, 5))
-        True
-    """
-    return _is_weighted(site, structure.data_scale(site))
-
-
-def _is_weighted(site: Site, data_scale: float) -> bool:
-    scale = site["scale"] / data_scale
-    return site["mask"] is not None or isinstance(scale, Tensor) or abs(scale - 1) > 1e-9
-
-
 class DiscreteLatentError(ValueError):
     """A program that draws a discrete latent, over which it has to be summed first.
 
@@ -291,26 +251,14 @@ def _check_observed(run: SiteRecorder) -> None:
         )
 
 
-def _check_latent(site: Site, plate: CondIndepStackFrame | None) -> None:
+def _check_latent(site: Site) -> None:
     """A latent site is continuous, and its density is that of its distribution."""
     if site["fn"].support.is_discrete:
         raise DiscreteLatentError(
             f"The latent site '{site['name']}' is discrete ({type(site['fn']).__name__}). "
             "Sum it out in the model, e.g. by a mixture distribution over it."
         )
-    scale = site["scale"]
-    for frame in plates(site):
-        scale = scale / subsampling_scale(frame)
-    if not bool((torch.as_tensor(scale, dtype=torch.float64) - 1).abs().max() < 1e-6):
-        raise ValueError(
-            f"The latent site '{site['name']}' has a scale around it ({_shown(scale)}), so its "
-            "density is not normalised and the model has no evidence. Remove poutine.scale from "
-            "the latents."
-        )
-
-
-def _shown(scale: Tensor | float) -> str:
-    return f"{float(torch.as_tensor(scale).amax()):g}"
+    check_scale(site, "latent site")
 
 
 def _describe_latent(site: Site, plate: CondIndepStackFrame | None) -> LatentSite:
@@ -326,7 +274,7 @@ def _describe_latent(site: Site, plate: CondIndepStackFrame | None) -> LatentSit
         inner_shape=torch.Size(frame.size for frame in inner),
         support=fn.support,
         dtype=site["value"].dtype,
-        masked=_is_weighted(site, subsampling_scale(plate) if plate else 1.0),
+        masked=is_weighted(site, subsampling_scale(plate) if plate else 1.0),
         has_bijection=shape is not None,
     )
 

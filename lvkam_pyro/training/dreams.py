@@ -11,7 +11,8 @@ from lvkam_pyro.tracing.densities import sum_log_probs
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Unconditioned
 from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.tracing.structure import Unit, is_weighted
+from lvkam_pyro.tracing.sites import is_weighted
+from lvkam_pyro.tracing.structure import Unit
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Dreams:
         is_one = len(run.observations) == structure.num_plates == len(data) == 1
         if not is_one or site["value"] is not data[0] or structure.unit is Unit.DATA_SET:
             return None
-        is_plain = not any(is_weighted(each, structure) for each in run.sites.values())
+        sites = run.sites.values()
+        is_plain = not any(is_weighted(site, structure.data_scale(site)) for site in sites)
         return cls(name) if is_plain else None
 
     def log_guide(self, program: BoundProgram, guide: Program) -> Tensor:

@@ -97,11 +97,25 @@ def half_a_point() -> Model:
 
 
 NORMAL = dist.Normal(0.0, 1.0)
+HALF = torch.tensor([True, True, False, False])
 NO_DENSITIES = {
     "a point": (with_both(dist.Delta(torch.tensor(0.3)), NORMAL), "'a' is a Delta"),
     "points of each datum": (AutoDelta(conjugate), "is a Delta"),
     "half of the sites points": (half_a_point(), "'b' is a Delta"),
     "a narrow interval": (with_both(NORMAL, dist.Uniform(-1.0, 1.0)), r"'b' draws from \[-1, 1\]"),
+    "points for some": (
+        with_both(dist.MaskedMixture(HALF, dist.Delta(torch.zeros(4)), NORMAL.expand([4])), NORMAL),
+        "'a' is a mixture with a Delta",
+    ),
+    "a mask": (with_both(NORMAL.mask(HALF), NORMAL), "'a' counts at 2 of 4 values, the model's at"),
+    "a mask around": (
+        pyro.poutine.mask(with_both(NORMAL, NORMAL), mask=HALF),
+        "'a' counts at 2 of 4 values, the model's at 4",
+    ),
+    "a scale": (
+        pyro.poutine.scale(with_both(NORMAL, NORMAL), scale=0.3),
+        r"guide's site 'a' has a scale around it \(0.3\)",
+    ),
     "half of the line": (with_both(dist.HalfNormal(1.0), NORMAL), r"'a' draws from \[0, inf\]"),
 }
 
@@ -114,6 +128,30 @@ def test_a_guide_is_a_density_on_the_whole_support(
     guide, match = NO_DENSITIES[name]
     with pytest.raises(ValueError, match=match):
         estimator.estimate(conjugate, torch.zeros(4), guide=guide)
+
+
+@pytest.mark.parametrize("masked", ["by a handler", "by the distribution"])
+def test_a_guide_counts_where_the_model_does(masked: str) -> None:
+    def model(x: Tensor) -> None:
+        inside = pyro.poutine.mask(mask=HALF if masked == "by a handler" else True)
+        with pyro.plate("data", len(x)), inside:
+            z = pyro.sample("z", NORMAL if masked == "by a handler" else NORMAL.mask(HALF))
+            pyro.sample("x", dist.Normal(z, 1.0).mask(HALF), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.8))
+
+    x = torch.tensor([0.5, -1.0, 2.0, 1.0])
+    exact = torch.where(HALF, dist.Normal(0.0, 2**0.5).log_prob(x), 0.0).double()
+    with pytest.raises(ValueError, match="'z' counts at 4 of 4 values, the model's at 2"):
+        lv.evidence.Importance(64).estimate(model, x, guide=guide)
+    for same in (None, pyro.poutine.mask(guide, mask=HALF)):
+        evidence = lv.evidence.Importance(4096).estimate(model, x, guide=same)
+        assert_within_standard_errors(
+            evidence.log_evidence[:2], exact[:2], evidence.standard_error[:2]
+        )
+        assert evidence.log_evidence[2:].tolist() == [0.0, 0.0]
 
 
 def test_autoguides_that_draw_through_auxiliary_sites_are_densities() -> None:
