@@ -9,8 +9,10 @@ import signal
 import sys
 import time
 from pathlib import Path
+from threading import RLock
 
 import torch
+from tqdm.auto import tqdm
 
 import lvkam_pyro as lv
 from lvkam_pyro.training.loop import Fit, fit
@@ -75,6 +77,8 @@ def kill_at_write(number: int) -> None:
 def train_in_child(training: str, folder: Path, *, dies_at_write: int | None) -> int:
     child = os.fork()
     if child == 0:
+        # tqdm's lock is shared by processes that fork, so a kill that holds it would stop them all.
+        tqdm.set_lock(RLock())
         journal.SECONDS_BETWEEN_WRITES = 0.0
         if dies_at_write is not None:
             kill_at_write(dies_at_write)
