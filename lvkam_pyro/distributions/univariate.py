@@ -93,10 +93,11 @@ class UnivariateDensity(Tabulated, TorchDistribution):
 
     def _score(self, value: Tensor) -> Tensor:
         low, high = self._bounds
-        outside = (value < low) | (value > high)
+        inside = (value >= low) & (value <= high)
         log_prob = self._apply(self._log_density, self._into_support(value))
         # A function that does not look at its argument, such as a step, hides a NaN.
-        return log_prob.masked_fill(outside, -torch.inf).masked_fill(value.isnan(), torch.nan)
+        nowhere = log_prob.new_full(value.shape, -torch.inf).masked_fill(value.isnan(), torch.nan)
+        return torch.where(inside, log_prob, nowhere)
 
     def cdf(self, value: Tensor) -> Tensor:
         r"""Distribution function :math:`F(z) = \int_{-\infty}^z p`, exact to quadrature."""
