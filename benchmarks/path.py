@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import pyro
+import pyro.distributions as dist
 import torch
+from torch import Tensor
 
 import lvkam_pyro as lv
 
@@ -53,8 +56,15 @@ def follow(trip: Callable[[], object]) -> Trail:
     return path
 
 
+def own_program(x: Tensor) -> None:
+    """A user's own program, in which nothing is of this library."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+
+
 def trips() -> dict[str, Callable[[], object]]:
-    """The trips of a small LVKAM."""
+    """The trips of a small LVKAM, and of a user's own program."""
     torch.manual_seed(0)
     model = lv.LVKAM(lv.MixturePrior(4), lv.KANGenerator(4, 8), lv.NormalLikelihood(8))
     x = torch.rand(64, 8)
@@ -65,6 +75,9 @@ def trips() -> dict[str, Callable[[], object]]:
     return {
         "an update (EmpiricalBayes, sleep)": lambda: objective(x).backward(),
         "Importance, prior": lambda: lv.evidence.Importance(256).estimate(model, x),
+        "the same of a user's own program": lambda: lv.evidence.Importance(256).estimate(
+            own_program, x
+        ),
         "compare_evidence of it": lambda: lv.compare_evidence(model, x, estimators, progress=False),
         "SteppingStone (4 temperatures)": lambda: lv.evidence.SteppingStone(ladder).estimate(
             model, x

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lvkam_pyro.commands.assignments import assign
+from lvkam_pyro.commands.parsers import assign
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.modules.priors import MixturePrior, ProductPrior

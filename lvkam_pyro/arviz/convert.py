@@ -15,9 +15,8 @@ from pyro.infer import MCMC, SVI
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
 
-from lvkam_pyro.arviz.datasets import Groups, constant_group
+from lvkam_pyro.arviz.datasets import Coords, Dims, Groups, constant_group, label_groups
 from lvkam_pyro.arviz.evidence import comparison_groups, evidence_groups
-from lvkam_pyro.arviz.labels import Coords, Dims, label_groups
 from lvkam_pyro.arviz.particles import (
     autoguide_groups,
     fit_groups,

@@ -10,7 +10,7 @@ from lvkam_pyro.arviz.datasets import Groups
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.groups import groups_by_moments, groups_with_model, groups_without_model
 from lvkam_pyro.arviz.marginal import estimates_of
-from lvkam_pyro.arviz.variational import draw_alone, has_weights, own_model
+from lvkam_pyro.arviz.samples import draw_alone, has_weights, own_model
 from lvkam_pyro.arviz.weights import note_weights
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.evidence import Evidence

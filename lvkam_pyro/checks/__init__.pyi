@@ -1,11 +1,9 @@
 """The public names of the room, which load on first use."""
 
 from .calibration import SBC, sbc
-from .check import CheckResult
-from .convergence_check import ConvergenceCheck, check_convergence
+from .check import CheckResult, Finding, Severity
+from .convergence_check import ConvergenceCheck, EvidenceCheck, check_convergence
 from .discrepancies import Discrepancy
-from .evidence_check import EvidenceCheck
-from .finding import Finding, Severity
 from .leave_one_out import LOOPIT, loo_pit
 from .mismatch import PriorPosteriorMismatch, prior_posterior_mismatch
 from .predictive import (

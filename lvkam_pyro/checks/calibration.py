@@ -9,8 +9,15 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.draws import predict
 from lvkam_pyro.arviz.layout import Layout
-from lvkam_pyro.checks.check import SignificanceCheck, Table, shorten
-from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
+from lvkam_pyro.checks.check import (
+    Finding,
+    Severity,
+    SignificanceCheck,
+    Table,
+    quote_p,
+    shorten,
+    state_p,
+)
 from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import (
     Posterior,

@@ -9,8 +9,17 @@ from torch import Tensor
 
 from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.layout import Layout
-from lvkam_pyro.checks.check import Estimate, SignificanceCheck, Table
-from lvkam_pyro.checks.finding import SIGNIFICANCE, Finding, Severity, bonferroni, quote_p, state_p
+from lvkam_pyro.checks.check import (
+    SIGNIFICANCE,
+    Estimate,
+    Finding,
+    Severity,
+    SignificanceCheck,
+    Table,
+    bonferroni,
+    quote_p,
+    state_p,
+)
 from lvkam_pyro.checks.pointwise import (
     draw_values,
     observed_values,

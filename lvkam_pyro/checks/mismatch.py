@@ -7,8 +7,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lvkam_pyro.checks.check import Estimate, SignificanceCheck, Table, shorten
-from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
+from lvkam_pyro.checks.check import (
+    Estimate,
+    Finding,
+    Severity,
+    SignificanceCheck,
+    Table,
+    quote_p,
+    shorten,
+    state_p,
+)
 from lvkam_pyro.checks.pointwise import flatten_latents, latent_names
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.tracing.arguments import Program

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.arviz.layout import Layout
-from lvkam_pyro.checks.check import SignificanceCheck, Table
+from lvkam_pyro.checks.check import Finding, Severity, SignificanceCheck, Table, quote_p, state_p
 from lvkam_pyro.checks.discrepancies import CORRELATION, DISCREPANCIES, Discrepancy
-from lvkam_pyro.checks.finding import Finding, Severity, quote_p, state_p
 from lvkam_pyro.checks.pointwise import draw_values, observed_values
 from lvkam_pyro.checks.samplers import Posterior, draw_posterior
 from lvkam_pyro.options import check_count

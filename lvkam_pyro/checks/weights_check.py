@@ -5,8 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lvkam_pyro.checks.check import CheckResult, Table
-from lvkam_pyro.checks.finding import Finding, Severity
+from lvkam_pyro.checks.check import CheckResult, Finding, Severity, Table
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE
 from lvkam_pyro.statistics.weights import MAX_PARETO_K, weight_diagnostics

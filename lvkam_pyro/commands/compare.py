@@ -6,13 +6,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.commands.evidence_runs import (
     estimate_jobs,
     keep_comparison,
     keep_nothing,
     make_jobs,
 )
+from lvkam_pyro.commands.parsers import assign
 from lvkam_pyro.commands.setup import Run, check_num_data, load_run, shared_data
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.programs import Program, load_program

@@ -8,7 +8,7 @@ from arviz import summary
 
 from lvkam_pyro.arviz.convert import to_arviz
 from lvkam_pyro.arviz.weights import UnreliablePosteriorWarning
-from lvkam_pyro.checks.evidence_check import EvidenceCheck
+from lvkam_pyro.checks.convergence_check import EvidenceCheck
 from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import check_num_data, held_out, load_run
 from lvkam_pyro.evidence.evidence import Evidence

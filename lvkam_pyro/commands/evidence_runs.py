@@ -19,7 +19,7 @@ from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.training.large_data import evenly_spaced
+from lvkam_pyro.training.batches import evenly_spaced
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.files import replace_file, write_atomically
 from lvkam_pyro.training.runs.run_folder import RunFolder

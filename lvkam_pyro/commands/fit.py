@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from lvkam_pyro.commands.assignments import assign
 from lvkam_pyro.commands.data import read_data
+from lvkam_pyro.commands.parsers import assign
 from lvkam_pyro.commands.pictures import save_pictures
 from lvkam_pyro.commands.setup import Setup, default_folder, find_run, load_setup
 from lvkam_pyro.programs import load_program

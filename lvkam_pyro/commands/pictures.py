@@ -16,7 +16,7 @@ from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.plots.style import render
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind, bind_guide
-from lvkam_pyro.training.large_data import evenly_spaced
+from lvkam_pyro.training.batches import evenly_spaced
 from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.runs.files import write_atomically
 from lvkam_pyro.training.runs.run_folder import RunFolder

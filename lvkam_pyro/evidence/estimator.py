@@ -11,9 +11,8 @@ from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.verdict import Gate, Verdict
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.bind import bind, bind_guide
+from lvkam_pyro.tracing.bind import ProgramLoss, bind, bind_guide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.program_loss import ProgramLoss
 
 MAX_GRADIENT_DRAWS = 512
 """Posterior draws of each unit in one gradient."""

@@ -21,8 +21,7 @@ from .network import KAN
 from .pruning import Pruning, edge_importance, prune
 from .regularization import edge_entropy, edge_l1, roughness
 from .symbolic.fit import SymbolicFit, fit_symbolic
-from .symbolic.forms import SymbolicForm
-from .symbolic.formula import Formula
+from .symbolic.forms import Formula, SymbolicForm
 from .symbolic.layer import SymbolicLayer
 from .symbolic.layer_fit import LayerFit, fit_symbolic_layer
 from .symbolic.network import auto_symbolic, to_sympy

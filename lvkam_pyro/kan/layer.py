@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvkam_pyro.kan.bases.basis import Basis
-from lvkam_pyro.kan.bases.basis_state import restore_basis
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
+from lvkam_pyro.kan.bases.nonuniform import restore_basis
 from lvkam_pyro.kan.bases.splines import SplineBasis
 from lvkam_pyro.kan.features import Features, compute_features
 from lvkam_pyro.kan.initialization import draw_base_weights, draw_noise

@@ -10,8 +10,7 @@ from torch.distributions import Distribution, LogNormal, Normal, Uniform
 
 from lvkam_pyro.distributions.univariate import UnivariateDensity
 from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_symbolic
-from lvkam_pyro.kan.symbolic.forms import SymbolicForm
-from lvkam_pyro.kan.symbolic.formula import Z, round_constants
+from lvkam_pyro.kan.symbolic.forms import SymbolicForm, Z, round_constants
 
 _NUM_POINTS = 200
 _OUTER_MASS = 1e-3

@@ -1,18 +1,16 @@
 """The public names of the room, which load on first use."""
 
-from ._check import check
+from ._check import check, importance_weights, mismatch
 from ._densities import prior_densities
 from ._evidence import evidence
 from ._functions import function_grid, functions
 from ._ladder import convergence, has_curve, thermodynamic_curve
 from ._loss import loss
-from ._mismatch import mismatch
 from ._network import network
 from ._power_posteriors import power_posteriors
 from ._samples import predictive_check, samples
 from ._traversals import can_traverse, traversals
 from ._uniformity import ecdf_difference, loo_pit, ranks
-from ._weights import importance_weights
 
 __all__ = [
     "can_traverse",

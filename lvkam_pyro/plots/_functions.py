@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, check_samples, layers_of
-from lvkam_pyro.kan.symbolic.formula import round_constants
+from lvkam_pyro.kan.symbolic.forms import round_constants
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.modules.prior import EnergyPrior
 from lvkam_pyro.plots._arrays import (

@@ -21,9 +21,8 @@ from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.options import suggestion
 from lvkam_pyro.problems.chain import lvkam_chain
-from lvkam_pyro.problems.linear import bimodal, linear_gaussian, mixture_prior
+from lvkam_pyro.problems.linear import bimodal, conjugate_regression, linear_gaussian, mixture_prior
 from lvkam_pyro.problems.problem import Answered, Problem
-from lvkam_pyro.problems.regression import conjugate_regression
 from lvkam_pyro.problems.shapes import (
     banana,
     funnel,

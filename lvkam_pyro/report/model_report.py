@@ -9,8 +9,7 @@ from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.marginal import check_same_data
 from lvkam_pyro.checks.calibration import SBC, sbc
 from lvkam_pyro.checks.check import CheckResult, SkippedCheck
-from lvkam_pyro.checks.convergence_check import check_convergence
-from lvkam_pyro.checks.evidence_check import EvidenceCheck
+from lvkam_pyro.checks.convergence_check import EvidenceCheck, check_convergence
 from lvkam_pyro.checks.leave_one_out import LOOPIT, loo_pit
 from lvkam_pyro.checks.mismatch import PriorPosteriorMismatch, prior_posterior_mismatch
 from lvkam_pyro.checks.predictive import (

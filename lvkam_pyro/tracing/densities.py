@@ -6,8 +6,7 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from lvkam_pyro.tracing.recorder import Site
-from lvkam_pyro.tracing.sites import plates
+from lvkam_pyro.tracing.recorder import Site, plates
 from lvkam_pyro.tracing.structure import ProgramStructure
 
 

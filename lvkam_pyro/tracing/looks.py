@@ -21,9 +21,8 @@ from lvkam_pyro.tracing.proposal import (
     check_supports,
     check_weights,
 )
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder, density_mask
 from lvkam_pyro.tracing.reference import Part, Reference
-from lvkam_pyro.tracing.sites import density_mask
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
 _FEW = 9

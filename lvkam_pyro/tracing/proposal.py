@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint, independent, real
 
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.sites import check_scale, density_mask, has_atoms, is_delta
+from lvkam_pyro.tracing.recorder import (
+    Site,
+    SiteRecorder,
+    check_scale,
+    density_mask,
+    has_atoms,
+    is_delta,
+)
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 

@@ -16,8 +16,14 @@ from torch.distributions.constraints import (
 )
 from torch.distributions.transforms import Transform
 
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.sites import check_scale, is_weighted, plates, subsampling_scale
+from lvkam_pyro.tracing.recorder import (
+    Site,
+    SiteRecorder,
+    check_scale,
+    is_weighted,
+    plates,
+    subsampling_scale,
+)
 
 DATA_SET = "_data_set"
 """The name of the plate of size 1 around a program whose data have one evidence together."""

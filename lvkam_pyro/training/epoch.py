@@ -11,7 +11,7 @@ from lvkam_pyro.guides.memory import remembering
 from lvkam_pyro.tracing.session import seeded_rng
 from lvkam_pyro.training.batches import batch_indices, some_batches, take
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
-from lvkam_pyro.training.particle_objective import ParticleObjective
+from lvkam_pyro.training.objective import ParticleObjective
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState
 

@@ -10,7 +10,7 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import SiteRecorder
 from lvkam_pyro.tracing.structure import ProgramStructure
-from lvkam_pyro.training.particle_objective import ParticleObjective
+from lvkam_pyro.training.objective import ParticleObjective
 
 
 class ImportanceWeightedBound(ParticleObjective):

@@ -1,18 +1,104 @@
-"""The objective of empirical Bayes: the evidence, climbed along Fisher's identity."""
+"""The objective of empirical Bayes: the evidence of weighted particles, climbed exactly."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import pyro
+import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from lvkam_pyro.statistics.weights import effective_sample_size
 from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import ProgramLoss
+from lvkam_pyro.tracing.densities import sum_log_probs
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.training.dreams import Dreams
-from lvkam_pyro.training.particle_objective import ParticleObjective
+from lvkam_pyro.tracing.recorder import Unconditioned, is_weighted
+from lvkam_pyro.tracing.session import seeded_rng
+from lvkam_pyro.tracing.structure import Unit
+
+
+@dataclass(frozen=True)
+class Dreams:
+    r"""Draws :math:`(z, x) \sim p(z) \, p(x \mid z)` of a model, and a guide's density of them.
+
+    Attributes:
+        observed: The name of the site whose observation is the data themselves.
+
+    Example:
+        >>> import lvkam_pyro as lv
+        >>> model = lv.LVKAM(lv.MixturePrior(3), lv.KANGenerator(3, 5), lv.NormalLikelihood(5))
+        >>> x = torch.rand(10, 5)
+        >>> program = lv.bind(model, x)
+        >>> Dreams.of(program).log_guide(program, lv.AmortizedGuide(model, x)).shape
+        torch.Size([10])
+    """
+
+    observed: str
+
+    @classmethod
+    def of(cls, program: BoundProgram) -> Self | None:
+        """How to dream of data like the program's.
+
+        Returns:
+            The dreams; None where draws would have another posterior than the data: where the
+            program observes more or less than the whole of its one argument, or a mask weighs a
+            site.
+        """
+        structure, data = program.structure, program.arguments.tensors
+        with torch.no_grad(), seeded_rng(0, program.like):
+            run = program.record_alone()
+        name, site = next(iter(run.observations.items()))
+        is_one = len(run.observations) == structure.num_plates == len(data) == 1
+        if not is_one or site["value"] is not data[0] or structure.unit is Unit.DATA_SET:
+            return None
+        sites = run.sites.values()
+        is_plain = not any(is_weighted(site, structure.data_scale(site)) for site in sites)
+        return cls(name) if is_plain else None
+
+    def log_guide(self, program: BoundProgram, guide: Program) -> Tensor:
+        """The guide's log density of as many dreams as the program has data, of shape `(N,)`."""
+        with torch.no_grad(), Unconditioned():
+            dream = program.record_alone()
+        values = {site.name: dream.sites[site.name]["value"] for site in program.structure.latents}
+        dreamed = program.on_data(dream.sites[self.observed]["value"])
+        proposal = dreamed.record_guide_alone(guide, values)
+        return sum_log_probs(proposal.sites, program.structure, (1, program.num_units))[0]
+
+
+class ParticleObjective(ProgramLoss):
+    """A loss that is made of particles drawn by the guide for each datum.
+
+    Implementing one:
+
+    - Inherit from `ParticleObjective` and define `loss_of(program, guide)`.
+    - There, `self._remember(particles)` keeps their effective size.
+
+    Attributes:
+        effective_size: The effective number of a datum's particles (mean over data, at most S) at
+            the last call; None before. `fit` reports it.
+
+    Arguments:
+        num_particles: Particles per datum `S`.
+
+    Raises:
+        ValueError: If `num_particles` is below 2, when there are no weights to learn from.
+    """
+
+    def __init__(self, num_particles: int) -> None:
+        if num_particles < 2:
+            raise ValueError(
+                f"Expected at least 2 particles, got num_particles = {num_particles}: the weights "
+                "of one particle are 1 whatever it is."
+            )
+        super().__init__(num_particles, vectorize_particles=True)
+        self.effective_size: Tensor | None = None
+
+    def _remember(self, particles: Particles) -> None:
+        self.effective_size = effective_sample_size(particles.log_weights.detach()).mean()
 
 
 class EmpiricalBayes(ParticleObjective):

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.bind import ProgramLoss
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.program_loss import ProgramLoss
 from lvkam_pyro.tracing.session import exclusive, seeded_rng
 from lvkam_pyro.training.batches import (
     batch_indices,
     bind_guide_of,
+    evenly_spaced,
     is_small,
     take,
     warn_of_whole_data,
 )
-from lvkam_pyro.training.large_data import evenly_spaced
 from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState, call_objective

@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lvkam_pyro.guides.memory import memory_of
 from lvkam_pyro.tracing.arguments import Program, hash_data
+from lvkam_pyro.tracing.bind import ProgramLoss
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.program_loss import ProgramLoss
 from lvkam_pyro.tracing.session import seed_generators
 from lvkam_pyro.training.batches import batch_indices
 from lvkam_pyro.training.processes import Processes

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.training.large_data import row_chunks
+from lvkam_pyro.training.batches import row_chunks
 from lvkam_pyro.training.recipe import Recipe
 
 

@@ -10,8 +10,18 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.checks.check import CheckResult, Estimate, SkippedCheck, shorten, table_lines
-from lvkam_pyro.checks.finding import Finding, Severity, bonferroni, quote_p, state_p
+from lvkam_pyro.checks.check import (
+    CheckResult,
+    Estimate,
+    Finding,
+    Severity,
+    SkippedCheck,
+    bonferroni,
+    quote_p,
+    shorten,
+    state_p,
+    table_lines,
+)
 from tests.checks import programs
 from tests.checks.programs import linear_gaussian
 from tests.checks.results import CHECKS, X, climb, compare

@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import kstwo
 from torch import Tensor
 
-from lvkam_pyro.checks.finding import Severity
+from lvkam_pyro.checks.check import Severity
 from lvkam_pyro.checks.mismatch import PriorPosteriorMismatch, prior_posterior_mismatch
 from lvkam_pyro.statistics.uniformity import check_uniformity
 from tests.assertions import (

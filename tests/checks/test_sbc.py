@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.checks.calibration import LOG_LIKELIHOOD, _rank_first, describe_shape, sbc
-from lvkam_pyro.checks.finding import Severity
+from lvkam_pyro.checks.check import Severity
 from lvkam_pyro.checks.samplers import ImportanceSampler, Posterior, draw_posterior
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.statistics.uniformity import check_uniformity

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lvkam_pyro.commands.assignments import assign
+from lvkam_pyro.commands.parsers import assign
 from lvkam_pyro.programs import Program, ProgramError, load_program
 
 SHARED = "def build(*, num_epochs: int = 1, width: int = 2): ...\ndef load_data(*, seed=0): ..."

@@ -5,8 +5,7 @@ from math import inf, nan
 import pytest
 from scipy.stats import t as student_t
 
-from lvkam_pyro.comparison.comparison import EvidenceComparison
-from lvkam_pyro.comparison.disagreement import find_disagreements
+from lvkam_pyro.comparison.comparison import EvidenceComparison, find_disagreements
 from lvkam_pyro.comparison.rows import EvidenceRow
 from tests.evidence.results import result
 

@@ -6,8 +6,7 @@ import torch
 
 import lvkam_pyro as lv
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.symbolic.forms import FORMS
-from lvkam_pyro.kan.symbolic.formula import Formula
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.modules.priors import MixturePrior

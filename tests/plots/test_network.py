@@ -10,8 +10,7 @@ from matplotlib.lines import Line2D
 import lvkam_pyro as lv
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
-from lvkam_pyro.kan.symbolic.forms import FORMS
-from lvkam_pyro.kan.symbolic.formula import Formula
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.plots.style import FORMULA, MODEL
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import lvkam_pyro as lv
-from lvkam_pyro.problems.calibration import Calibration
 from lvkam_pyro.problems.problem import Problem
+from lvkam_pyro.problems.report import Calibration
 from lvkam_pyro.problems.validation import ValidationTrial
 from tests.evidence.results import result
 

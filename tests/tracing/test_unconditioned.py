@@ -10,7 +10,7 @@ from torch import Tensor
 from lvkam_pyro.commands.pictures import draw_data
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.recorder import SiteRecorder, Unconditioned
-from lvkam_pyro.training.dreams import Dreams
+from lvkam_pyro.training.objective import Dreams
 from tests.assertions import assert_p_value
 from tests.tracing import models
 

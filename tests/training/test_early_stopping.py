@@ -8,10 +8,10 @@ import torch
 
 import lvkam_pyro as lv
 from lvkam_pyro.training import loop
-from lvkam_pyro.training.early_stopping import EarlyStopping
 from lvkam_pyro.training.epoch import held_out_loss
 from lvkam_pyro.training.loop import Fit, load_fit
 from lvkam_pyro.training.preparation import isolated
+from lvkam_pyro.training.recipe import EarlyStopping
 from lvkam_pyro.training.runs.checkpoint import CheckpointError
 from lvkam_pyro.training.state import TrainingState
 from tests.training.toy import (

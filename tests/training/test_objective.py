@@ -12,7 +12,7 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.tracing.bind import bind
-from lvkam_pyro.training.dreams import Dreams
+from lvkam_pyro.training.objective import Dreams
 from tests.assertions import TEST_FAILURE_RATE, assert_within_standard_errors
 
 

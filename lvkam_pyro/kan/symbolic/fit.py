@@ -9,10 +9,15 @@ from operator import attrgetter
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
-from lvkam_pyro.kan.symbolic.formula import Formula
-from lvkam_pyro.kan.symbolic.refinement import Candidates, project, refine
-from lvkam_pyro.kan.symbolic.search import Family, families, find_starts
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula, SymbolicForm
+from lvkam_pyro.kan.symbolic.refinement import (
+    Candidates,
+    Family,
+    families,
+    find_starts,
+    project,
+    refine,
+)
 
 RESOLUTION = 1e-10
 """The fraction of a function's variance below which nobody sees what is left unexplained."""

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lvkam_pyro.kan.layer import KANLayer
-from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
-from lvkam_pyro.kan.symbolic.formula import Formula
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula, SymbolicForm
 from lvkam_pyro.kan.symbolic.layer_fit import LayerFit
 
 _NO_FORM = 0

@@ -10,7 +10,7 @@ from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import check_samples
 from lvkam_pyro.kan.symbolic.fit import SymbolicFit, fit_column
 from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
-from lvkam_pyro.kan.symbolic.search import thin
+from lvkam_pyro.kan.symbolic.refinement import thin
 
 NUM_POINTS = 200
 MAX_ROWS = 40

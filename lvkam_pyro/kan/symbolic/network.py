@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN, layer_inputs, layers_of
-from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm
-from lvkam_pyro.kan.symbolic.formula import round_constants
+from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm, round_constants
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import LayerFit, fit_symbolic_layer
 
@@ -89,7 +88,7 @@ def to_sympy(
         ValueError: If a function is still a spline, or the names are not as many as the inputs.
 
     Example:
-        >>> from lvkam_pyro.kan.symbolic.formula import Formula
+        >>> from lvkam_pyro.kan.symbolic.forms import Formula
         >>> layer = SymbolicLayer(KANLayer(2, 1))
         >>> layer.set_formula(0, 0, Formula(FORMS["sin"], a=3.0))
         >>> layer.set_formula(1, 0, Formula(FORMS["x^2"], c=0.5, d=-0.25))

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lvkam_pyro.kan.symbolic.fit import RESOLUTION, SymbolicFit, fit_symbolic
-from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm, X
-from lvkam_pyro.kan.symbolic.formula import Formula
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula, SymbolicForm, X
 from tests.kan.symbolic.samples import SAMPLES, Sample
 
 every_sample = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)

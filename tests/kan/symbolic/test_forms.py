@@ -10,8 +10,7 @@ import pytest
 import sympy
 import torch
 
-from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm, X
-from lvkam_pyro.kan.symbolic.formula import Formula, round_constants
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula, SymbolicForm, X, round_constants
 from tests.kan.symbolic.samples import SAMPLES, Sample
 
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)

@@ -17,8 +17,7 @@ from lvkam_pyro.kan.layer import Activation, KANLayer
 from lvkam_pyro.kan.network import KAN
 from lvkam_pyro.kan.pruning import edge_importance, prune
 from lvkam_pyro.kan.regularization import edge_magnitudes, roughness
-from lvkam_pyro.kan.symbolic.forms import FORMS, SymbolicForm, X
-from lvkam_pyro.kan.symbolic.formula import Formula
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula, SymbolicForm, X
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.layer_fit import fit_symbolic_layer
 

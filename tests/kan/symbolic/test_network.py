@@ -11,8 +11,7 @@ from torch import Tensor
 from lvkam_pyro.kan.bases.bspline import BSplineBasis
 from lvkam_pyro.kan.layer import KANLayer
 from lvkam_pyro.kan.network import KAN
-from lvkam_pyro.kan.symbolic.forms import FORMS
-from lvkam_pyro.kan.symbolic.formula import Formula
+from lvkam_pyro.kan.symbolic.forms import FORMS, Formula
 from lvkam_pyro.kan.symbolic.layer import SymbolicLayer
 from lvkam_pyro.kan.symbolic.network import auto_symbolic, to_sympy
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.kan.symbolic.refinement import Candidates, project, refine
-from lvkam_pyro.kan.symbolic.search import families
+from lvkam_pyro.kan.symbolic.refinement import Candidates, families, project, refine
 from tests.kan.symbolic.samples import SAMPLES, Sample
 
 every_sample = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
