@@ -146,8 +146,7 @@ def evaluate(program: BoundProgram, layout: Layout, latents: Mapping[str, Tensor
     pointwise = () if layout.unit_dims else (*layout.latent_dims, *layout.observations)
     batch_shapes = {name: layout.sites[name].batch_shape for name in pointwise}
     return Evaluation(
-        torch.cat([program.sum(run.latents, count) for run in runs]),
-        torch.cat([program.sum(run.observations, count) for run in runs]),
+        *program.log_densities(runs, count),
         gather(runs, batch_shapes, count, lambda run, k: site_log_prob(run.sites[k], structure)),
         _compute(program, layout, values, runs) if layout.computed else {},
     )

@@ -19,7 +19,8 @@ from lvkam_pyro.arviz.datasets import (
     free_name,
 )
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder, plates
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.sites import plates
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 

@@ -15,7 +15,7 @@ from torch.distributions import Transform
 
 from lvkam_pyro.tracing.prior_guide import LibraryGuide, PriorGuide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.recorder import plates
+from lvkam_pyro.tracing.sites import plates
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection
 
 _DEGREES_OF_FREEDOM = 5.0

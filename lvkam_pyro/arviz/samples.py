@@ -23,8 +23,8 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.recorder import is_delta
-from lvkam_pyro.tracing.structure import DiscreteLatentError, Unit
+from lvkam_pyro.tracing.sites import DiscreteLatentError, is_delta
+from lvkam_pyro.tracing.structure import Unit
 
 Samples = Mapping[str, Tensor]
 """Site name to draws `(C, D, *the site's shape)`."""

@@ -10,7 +10,8 @@ from torch.distributions import Distribution, Independent
 from lvkam_pyro.arviz.draws import gather, predict
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder, is_weighted
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.sites import is_weighted
 
 
 def flatten_latents(latents: Mapping[str, Tensor]) -> Tensor:

@@ -71,8 +71,24 @@ class Estimator(ProgramLoss):
         program = bind(model, *args, **kwargs)
         if guide is not None:
             program = bind_guide(program, guide)
-        evidence = self.estimate_bound(program, guide, seed)
+        if program.is_exact:
+            evidence = self._exact(program)
+        else:
+            evidence = self.estimate_bound(program, guide, seed)
         return replace(evidence, unit=program.unit.value)
+
+    def _exact(self, program: BoundProgram) -> Evidence:
+        """The evidence of a program without continuous latents: its density, known exactly."""
+        with program.session():
+            _, log_evidence = program.at({})
+        return self.conclude(
+            program,
+            log_evidence[0],
+            log_evidence.expand(2, -1),
+            diagnostics={},
+            gates=[Gate(~log_evidence[0].isfinite(), "have no finite log density")],
+            num_evaluations=1,
+        )
 
     @abstractmethod
     def estimate_bound(self, program: BoundProgram, guide: Program | None, seed: int) -> Evidence:
@@ -127,6 +143,8 @@ class Estimator(ProgramLoss):
 
     def loss_of(self, program: BoundProgram, guide: Program | None) -> Tensor:
         """Minus the total log evidence, scaled to the plate's full size, with its gradient."""
+        if program.is_exact:
+            return -program.at({})[1].sum() * program.data_scale
         total, scale = self.log_evidence(program, guide)
         return -total * scale
 

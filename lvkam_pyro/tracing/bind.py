@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lvkam_pyro.options import check_count
 from lvkam_pyro.tracing.arguments import Arguments, Program
-from lvkam_pyro.tracing.looks import look, look_at_guide
+from lvkam_pyro.tracing.guide_looks import look_at_guide
+from lvkam_pyro.tracing.looks import look
 from lvkam_pyro.tracing.parameters import check_parameters, own_parameters
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide

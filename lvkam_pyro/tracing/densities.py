@@ -6,7 +6,8 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from lvkam_pyro.tracing.recorder import Site, plates
+from lvkam_pyro.tracing.recorder import Site
+from lvkam_pyro.tracing.sites import plates
 from lvkam_pyro.tracing.structure import ProgramStructure
 
 
@@ -113,14 +114,14 @@ def per_unit(log_prob: Tensor, site: Site, structure: ProgramStructure) -> Tenso
         tensor([[3., 3., 3., 3., 3.]])
     """
     if log_prob.ndim > structure.num_plates + 1:
-        raise ValueError(_axes_message(site, log_prob.shape))
+        raise ValueError(axes_message(site, log_prob.shape))
     if structure.num_plates == 1:
         return log_prob
     full = log_prob.reshape((1,) * (structure.num_plates + 1 - log_prob.ndim) + log_prob.shape)
     dims = [d for d in range(-full.ndim, 0) if d not in _kept_dims(structure)]
     inner = {frame.dim for frame in plates(site)}
     if any(full.shape[d] > 1 and d not in inner for d in dims):
-        raise ValueError(_axes_message(site, log_prob.shape))
+        raise ValueError(axes_message(site, log_prob.shape))
     return full.sum(dims)
 
 
@@ -133,11 +134,16 @@ def _check_axes(log_prob: Tensor, site: Site, shape: tuple[int, int]) -> None:
     """A site's summed log density broadcasts to (particles, units)."""
     sizes = zip(log_prob.shape[::-1], shape[::-1], strict=False)
     if log_prob.ndim > 2 or any(size not in (1, limit) for size, limit in sizes):
-        raise ValueError(_axes_message(site, log_prob.shape))
+        raise ValueError(axes_message(site, log_prob.shape))
 
 
-def _axes_message(site: Site, shape: torch.Size) -> str:
-    """The advice about batch axes that belong to no plate."""
+def axes_message(site: Site, shape: torch.Size) -> str:
+    """The advice about batch axes that belong to no plate.
+
+    Example:
+        >>> axes_message({"name": "x", "cond_indep_stack": ()}, torch.Size([3]))
+        "The site 'x' has a log density of shape (3,), whose axes do not fit its plates []. ..."
+    """
     names = [frame.name for frame in plates(site)]
     return (
         f"The site '{site['name']}' has a log density of shape {tuple(shape)}, whose axes do not "

@@ -12,6 +12,7 @@ from torch.special import ndtri
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site
+from lvkam_pyro.tracing.sites import is_discrete
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit
 
 
@@ -55,8 +56,8 @@ class InverseTransform(Messenger):
         self._used = 0
 
     def _pyro_sample(self, msg: Site) -> None:
-        if msg["done"] or msg["is_observed"] or site_is_subsample(msg):
-            return
+        if msg["done"] or msg["is_observed"] or site_is_subsample(msg) or is_discrete(msg):
+            return  # Pyro draws the discrete ones, and their values are forgotten.
         shape = self._shared_shape(msg)
         columns = self.uniforms[:, self._used : self._used + shape.numel()]
         self._used += shape.numel()
@@ -112,6 +113,7 @@ def count_uniforms(program: BoundProgram, guide: Program) -> int:
         >>> count_uniforms(bind(model, torch.zeros(5)), PriorGuide(model))
         3
     """
-    shapes = [site["fn"].shape() for site in program.record_guide_alone(guide).latents.values()]
+    sites = program.record_guide_alone(guide).latents.values()
+    shapes = [site["fn"].shape() for site in sites if not is_discrete(site)]
     num_alone = 1 if program.unit is Unit.DATA_SET else program.num_units
     return sum(shape.numel() // num_alone for shape in shapes)

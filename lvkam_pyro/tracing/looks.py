@@ -11,18 +11,14 @@ import pyro
 import torch
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_site_shape
-from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
+from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.enumeration import largest_size, summed_log_densities
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.proposal import (
-    check_names,
-    check_spread,
-    check_supports,
-    check_weights,
-)
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder, density_mask
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
+from lvkam_pyro.tracing.sites import DiscreteLatentError
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
 _FEW = 9
@@ -49,14 +45,16 @@ def look(model: Program, arguments: Arguments) -> BoundProgram:
     for site in run.observations.values():
         _check_event_shape(site)
     with arguments.not_finite_named():
-        reference = _reference(program, run)
+        reference = reference_of(program, run)
         _check_shapes(trace, structure)
     _check_numbers(reference)
     if not all(bool(log_prob.isfinite().all()) for log_prob in reference.log_probs.values()):
         arguments.check_finite()
     if structure.unit is Unit.DATA_SET:
-        return _seen_jointly(program, reference)
-    return _seen_by_datum(program, reference, run)
+        program = _seen_jointly(program, reference)
+    else:
+        program = _seen_by_datum(program, reference, run)
+    return _seen_summed(program, run) if structure.discrete else program
 
 
 def _unseen(
@@ -85,7 +83,21 @@ def _unseen(
     )
 
 
-def _reference(program: BoundProgram, run: SiteRecorder) -> Reference:
+def reference_of(program: BoundProgram, run: SiteRecorder) -> Reference:
+    """A run of a program as the reference of other runs.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> program = bind(model, torch.zeros(9))
+        >>> run = program.record_alone()
+        >>> reference_of(program, run).num_units
+        9
+    """
     return Reference.of(
         program.model,
         program.arguments,
@@ -100,14 +112,14 @@ def _reference(program: BoundProgram, run: SiteRecorder) -> Reference:
 def _seen_jointly(program: BoundProgram, reference: Reference) -> BoundProgram:
     """The program whose data have one evidence, which needs nothing but stacked particles."""
     everything = Part(torch.zeros(1, dtype=torch.long))
-    return _stacking(program, reference, everything)
+    return stacking(program, reference, everything)
 
 
 def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorder) -> BoundProgram:
-    parts, access = _parts(program, run), RowAccess.ARGUMENTS
+    parts, access = parts_of(program, run), RowAccess.ARGUMENTS
     if program.subsample_size is not None:
         access = RowAccess.INDICES
-    refusal = _difference(reference, parts, access, stacked=True)
+    refusal = difference(reference, parts, access, stacked=True)
     if refusal is None:
         return replace(program, access=access)
     if program.subsample_size is not None:
@@ -116,26 +128,87 @@ def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorde
             "other data and particles. Index the data by the plate: obs=x[index]."
         )
     everything = Part(torch.arange(program.num_units))
-    program = _stacking(program, reference, everything)
+    program = stacking(program, reference, everything)
     for access in RowAccess:
-        if _difference(reference, parts, access, stacked=program.stacks) is None:
+        if difference(reference, parts, access, stacked=program.stacks) is None:
             return replace(program, access=access)
     program = replace(program, refusal=refusal)
     return _joint(program, run) if _is_coupled(reference, program.num_units) else program
 
 
-def _difference(
+def _seen_summed(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
+    """The program after a look at a run in which its discrete latents hold all of their values.
+
+    The sum over them, of which the density at the drawn values is one term, is no less than it.
+    """
+    discrete = program.structure.discrete
+    if not program.stacks:
+        raise DiscreteLatentError(
+            f"The model cannot be summed over its discrete latents {discrete}: it does not take "
+            "further axes on the left, on which they hold all of their values. Index and broadcast "
+            "by them (Vindex), without branches on their values, as Pyro's enumeration asks for."
+        )
+    names = [name for name in run.latents if name not in discrete]
+    values = {**run.subsamples, **{name: run.sites[name]["value"] for name in names}}
+    try:
+        summed = program.record_alone_summed(SiteRecorder(values))
+        size = largest_size(summed, program.structure)
+        shape = (1, program.subsample_size or program.num_units)
+        log_joint = torch.stack(summed_log_densities(summed, program.structure, shape)).sum(0)
+    except Exception as error:
+        raise DiscreteLatentError(
+            f"The model cannot be summed over its discrete latents {discrete}: it fails with "
+            f"{type(error).__name__} ({' '.join(str(error).split())}) when they hold all of their "
+            "values at once, on further axes on the left. Index by them with Vindex."
+        ) from error
+    term = sum_log_probs(run.sites, program.structure, shape)
+    if bool((log_joint < term - 1e-3 * (1 + term.abs())).any()):
+        raise DiscreteLatentError(
+            f"The sum over the discrete latents {discrete} is less than one of its terms "
+            f"({float(log_joint.sum()):.6g} against {float(term.sum()):.6g} nats): the "
+            "model does not broadcast over their values. Index by them without mixing their axes."
+        )
+    return replace(program, values_per_particle=size)
+
+
+def difference(
     reference: Reference, parts: list[Part], access: RowAccess, *, stacked: bool
 ) -> str | None:
-    """The first difference that taking some of the data makes, None if it makes none."""
+    """The first difference that taking some of the data makes, in words; None if it makes none.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> program = bind(model, torch.zeros(9))
+        >>> run = program.record_alone()
+        >>> reference, parts = reference_of(program, run), parts_of(program, run)
+        >>> difference(reference, parts, RowAccess.ARGUMENTS, stacked=True) is None
+        True
+    """
     found = (reference.difference(replace(part, access=access), stacked=stacked) for part in parts)
     return next((difference for difference in found if difference is not None), None)
 
 
-def _parts(program: BoundProgram, run: SiteRecorder) -> list[Part]:
+def parts_of(program: BoundProgram, run: SiteRecorder) -> list[Part]:
     """A random half of the data, in random order; of a subsample, half is kept and half is new.
 
     Of few data, both halves: what comes before or after a datum may be missing in one of them.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> program = bind(model, torch.zeros(9))
+        >>> run = program.record_alone()
+        >>> [len(part.places) for part in parts_of(program, run)]
+        [5]
     """
     if program.subsample_size is None:
         halves = torch.randperm(program.num_units).tensor_split(2)
@@ -151,10 +224,29 @@ def _parts(program: BoundProgram, run: SiteRecorder) -> list[Part]:
     return [Part(known, torch.cat([drawn[kept], others]))]
 
 
-def _stacking(
+def stacking(
     program: BoundProgram, reference: Reference, everything: Part, whose: str = "model"
 ) -> BoundProgram:
-    """The program after a look at stacked particles of its model, or of its guide."""
+    """The program after a look at stacked particles of its model, or of its guide.
+
+    Warns by `StackingWarning` where it does not take them.
+
+    Raises:
+        ValueError: If the density is no function of the latents.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> from lvkam_pyro.tracing.bind import bind
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> program = bind(model, torch.zeros(9))
+        >>> run = program.record_alone()
+        >>> everything = Part(torch.arange(9))
+        >>> stacking(program, reference_of(program, run), everything).stacks
+        True
+    """
     stacked = reference.difference(everything, stacked=True)
     if stacked is None:
         return program
@@ -188,63 +280,7 @@ def _joint(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
     structure = ProgramStructure.of(run, arguments.num_rows, jointly=True)
     joint = _unseen(program.model, arguments, structure, run, program.runs)
     joint = replace(joint, stacks=program.stacks, refusal=program.refusal)
-    return _seen_jointly(joint, _reference(joint, run)) if program.stacks else joint
-
-
-def look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) -> BoundProgram:
-    """The program, restricted to what a guide allows, too."""
-    run = program.record_guide_alone(guide)
-    check_names(run, program.structure)
-    reference = replace(_reference(program, run), program=guide, count=program.runs.add_guide)
-    if is_density:
-        _check_density(program, guide, run, reference)
-    everything = Part(torch.arange(reference.num_units))
-    if program.access is None:
-        return _stacking_guide(program, reference, everything)
-    parts = _parts(program, run)
-    refusal = _difference(reference, parts, program.access, stacked=program.stacks)
-    if refusal is None:
-        return program
-    program = _stacking_guide(program, reference, everything)
-    for access in RowAccess:
-        found = _difference(reference, parts, access, stacked=program.stacks)
-        if found is None and _allows(program, access):
-            return replace(program, access=access)
-    return replace(program, access=None, refusal=f"in the guide {refusal}")
-
-
-def _check_density(
-    program: BoundProgram, guide: Program, run: SiteRecorder, reference: Reference
-) -> None:
-    """A guide's draws have a density, on all of the model's support."""
-    check_supports(run.sites, program.structure)
-    check_weights(run, _masks(program, run))
-    if reference.fixed:
-        check_spread(reference.fixed, program.record_guide_alone(guide).sites)
-
-
-def _masks(program: BoundProgram, run: SiteRecorder) -> dict[str, Tensor]:
-    """Where the latents of the model count, if any of them is masked."""
-    latents = program.structure.latents
-    if not any(site.masked for site in latents):
-        return {}
-    values = {name: site["value"] for name, site in run.latents.items()}
-    sites = program.record_alone(SiteRecorder({**run.subsamples, **values})).sites
-    return {site.name: density_mask(sites[site.name]) for site in latents}
-
-
-def _stacking_guide(program: BoundProgram, reference: Reference, everything: Part) -> BoundProgram:
-    """The program after a look at a guide's stacked particles."""
-    return _stacking(program, reference, everything, "guide") if program.stacks else program
-
-
-def _allows(program: BoundProgram, access: RowAccess) -> bool:
-    """Whether some of the model's data can be taken in a way."""
-    if access is program.access:
-        return True
-    run = program.record_alone()
-    reference, parts = _reference(program, run), _parts(program, run)
-    return _difference(reference, parts, access, stacked=program.stacks) is None
+    return _seen_jointly(joint, reference_of(joint, run)) if program.stacks else joint
 
 
 def _check_event_shape(site: Site) -> None:

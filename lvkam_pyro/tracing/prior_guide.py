@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.recorder import (
-    LastLatentDrawnError,
-    LatentRecorder,
-    Site,
-    subsampling_scale,
-)
+from lvkam_pyro.tracing.recorder import LastLatentDrawnError, LatentRecorder, Site
+from lvkam_pyro.tracing.sites import subsampling_scale
 from lvkam_pyro.tracing.structure import ProgramStructure
 
 

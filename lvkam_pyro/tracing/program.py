@@ -40,6 +40,8 @@ class BoundProgram(ProgramRuns):
         refusal: Why they cannot be taken apart; empty if they can.
         subsample_size: The size of the plate, where the program subsamples its data by itself.
         runs: The numbers of runs so far.
+        values_per_particle: The size of a particle's largest log density, over all values of
+            discrete latents.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -69,6 +71,11 @@ class BoundProgram(ProgramRuns):
     def data_hash(self) -> str:
         """A short name of the data."""
         return self.arguments.hash
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its density is its evidence: it has no latents but discrete ones, summed."""
+        return not self.structure.latents
 
     @property
     def takes_any(self) -> bool:
@@ -161,6 +168,7 @@ class BoundProgram(ProgramRuns):
     def values_per_unit(self) -> int:
         """The number of values that one particle of one unit holds in a run: data and latents."""
         values = sum(tensor.numel() for tensor in self.arguments.tensors)
+        values = max(values, self.values_per_particle)
         return math.ceil(values / self.num_units) + self.structure.num_coordinates
 
     def particles_per_run(self) -> int:
@@ -200,15 +208,25 @@ class BoundProgram(ProgramRuns):
         first = self.first if shared else self
         proposal = first.record_guide(guide, num_particles)
         check_sites(proposal, self.structure, num_particles)
-        values = {name: site["value"] for name, site in proposal.latents.items()}
-        run = self.record({**({} if shared else proposal.subsamples), **values})
+        values = self._proposed(guide, proposal)
+        values |= {} if shared else proposal.subsamples
+        run = self.record_summed(SiteRecorder(values))
         return self._weigh(guide, proposal, run, num_particles, shared=shared)
 
     def _draw_alone(self, guide: Program) -> Particles:
         proposal = self.record_guide_alone(guide)
-        values = {name: site["value"] for name, site in proposal.latents.items()}
-        run = self.record_alone(SiteRecorder({**proposal.subsamples, **values}))
+        values = {**proposal.subsamples, **self._proposed(guide, proposal)}
+        run = self.record_alone_summed(SiteRecorder(values))
         return self._weigh(guide, proposal, run, 1, shared=False)
+
+    def _proposed(self, guide: Program, proposal: SiteRecorder) -> dict[str, Tensor]:
+        """The values that the model takes from a guide's run.
+
+        Discrete values that the prior drew on the way are summed over; those of another guide
+        count among its draws.
+        """
+        passed = self.structure.discrete if isinstance(guide, PriorGuide) else ()
+        return {n: site["value"] for n, site in proposal.latents.items() if n not in passed}
 
     def _weigh(
         self,
@@ -222,7 +240,7 @@ class BoundProgram(ProgramRuns):
         """The particles from the sites of the guide and of the model."""
         check_same_sites(run, self.structure)
         structure = self.structure
-        log_prior = self.sum(run.latents, num_particles)
+        log_prior, log_likelihood = self.log_densities([run], num_particles)
         from_prior = isinstance(guide, PriorGuide)
         if isinstance(guide, PriorGuide) and guide.proposes_from(self.model, structure):
             # The density of the draws is the model's own, of the first datum where all share them.
@@ -233,7 +251,7 @@ class BoundProgram(ProgramRuns):
         return Particles(
             latents=self.latents_of([proposal]),
             log_prior=log_prior,
-            log_likelihood=self.sum(run.observations, num_particles),
+            log_likelihood=log_likelihood,
             log_guide=log_guide,
             data_scale=structure.data_scale(next(iter(run.sites.values()))),
         )

@@ -7,14 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint, independent, real
 
-from lvkam_pyro.tracing.recorder import (
-    Site,
-    SiteRecorder,
-    check_scale,
-    density_mask,
-    has_atoms,
-    is_delta,
-)
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.sites import check_scale, density_mask, has_atoms, is_delta
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 
@@ -66,7 +60,7 @@ def check_names(proposal: SiteRecorder, structure: ProgramStructure) -> None:
             f"The guide does not draw the model's latent sites {sorted(expected - drawn)}; it "
             f"draws {sorted(drawn)}. Add a pyro.sample statement of the same name for each."
         )
-    for name in drawn - expected:
+    for name in drawn - expected - set(structure.discrete):
         if not proposal.sites[name]["infer"].get("is_auxiliary"):
             raise ValueError(
                 f"The guide draws the site '{name}', which is no latent site of the model "
@@ -88,7 +82,8 @@ def check_same_sites(run: SiteRecorder, structure: ProgramStructure) -> None:
         ...     x = pyro.sample("x", dist.Normal(z, 1.0), obs=torch.zeros(5))
         >>> check_same_sites(run, ProgramStructure.of(run, 5))
     """
-    needed, expected = set(run.latents), {site.name for site in structure.latents}
+    needed = set(run.latents)
+    expected = {*(site.name for site in structure.latents), *structure.discrete}
     if needed != expected:
         raise ValueError(
             f"The model drew the latent sites {sorted(needed)}, but {sorted(expected)} when it was "

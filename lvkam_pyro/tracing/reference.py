@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess
 from lvkam_pyro.tracing.densities import site_log_probs
-from lvkam_pyro.tracing.recorder import Site, SiteRecorder, is_delta, plates
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.sites import is_delta, plates
 from lvkam_pyro.tracing.structure import ProgramStructure
 
 _NUM_STACKED = 3

@@ -1,7 +1,7 @@
 """The runs of a program bound to its arguments: at latents, from the prior, without its data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
 from lvkam_pyro.tracing.densities import sum_log_probs
+from lvkam_pyro.tracing.enumeration import AllValues, summed_log_densities
 from lvkam_pyro.tracing.prior_guide import PriorRecorder
 from lvkam_pyro.tracing.recorder import LastLatentDrawnError, Site, SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit
@@ -47,6 +48,7 @@ class ProgramRuns:
     refusal: str
     subsample_size: int | None
     runs: RunCount
+    values_per_particle: int = 1
 
     @property
     def unit(self) -> Unit:
@@ -80,6 +82,19 @@ class ProgramRuns:
         self.runs.add_model()
         return self._run(self.model, recorder or SiteRecorder(), alone=True)
 
+    def record_summed(self, recorder: SiteRecorder) -> SiteRecorder:
+        """One run whose discrete latents, if it has any, hold all of their values."""
+        with self._all_values():
+            return self.record(recorder=recorder)
+
+    def record_alone_summed(self, recorder: SiteRecorder) -> SiteRecorder:
+        """The same without particles."""
+        with self._all_values():
+            return self.record_alone(recorder)
+
+    def _all_values(self) -> AbstractContextManager[object]:
+        return AllValues(self.structure) if self.structure.discrete else nullcontext()
+
     def record_guide(
         self, guide: Program, num_particles: int, values: Mapping[str, Tensor] | None = None
     ) -> SiteRecorder:
@@ -110,11 +125,28 @@ class ProgramRuns:
             `(S, U)` each, with gradients if they are on.
         """
         runs = self.runs_at(self.structure.all_to_pyro(latents))
-        count = len(next(iter(latents.values())))
-        return (
-            torch.cat([self.sum(run.latents, count) for run in runs]),
-            torch.cat([self.sum(run.observations, count) for run in runs]),
-        )
+        return self.log_densities(runs, len(next(iter(latents.values()), (0,))))
+
+    def log_densities(
+        self, runs: Sequence[SiteRecorder], num_particles: int
+    ) -> tuple[Tensor, Tensor]:
+        """Log p(z) and log p(x | z) of the run at stacked particles, or of a run a particle.
+
+        Args:
+            runs: The runs, in which discrete latents hold all of their values.
+            num_particles: S.
+
+        Returns:
+            `(S, U)` each.
+        """
+        priors, likelihoods = zip(*(self._split(run, num_particles) for run in runs), strict=True)
+        return torch.cat(priors), torch.cat(likelihoods)
+
+    def _split(self, run: SiteRecorder, num_particles: int) -> tuple[Tensor, Tensor]:
+        if self.structure.discrete:
+            shape = (num_particles if self.stacks else 1, self.num_units)
+            return summed_log_densities(run, self.structure, shape)
+        return self.sum(run.latents, num_particles), self.sum(run.observations, num_particles)
 
     def log_joint(self, latents: Mapping[str, Tensor]) -> Tensor:
         """Log p(x, z) at given latents, `(S, U)`; see `at`."""
@@ -131,9 +163,10 @@ class ProgramRuns:
             recording: Makes the recorder of a run.
         """
         if self.stacks:
-            return [self.record(recorder=recording(values))]
-        count = len(next(iter(values.values())))
-        return [self.record_alone(recording(self._particle(values, s))) for s in range(count)]
+            return [self.record_summed(recording(values))]
+        count = len(next(iter(values.values()), (0,)))
+        particles = (self._particle(values, s) for s in range(count))
+        return [self.record_alone_summed(recording(particle)) for particle in particles]
 
     def _particle(self, values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
         """One particle's values, without the axes of particles and of plates outside of a site."""

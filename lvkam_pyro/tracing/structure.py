@@ -16,10 +16,11 @@ from torch.distributions.constraints import (
 )
 from torch.distributions.transforms import Transform
 
-from lvkam_pyro.tracing.recorder import (
-    Site,
-    SiteRecorder,
+from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.sites import (
     check_scale,
+    check_summable,
+    is_discrete,
     is_weighted,
     plates,
     subsampling_scale,
@@ -56,6 +57,7 @@ class LatentSite:
         support: The support of one event.
         dtype: The precision of the values.
         masked: Whether a mask, or an inner subsample, changes its density.
+        subsampled: Whether an inner subsample does.
         has_bijection: Whether torch maps the real space onto its support, so that chains can move.
     """
 
@@ -67,6 +69,7 @@ class LatentSite:
     support: Constraint
     dtype: torch.dtype
     masked: bool
+    subsampled: bool
     has_bijection: bool
 
     @property
@@ -89,7 +92,8 @@ class ProgramStructure:
         data_plate: The name of the data plate.
         data_dim: Its dimension, counted from the right (negative).
         num_plates: Pyro's `max_plate_nesting`; particles live at dimension `-(num_plates + 1)`.
-        latents: The latent sites in the order in which the program draws them.
+        latents: The continuous latent sites in the order in which the program draws them.
+        discrete: The names of the discrete ones, over which every density is summed.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -106,6 +110,7 @@ class ProgramStructure:
     data_dim: int
     num_plates: int
     latents: tuple[LatentSite, ...]
+    discrete: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: SiteRecorder, num_data: int | None, *, jointly: bool = False) -> Self:
@@ -117,7 +122,8 @@ class ProgramStructure:
             jointly: Whether the data are to have one evidence together in any case.
 
         Raises:
-            ValueError: If there is nothing observed, or a latent is discrete or scaled.
+            ValueError: If there is nothing observed, or a latent is scaled, or discrete with too
+                many values to sum over.
         """
         _check_observed(run)
         plate = None if jointly else find_data_plate(run, num_data)
@@ -125,13 +131,18 @@ class ProgramStructure:
         nesting = max((-frame.dim for frame in frames), default=0)
         dim = plate.dim if plate else -(nesting + 1)
         for site in run.latents.values():
-            _check_latent(site)
+            check_scale(site, "latent site")
+        discrete = {name: site for name, site in run.latents.items() if is_discrete(site)}
+        for site in discrete.values():
+            check_summable(site)
+        continuous = [site for name, site in run.latents.items() if name not in discrete]
         return cls(
             unit=Unit.DATUM if plate else Unit.DATA_SET,
             data_plate=plate.name if plate else DATA_SET,
             data_dim=dim,
             num_plates=max(nesting, -dim),
-            latents=tuple(_describe_latent(site, plate) for site in run.latents.values()),
+            latents=tuple(_describe_latent(site, plate) for site in continuous),
+            discrete=tuple(discrete),
         )
 
     @property
@@ -240,31 +251,12 @@ def bijection(site: Site) -> Transform:
     return biject_to(_of_components(site["fn"].support))
 
 
-class DiscreteLatentError(ValueError):
-    """A program that draws a discrete latent, over which it has to be summed first.
-
-    Example:
-        >>> issubclass(DiscreteLatentError, ValueError)
-        True
-    """
-
-
 def _check_observed(run: SiteRecorder) -> None:
     if not run.observations:
         raise ValueError(
             "The model observes nothing, so it has no evidence. Pass the data to the likelihood's "
             "site, e.g. pyro.sample('x', likelihood, obs=x)."
         )
-
-
-def _check_latent(site: Site) -> None:
-    """A latent site is continuous, and its density is that of its distribution."""
-    if site["fn"].support.is_discrete:
-        raise DiscreteLatentError(
-            f"The latent site '{site['name']}' is discrete ({type(site['fn']).__name__}). "
-            "Sum it out in the model, e.g. by a mixture distribution over it."
-        )
-    check_scale(site, "latent site")
 
 
 def _describe_latent(site: Site, plate: CondIndepStackFrame | None) -> LatentSite:
@@ -281,6 +273,7 @@ def _describe_latent(site: Site, plate: CondIndepStackFrame | None) -> LatentSit
         support=fn.support,
         dtype=site["value"].dtype,
         masked=is_weighted(site, subsampling_scale(plate) if plate else 1.0),
+        subsampled=any(subsampling_scale(frame) != 1 for frame in inner),
         has_bijection=shape is not None,
     )
 

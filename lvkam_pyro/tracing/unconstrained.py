@@ -1,6 +1,6 @@
 """A program's latents as one real vector per unit, with log densities and gradients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ from torch.distributions.transforms import Transform
 from lvkam_pyro.tracing.densities import per_unit
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import LatentRecorder, Site, SiteRecorder
+from lvkam_pyro.tracing.sites import without_mask
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection
 
 
@@ -61,6 +62,12 @@ class _ConstrainedRecorder(LatentRecorder):
             msg["done"] = True
             self.log_jacobians[msg["name"]] = _log_jacobian(transform, value, msg)
 
+    def _pyro_post_sample(self, msg: Site) -> None:
+        # Chains move over what a mask hides, too, as the prior's draws do: it counts at its own
+        # density, which integrates to one.
+        is_latent = msg["name"] in self.log_jacobians
+        super()._pyro_post_sample(without_mask(msg) if is_latent else msg)
+
 
 def _log_jacobian(transform: Transform, value: Tensor, site: Site) -> Tensor:
     """Log |dz/du| over a site's batch shape."""
@@ -87,8 +94,8 @@ class UnconstrainedProgram:
         num_evaluations: Likelihood evaluations per unit so far.
 
     Raises:
-        ValueError: If a mask at a latent site makes the prior no normalised density, or chains
-            cannot move on a latent's support.
+        ValueError: If an inner subsample makes the prior no normalised density, or chains cannot
+            move on a latent's support.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -158,10 +165,12 @@ class UnconstrainedProgram:
 
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
         runs = self.program.runs_at(self._unflatten(position), _ConstrainedRecorder)
-        count, program = len(position), self.program
-        log_prior = [program.sum(run.latents, count) + self._log_jacobian(run) for run in runs]
-        log_likelihood = [program.sum(run.observations, count) for run in runs]
-        return torch.cat(log_prior), torch.cat(log_likelihood)
+        log_prior, log_likelihood = self.program.log_densities(runs, len(position))
+        return log_prior + self._log_jacobians(runs), log_likelihood
+
+    def _log_jacobians(self, runs: Sequence[SiteRecorder]) -> Tensor:
+        """Log |dz/du| of all particles: what broadcasts to `(S, U)`."""
+        return torch.cat([self._log_jacobian(run) for run in runs])
 
     def _log_jacobian(self, run: SiteRecorder) -> Tensor:
         """Log |dz/du| of a run: what broadcasts to `(S, U)`."""
@@ -176,12 +185,10 @@ class UnconstrainedProgram:
         """The latents at positions `(S, U, D)`, without the likelihood."""
         recording = partial(_ConstrainedRecorder, last=self.structure.latents[-1].name)
         runs = self.program.runs_at(self._unflatten(position), recording)
-        shape = (len(position) if self.program.stacks else 1, self.num_units)
-        log_prior = [self.program.sum(run.latents, len(position)) for run in runs]
+        log_prior, _ = self.program.log_densities(runs, len(position))
+        log_jacobian = self._log_jacobians(runs).double()
         return Location(
-            self.program.latents_of(runs),
-            torch.cat(log_prior).double(),
-            torch.cat([self._log_jacobian(run).double().expand(shape) for run in runs]),
+            self.program.latents_of(runs), log_prior.double(), log_jacobian.expand_as(log_prior)
         )
 
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
@@ -199,23 +206,23 @@ def _gradient(log_prob: Tensor, position: Tensor, *, retain_graph: bool = False)
 
 
 def check_ladder(structure: ProgramStructure) -> None:
-    """Every latent site counts at its own density and can move: a ladder has a known start.
+    """Every latent site has a normalised density and can move: a ladder has a known start.
 
     Raises:
-        ValueError: If a mask or an inner subsample changes a latent's density, or a latent's
-            support is not the image of the whole real space.
+        ValueError: If an inner subsample changes a latent's density, or a latent's support is not
+            the image of the whole real space.
 
     Example:
         >>> import pyro, pyro.distributions as dist
         >>> from lvkam_pyro.tracing.bind import bind
         >>> def model(x):
-        ...     with pyro.plate("data", len(x)), pyro.poutine.mask(mask=x > 0):
+        ...     with pyro.plate("data", len(x)), pyro.plate("parts", 9, subsample_size=3, dim=-2):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
         >>> check_ladder(bind(model, torch.zeros(3)).structure)
         Traceback (most recent call last):
         ...
-        ValueError: The latent site 'z' has a mask or a subsampled inner plate around it, ...
+        ValueError: The latent site 'z' lies in an inner plate that is subsampled, ...
     """
     if not structure.latents:
         raise ValueError("The model has no latent site, so there is no ladder. Use its log_prob.")
@@ -226,9 +233,9 @@ def check_ladder(structure: ProgramStructure) -> None:
                 "space, so no chain can move on it. Give its distribution a support with a "
                 "biject_to, or use Importance."
             )
-        if site.masked:
+        if site.subsampled:
             raise ValueError(
-                f"The latent site '{site.name}' has a mask or a subsampled inner plate around "
-                "it, so its prior is not normalised and a ladder has no known start. "
-                "Remove it, or use Importance."
+                f"The latent site '{site.name}' lies in an inner plate that is subsampled, so its "
+                "prior is not normalised and a ladder has no known start. Give that plate its full "
+                "size, or use Importance."
             )

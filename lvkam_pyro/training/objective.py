@@ -16,8 +16,9 @@ from lvkam_pyro.tracing.densities import sum_log_probs
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.tracing.recorder import Unconditioned, is_weighted
+from lvkam_pyro.tracing.recorder import Unconditioned
 from lvkam_pyro.tracing.session import seeded_rng
+from lvkam_pyro.tracing.sites import is_weighted
 from lvkam_pyro.tracing.structure import Unit
 
 

@@ -140,7 +140,7 @@ def test_the_gradient_is_fishers(name: str) -> None:
 
 def discrete_latent(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
-        k = pyro.sample("k", dist.Bernoulli(0.5))
+        k = pyro.sample("k", dist.Poisson(0.5))
         pyro.sample("x", dist.Normal(k, 1.0), obs=x)
 
 
@@ -151,7 +151,12 @@ def unobserved(x: Tensor) -> None:
 
 ONES = torch.ones(3)
 BAD_INPUT: dict[str, tuple[type[Exception], Callable[[Tensor], None], object, str]] = {
-    "a discrete latent": (ValueError, discrete_latent, ONES, "'k' is discrete .Bernoulli."),
+    "a discrete latent": (
+        ValueError,
+        discrete_latent,
+        ONES,
+        "'k' is discrete and has no list of its values .Poisson.",
+    ),
     "nothing observed": (ValueError, unobserved, ONES, "observes nothing"),
     "a list": (TypeError, models.with_factor, [1.0], "torch.Tensor"),
     "no data": (ValueError, models.with_factor, torch.zeros(0), r"shape \(0,\)"),

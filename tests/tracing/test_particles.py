@@ -232,7 +232,7 @@ def global_latent(x: Tensor) -> None:
 
 def discrete_latent(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Bernoulli(0.5))
+        z = pyro.sample("z", dist.Poisson(0.5))
         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lvkam_pyro.tracing.arguments import hash_data
-from lvkam_pyro.training import large_data
+from lvkam_pyro.training import batches
 from lvkam_pyro.training.loop import fit, load_fit
 from lvkam_pyro.training.validation import as_data
 from tests.training.toy import assert_same_weights, toy_data, toy_fit, toy_model, toy_recipe
@@ -22,7 +22,7 @@ SEVERAL = 3 * 7
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_data, "_CHUNK_NUMBERS", SEVERAL)
+    monkeypatch.setattr(batches, "_CHUNK_NUMBERS", SEVERAL)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_start_and_guide_get_a_sample_of_many_data(monkeypatch: pytest.MonkeyPat
     x = torch.randn(2**14 + 1, 3)
     fit(toy_model(), x, recipe, progress=False)
     assert torch.equal(seen[0], x[::2])
-    monkeypatch.setattr(large_data, "_SAMPLE_NUMBERS", 3 * 4000)
+    monkeypatch.setattr(batches, "_SAMPLE_NUMBERS", 3 * 4000)
     fit(toy_model(), x, recipe, progress=False)
     assert torch.equal(seen[1], x[::5])
 
