@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,11 +10,12 @@ from torch import Tensor
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.ladder.ladder import LadderSamples
-from lvkam_pyro.tracing.densities import site_log_prob
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import SiteRecorder
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure
+
+Run = TypeVar("Run")
 
 _TOLERANCE = 1e-3
 """Between a computed value among others and alone: a wrong axis is far off."""
@@ -112,12 +113,14 @@ class Evaluation:
         log_likelihood: Log p(x | z), `(D, U)`.
         pointwise: Where the unit is the data set: site name to its log density at each element of
             its plates, `(D, *batch shape)`.
+        discrete: Draws of the discrete latents given the others, `(D, U, *inner plates, *event)`.
         computed: The values of deterministic sites, `(D, *shape)`.
     """
 
     log_prior: Tensor
     log_likelihood: Tensor
     pointwise: dict[str, Tensor]
+    discrete: dict[str, Tensor]
     computed: dict[str, Tensor]
 
 
@@ -127,7 +130,8 @@ def evaluate(program: BoundProgram, layout: Layout, latents: Mapping[str, Tensor
     Args:
         program: The program.
         layout: `Layout.of(program)`.
-        latents: Site name to draws `(D, U, *inner plates, *event)`.
+        latents: Site name to draws `(D, U, *inner plates, *event)`; discrete latents among them
+            are taken, others are drawn.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -140,16 +144,30 @@ def evaluate(program: BoundProgram, layout: Layout, latents: Mapping[str, Tensor
         >>> evaluate(program, Layout.of(program), {"z": torch.zeros(7, 5)}).log_likelihood.shape
         torch.Size([7, 5])
     """
-    structure = program.structure
-    values = structure.all_to_pyro(latents)
-    count, runs = len(next(iter(values.values()))), program.runs_at(values)
-    pointwise = () if layout.unit_dims else (*layout.latent_dims, *layout.observations)
-    batch_shapes = {name: layout.sites[name].batch_shape for name in pointwise}
+    count, structure = len(next(iter(latents.values()))), program.structure
+    continuous = {site.name: latents[site.name] for site in structure.latents}
+    given = {name: latents[name] for name in structure.discrete_names if name in latents}
+    discrete = given or program.draw_discrete(count, continuous)
+    runs = at = program.runs_at(structure.all_to_pyro(continuous))
+    if discrete and layout.computed:
+        at = program.runs_at(structure.all_to_pyro(continuous | discrete))
+    values = structure.all_to_pyro(continuous | discrete)
     return Evaluation(
         *program.log_densities(runs, count),
-        gather(runs, batch_shapes, count, lambda run, k: site_log_prob(run.sites[k], structure)),
-        _compute(program, layout, values, runs) if layout.computed else {},
+        {} if layout.unit_dims else _pointwise(program, layout, runs, count),
+        discrete,
+        _compute(program, layout, values, at) if layout.computed else {},
     )
+
+
+def _pointwise(
+    program: BoundProgram, layout: Layout, runs: Sequence[SiteRecorder], num_draws: int
+) -> dict[str, Tensor]:
+    """The log densities of sites at each element of their plates, those that have one each."""
+    each = [program.log_densities_of_sites(run, num_draws) for run in runs]
+    names = (*layout.latent_dims, *layout.observations)
+    shapes = {name: layout.sites[name].batch_shape for name in names if name in each[0]}
+    return gather(each, shapes, num_draws, lambda densities, name: densities[name])
 
 
 def _compute(
@@ -184,10 +202,10 @@ def _is_close(stacked: Tensor | None, ends: Tensor) -> bool:
 
 
 def gather(
-    runs: Sequence[SiteRecorder],
+    runs: Sequence[Run],
     shapes: Mapping[str, torch.Size],
     num_draws: int,
-    value: Callable[[SiteRecorder, str], Tensor],
+    value: Callable[[Run, str], Tensor],
 ) -> dict[str, Tensor]:
     """The values of sites in a run of all draws, or in a run a draw, in the sites' own shapes.
 
@@ -258,7 +276,7 @@ def predict(
     runs = program.predict(num_draws, latents)
     shapes = {name: layout.sites[name].shape for name in layout.observations}
     drawn = gather(runs, shapes, num_draws, lambda run, name: run.sites[name]["value"])
-    return Prediction(program.latents_of(runs), drawn)
+    return Prediction(program.values_of(runs, program.structure.sites), drawn)
 
 
 def to_draws(samples: Mapping[str, Tensor], structure: ProgramStructure) -> dict[str, Tensor]:

@@ -28,9 +28,10 @@ def groups_with_model(program: BoundProgram, draws: PosteriorDraws) -> dict[str,
     """
     layout = Layout.of(program)
     at = evaluate(program, layout, draws.latents)
-    new = predict(program, layout, draws.num_draws, draws.latents).observations
+    latents = {**draws.latents, **at.discrete}
+    new = predict(program, layout, draws.num_draws, latents).observations
     return {
-        "posterior": _posterior(draws, layout, at.computed),
+        "posterior": _posterior(replace(draws, latents=latents), layout, at.computed),
         "posterior_predictive": _sites(layout, new, draws.shape),
         **_densities(at, layout, draws.shape),
         **prior_groups(program, layout, draws.shape),
@@ -166,9 +167,11 @@ def _densities(at: Evaluation, layout: Layout, shape: Shape) -> dict[str, xr.Dat
     if layout.unit_dims:
         return _density_groups(at.log_prior, at.log_likelihood, layout, shape)
     lp = (at.log_prior + at.log_likelihood).unflatten(0, shape)
-    each = at.pointwise
+    # Sites that share a discrete latent have no density each.
+    observed = {name: at.pointwise[name] for name in layout.observations if name in at.pointwise}
+    latent = {name: at.pointwise[name] for name in layout.latent_dims if name in at.pointwise}
     return {
-        "log_likelihood": _sites(layout, {name: each[name] for name in layout.observations}, shape),
-        "log_prior": _sites(layout, {name: each[name] for name in layout.latent_dims}, shape),
+        **({"log_likelihood": _sites(layout, observed, shape)} if observed else {}),
+        "log_prior": _sites(layout, latent, shape),
         "sample_stats": layout.group({"lp": layout.unit(lp, *SAMPLE)}),
     }

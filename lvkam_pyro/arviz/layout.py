@@ -204,7 +204,7 @@ class Layout(UnitLayout):
         return cls(
             latent_dims={
                 site.name: _latent_dims(site, run.sites[site.name], sole)
-                for site in structure.latents
+                for site in structure.sites
             },
             unit_dims=(structure.data_plate,) if by_datum else (),
             observed_name="_".join(observed) or "factor",
@@ -219,6 +219,11 @@ class Layout(UnitLayout):
             computed=tuple(run.computed),
             data_dim=structure.data_plate if by_datum else _common_plate(observed),
         )
+
+    @property
+    def latent_name(self) -> str:
+        """The name of all latents that have a density, which is summed over the discrete ones."""
+        return "_".join(site.name for site in self.structure.latents)
 
     def site(self, name: str, value: Tensor, *lead: str) -> Named:
         """Names for a site's values `(*lead, *shape)` or `(*lead, *batch shape)`."""

@@ -54,7 +54,7 @@ def weight_groups(chains: Sequence[Particles], layout: UnitLayout) -> dict[str, 
         **weight_diagnostics(pooled),
     }
     proposal = {
-        **{name: _latent(name, chains, layout) for name in layout.latent_dims},
+        **{name: _latent(name, chains, layout) for name in chains[0].latents},
         "log_weights": layout.unit(log_weights, *PARTICLE),
         "log_weights_psis": layout.unit(smoothed.log_softmax(0).view_as(log_weights), *PARTICLE),
     }

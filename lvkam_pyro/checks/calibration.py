@@ -152,13 +152,14 @@ def sbc(
     (its latents' ranks are uniform too: Modrák et al. 2023). Ties are broken at random.
 
     Args:
-        model: A Pyro program whose data can be taken apart, and whose one observed site is one of
-            its arguments; or a bound program, which stands for its arguments too.
+        model: A Pyro program whose one observed site is one of its arguments; or a bound program,
+            which stands for its arguments too. Where its data cannot be taken apart, whole data
+            sets are simulated, one after the other.
         *args: The program's arguments: data whose shape the simulated ones have, and whose values
             do not matter; covariates, which are kept.
         posterior: The sampler to check: a guide (its own draws, unweighted), an `ImportanceSampler`
             (its weighted draws), a `Ladder`; None is importance sampling from the prior.
-        num_simulations: Data to simulate.
+        num_simulations: Data to simulate, or data sets where the data share latents.
         num_draws: D. Below the effective sample size, so that the draws differ.
         seed: Equal seeds give equal results; the caller's generators are left alone.
         **kwargs: The program's keyword arguments.
@@ -186,19 +187,23 @@ def sbc(
     check_count("num_simulations", num_simulations, minimum=10)
     check_count("num_draws", num_draws, minimum=9)
     sampler = as_sampler(posterior)
-    program = bind_sampler(bind(model, *args, **kwargs), sampler)
-    template = program.rows(torch.arange(num_simulations) % program.num_units)
-    layout = Layout.of(template)
-    data = _find_data(template, layout)
+    alone = bind(model, *args, **kwargs)
+    program = bind_sampler(alone, sampler)
+    if alone.access is not None and program.access is None:
+        raise ValueError(
+            f"The guide draws for no other data: they cannot be taken apart, since "
+            f"{program.refusal}. Use an amortised guide, or a ladder."
+        )
+    templates = _templates(program, num_simulations)
+    layout = Layout.of(templates[0])
+    data = _find_data(templates[0], layout)
     with program.session(sampler.guide, seed=seed):
-        truth = predict(template, layout, 1)
-        (observed,) = truth.observations.values()
-        arguments = template.arguments.substitute(data, observed[0].reshape(data.shape))
-        simulated = replace(template, arguments=arguments)
-        ranks, ess = _rank(simulated, truth.latents, sampler, num_draws)
+        simulations = (_simulate(each, layout, data) for each in templates)
+        parts = [_rank(*simulation, sampler, num_draws) for simulation in simulations]
+    ranks, ess = (torch.cat(part) for part in zip(*parts, strict=True))
     points = torch.arange(1, num_draws + 1, dtype=torch.float64) / (num_draws + 1)
     return SBC(
-        names=(*latent_names(truth.latents), LOG_LIKELIHOOD),
+        names=(*latent_names(_some_latents(program)), LOG_LIKELIHOOD),
         ranks=ranks,
         num_draws=num_draws,
         ess=ess,
@@ -252,6 +257,30 @@ def describe_shape(values: Tensor) -> str:
     return f"it lies too {side[0]} (the truth is too often {side[1]} it)"
 
 
+def _templates(program: BoundProgram, num_simulations: int) -> list[BoundProgram]:
+    """The program on as many data as are to be simulated, or again and again on its own."""
+    if program.takes_any:
+        return [program.rows(torch.arange(num_simulations) % program.num_units)]
+    return [program] * -(-num_simulations // program.num_units)
+
+
+def _some_latents(program: BoundProgram) -> dict[str, Tensor]:
+    """Values of each latent site of one unit, for their shapes."""
+    shapes = {s.name: (1, 1, *s.inner_shape, *s.event_shape) for s in program.structure.latents}
+    return {name: torch.empty(shape) for name, shape in shapes.items()}
+
+
+def _simulate(
+    program: BoundProgram, layout: Layout, data: Tensor
+) -> tuple[BoundProgram, dict[str, Tensor]]:
+    """The program on data that it makes itself, and their continuous latents."""
+    truth = predict(program, layout, 1)
+    (observed,) = truth.observations.values()
+    arguments = program.arguments.substitute(data, observed[0].reshape(data.shape))
+    latents = {site.name: truth.latents[site.name] for site in program.structure.latents}
+    return replace(program, arguments=arguments), latents
+
+
 def _find_data(template: BoundProgram, layout: Layout) -> Tensor:
     """The argument that is the model's one observed site, where its draws can stand."""
     observed = list(layout.observations.values())
@@ -275,8 +304,9 @@ def _rank(
 ) -> tuple[Tensor, Tensor]:
     """Ranks `(N, K)` and effective numbers of draws `(N,)`, for some data at a time."""
     ranks, sizes = [], []
-    for index in torch.arange(program.num_units).split(_MOST_SHARING):
-        block = program.rows(index)
+    data = torch.arange(program.num_units)
+    for index in data.split(_MOST_SHARING) if program.takes_any else [data]:
+        block = program.rows(index) if program.takes_any else program
         latents, ess = draw_blocks(sampler, block, num_draws)
         # The truth first: it is one more draw, and all are evaluated by one run of the model.
         joined = {name: torch.cat([truth[name][:, index], latents[name]]) for name in truth}

@@ -247,6 +247,7 @@ def _transform(program: BoundProgram, latents: dict[str, Tensor]) -> tuple[Tenso
     """PIT values, their errors and Pareto k, `(N, K)` each, from posterior draws."""
     layout = Layout.of(program)
     values = observed_values(layout)
+    latents |= program.draw_discrete(len(next(iter(latents.values()))), latents)
     log_likelihood = pointwise_log_likelihood(program, layout, latents)
     replicated = draw_values(program, layout, len(log_likelihood), latents)
     smoothed, k = smooth_weights(-log_likelihood.double().flatten(1))

@@ -43,7 +43,7 @@ class AllValues(EnumMessenger):
 
     def __init__(self, structure: ProgramStructure) -> None:
         super().__init__(structure.particle_dim - 1)
-        self.names = frozenset(structure.discrete)
+        self.names = structure.discrete_names
 
     def _pyro_sample(self, msg: Site) -> None:
         given = msg["done"]
@@ -152,16 +152,48 @@ class Factors:
             if not self.depend_on_sums(name):
                 total = total + per_unit(self.log_probs[name], self.sites[name], self.structure)
         joint = [name for name in names if self.depend_on_sums(name)]
-        return (total + self._contract(joint) if joint else total).expand(self.shape)
+        sums = self._contract(joint, self._kept) if joint else 0.0
+        return (total + sums).expand(self.shape)
 
-    def _contract(self, names: Collection[str]) -> Tensor:
+    def by_site(self) -> dict[str, Tensor]:
+        """The log densities of single sites over their plates, in Pyro's layout.
+
+        Of sites that share a sum there is that of the only observed one, if all are in its plates.
+        """
+        each = {n: value for n, value in self.log_probs.items() if not self.depend_on_sums(n)}
+        for names in self._sharing_sums():
+            observed = [name for name in names if self.sites[name]["is_observed"]]
+            frames = {frozenset(plates(self.sites[name])) for name in names}
+            if len(observed) == len(frames) == 1:
+                own = sorted(plates(self.sites[observed[0]]), key=lambda frame: frame.dim)
+                axes = {_PARTICLES: self.shape[0], **{frame.name: frame.size for frame in own}}
+                summed, dims = self._contract(names, axes), [frame.dim for frame in own]
+                sizes = dict(zip(dims, summed.shape[1:], strict=True))
+                inner = [sizes.get(d, 1) for d in range(self.structure.particle_dim + 1, 0)]
+                each[observed[0]] = summed.reshape(-1, *inner)
+        return each
+
+    def _sharing_sums(self) -> list[list[str]]:
+        """The sites that depend on discrete latents, in groups that share none with each other."""
+        groups: list[tuple[set[str | int], list[str]]] = []
+        for name in filter(self.depend_on_sums, self.log_probs):
+            keys = {key for d, key in self._axes(name).items() if d < self.structure.particle_dim}
+            shared = [group for group in groups if group[0] & keys]
+            groups = [group for group in groups if not group[0] & keys]
+            groups.append(
+                (keys.union(*(k for k, _ in shared)), [n for _, g in shared for n in g] + [name])
+            )
+        return [names for _, names in groups]
+
+    def _contract(self, names: Collection[str], sizes: Mapping[str, int]) -> Tensor:
+        """The log density of some sites, summed over discrete latents, over the given axes."""
         tree: OrderedDict[frozenset[str], list[Any]] = OrderedDict()
         plated = {self._symbol(frame.name) for n in names for frame in plates(self.sites[n])}
         plated |= {self._symbol(_PARTICLES), self._symbol(_UNITS)}
         terms = [self._packed(name) for name in names]
         for term in terms:
             tree.setdefault(frozenset(plated & set(term._pyro_dims)), []).append(term)
-        axes = [self._symbol(n) for n, size in self._kept.items() if size > 1]
+        axes = [self._symbol(name) for name, size in sizes.items() if size > 1]
         sums = {symbol for term in terms for symbol in term._pyro_dims} - plated
         try:
             found: Any = contract_to_tensor(tree, sums, frozenset(axes), ring=LogRing())
@@ -171,7 +203,7 @@ class Factors:
                 f"bearable cost ({error}). Sum them by hand, or nest their plates."
             ) from error
         ordered: Tensor = found.permute([found._pyro_dims.index(axis) for axis in axes])
-        return ordered.reshape([1 if size == 1 else size for size in self.shape])
+        return ordered.reshape(list(sizes.values()))
 
     @property
     def _kept(self) -> dict[str, int]:

@@ -141,7 +141,7 @@ def _seen_summed(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
 
     The sum over them, of which the density at the drawn values is one term, is no less than it.
     """
-    discrete = program.structure.discrete
+    discrete = sorted(program.structure.discrete_names)
     if not program.stacks:
         raise DiscreteLatentError(
             f"The model cannot be summed over its discrete latents {discrete}: it does not take "

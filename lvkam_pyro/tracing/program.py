@@ -225,7 +225,7 @@ class BoundProgram(ProgramRuns):
         Discrete values that the prior drew on the way are summed over; those of another guide
         count among its draws.
         """
-        passed = self.structure.discrete if isinstance(guide, PriorGuide) else ()
+        passed = self.structure.discrete_names if isinstance(guide, PriorGuide) else ()
         return {n: site["value"] for n, site in proposal.latents.items() if n not in passed}
 
     def _weigh(

@@ -60,7 +60,7 @@ def check_names(proposal: SiteRecorder, structure: ProgramStructure) -> None:
             f"The guide does not draw the model's latent sites {sorted(expected - drawn)}; it "
             f"draws {sorted(drawn)}. Add a pyro.sample statement of the same name for each."
         )
-    for name in drawn - expected - set(structure.discrete):
+    for name in drawn - expected - structure.discrete_names:
         if not proposal.sites[name]["infer"].get("is_auxiliary"):
             raise ValueError(
                 f"The guide draws the site '{name}', which is no latent site of the model "
@@ -83,7 +83,7 @@ def check_same_sites(run: SiteRecorder, structure: ProgramStructure) -> None:
         >>> check_same_sites(run, ProgramStructure.of(run, 5))
     """
     needed = set(run.latents)
-    expected = {*(site.name for site in structure.latents), *structure.discrete}
+    expected = {*(site.name for site in structure.latents), *structure.discrete_names}
     if needed != expected:
         raise ValueError(
             f"The model drew the latent sites {sorted(needed)}, but {sorted(expected)} when it was "

@@ -1,20 +1,22 @@
 """The runs of a program bound to its arguments: at latents, from the prior, without its data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
+from pyro.infer import infer_discrete
+from pyro.poutine import infer_config
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
-from lvkam_pyro.tracing.densities import sum_log_probs
-from lvkam_pyro.tracing.enumeration import AllValues, summed_log_densities
+from lvkam_pyro.tracing.densities import site_log_prob, sum_log_probs
+from lvkam_pyro.tracing.enumeration import AllValues, Factors, summed_log_densities
 from lvkam_pyro.tracing.prior_guide import PriorRecorder
 from lvkam_pyro.tracing.recorder import LastLatentDrawnError, Site, SiteRecorder, Unconditioned
-from lvkam_pyro.tracing.structure import ProgramStructure, Unit
+from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
 
 Recording = Callable[[Mapping[str, Tensor]], SiteRecorder]
 """A maker of the recorder of a run from the values that its sites take."""
@@ -144,8 +146,7 @@ class ProgramRuns:
 
     def _split(self, run: SiteRecorder, num_particles: int) -> tuple[Tensor, Tensor]:
         if self.structure.discrete:
-            shape = (num_particles if self.stacks else 1, self.num_units)
-            return summed_log_densities(run, self.structure, shape)
+            return summed_log_densities(run, self.structure, self._shape(num_particles))
         return self.sum(run.latents, num_particles), self.sum(run.observations, num_particles)
 
     def log_joint(self, latents: Mapping[str, Tensor]) -> Tensor:
@@ -170,13 +171,26 @@ class ProgramRuns:
 
     def _particle(self, values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
         """One particle's values, without the axes of particles and of plates outside of a site."""
-        outer = {site.name: self.structure.num_outer_axes(site) for site in self.structure.latents}
+        outer = {s.name: self.structure.num_outer_axes(s) for s in self.structure.sites}
         return {name: value[(index, *(0,) * outer[name])] for name, value in values.items()}
+
+    def log_densities_of_sites(self, run: SiteRecorder, num_particles: int) -> dict[str, Tensor]:
+        """The log density of each site at each element of its plates, in Pyro's layout.
+
+        Sites that share discrete latents have none of their own, unless one observation alone hangs
+        on latents of its own plates: then it is that of the observation, summed over them.
+        """
+        if self.structure.discrete:
+            return Factors.of(run, self.structure, self._shape(num_particles)).by_site()
+        return {name: site_log_prob(site, self.structure) for name, site in run.sites.items()}
 
     def sum(self, sites: Mapping[str, Site], num_particles: int) -> Tensor:
         """The log density of the sites of one run, `(S, U)`; `(1, U)` of a run a particle."""
-        size = num_particles if self.stacks else 1
-        return sum_log_probs(sites, self.structure, (size, self.num_units))
+        return sum_log_probs(sites, self.structure, self._shape(num_particles))
+
+    def _shape(self, num_particles: int) -> tuple[int, int]:
+        """The numbers of particles and units of one run."""
+        return num_particles if self.stacks else 1, self.num_units
 
     def runs_at_prior(self, num_particles: int) -> list[SiteRecorder]:
         """The run, or a run a particle, at latents that the program draws itself."""
@@ -202,13 +216,19 @@ class ProgramRuns:
                 return [self.record(recorder=PriorRecorder(last=last))]
 
     def latents_of(self, runs: Sequence[SiteRecorder]) -> dict[str, Tensor]:
-        """The values of the latent sites, `(S, U, *inner plates, *event)` each."""
+        """The values of the continuous latents, `(S, U, *inner plates, *event)` each."""
+        return self.values_of(runs, self.structure.latents)
+
+    def values_of(
+        self, runs: Sequence[SiteRecorder], sites: Sequence[LatentSite]
+    ) -> dict[str, Tensor]:
+        """The values of some latents, discrete ones too, in the same layout."""
         spread, to_particles = self.structure.spread, self.structure.to_particles
         return {
             site.name: torch.cat(
                 [to_particles(spread(run.sites[site.name]["value"], site), site) for run in runs]
             )
-            for site in self.structure.latents
+            for site in sites
         }
 
     def predict(
@@ -219,10 +239,14 @@ class ProgramRuns:
         Args:
             num_draws: D.
             latents: Site name to values, `(D, U or 1, *inner plates, *event)`; those left out are
-                drawn from the prior.
+                drawn from the prior. Where none is, discrete latents are drawn from their
+                posterior given these.
         """
-        given = [site for site in self.structure.latents if site.name in (latents or {})]
-        values = {s.name: self.structure.to_pyro((latents or {})[s.name], s) for s in given}
+        given = {} if latents is None else dict(latents)
+        if latents is not None and given.keys() == {site.name for site in self.structure.latents}:
+            given |= self.draw_discrete(num_draws, given)
+        known = [site for site in self.structure.sites if site.name in given]
+        values = {site.name: self.structure.to_pyro(given[site.name], site) for site in known}
         with Unconditioned():
             if not self.stacks:
                 particles = (self._particle(values, draw) for draw in range(num_draws))
@@ -230,7 +254,38 @@ class ProgramRuns:
             with self._particles(num_draws):
                 return [self.record(values)]
 
+    def draw_discrete(self, num_draws: int, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Draws of the discrete latents, if there are any, from their posterior given all others.
+
+        Args:
+            num_draws: D.
+            latents: Name of each continuous latent site to values,
+                `(D, U or 1, *inner plates, *event)`.
+
+        Returns:
+            Site name to values in the same layout.
+        """
+        if not self.structure.discrete:
+            return {}
+
+        def stacked() -> None:
+            with self._particles(num_draws):
+                self.arguments.on(self.model, self.structure)
+
+        self.runs.add_model()
+        given = pyro.poutine.condition(stacked, data=self.structure.all_to_pyro(latents))
+        marked = infer_config(given, lambda site: _marked(site, self.structure.discrete_names))
+        axis = self.structure.particle_dim - 1
+        with SiteRecorder() as run:
+            infer_discrete(marked, first_available_dim=axis, temperature=1)()
+        return self.values_of([run], self.structure.discrete)
+
     def simulate(self) -> SiteRecorder:
         """One run without its data, of one particle: latents and observations are drawn."""
         with Unconditioned(), self._particles(1):
             return self.record()
+
+
+def _marked(site: Site, names: Collection[str]) -> dict[str, str]:
+    """What Pyro's own inference is told of a site: to run all of its values, or nothing."""
+    return {"enumerate": "parallel"} if site["name"] in names else {}

@@ -93,7 +93,7 @@ class ProgramStructure:
         data_dim: Its dimension, counted from the right (negative).
         num_plates: Pyro's `max_plate_nesting`; particles live at dimension `-(num_plates + 1)`.
         latents: The continuous latent sites in the order in which the program draws them.
-        discrete: The names of the discrete ones, over which every density is summed.
+        discrete: The discrete ones, over which every density is summed.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -110,7 +110,7 @@ class ProgramStructure:
     data_dim: int
     num_plates: int
     latents: tuple[LatentSite, ...]
-    discrete: tuple[str, ...] = ()
+    discrete: tuple[LatentSite, ...] = ()
 
     @classmethod
     def of(cls, run: SiteRecorder, num_data: int | None, *, jointly: bool = False) -> Self:
@@ -142,13 +142,23 @@ class ProgramStructure:
             data_dim=dim,
             num_plates=max(nesting, -dim),
             latents=tuple(_describe_latent(site, plate) for site in continuous),
-            discrete=tuple(discrete),
+            discrete=tuple(_describe_latent(site, plate) for site in discrete.values()),
         )
 
     @property
     def particle_dim(self) -> int:
         """The dimension at which particles are stacked, left of all plates."""
         return -(self.num_plates + 1)
+
+    @property
+    def sites(self) -> tuple[LatentSite, ...]:
+        """All latents, the discrete ones last."""
+        return *self.latents, *self.discrete
+
+    @property
+    def discrete_names(self) -> frozenset[str]:
+        """The names of the discrete latents."""
+        return frozenset(site.name for site in self.discrete)
 
     @property
     def num_coordinates(self) -> int:
@@ -194,8 +204,9 @@ class ProgramStructure:
         return value.reshape((1,) * missing + value.shape) if missing > 0 else value
 
     def all_to_pyro(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The values of all latent sites in Pyro's layout."""
-        return {site.name: self.to_pyro(latents[site.name], site) for site in self.latents}
+        """The values of all continuous latents, and of given discrete ones, in Pyro's layout."""
+        given = [site for site in self.discrete if site.name in latents]
+        return {s.name: self.to_pyro(latents[s.name], s) for s in (*self.latents, *given)}
 
     def join(self, latents: Mapping[str, Tensor], num_units: int) -> Tensor:
         """Positions `(S, U, Q)` from the latents of particles, `(S, U or 1, ..., *event)` each."""

@@ -140,13 +140,26 @@ def test_loo_of_a_global_mean_is_the_exact_one() -> None:
     assert abs(loo - exact) < 0.1
 
 
-def test_summed_out_latents_leave_the_posterior_alone() -> None:
-    x = torch.randn(4, generator=torch.Generator().manual_seed(0))
-    mcmc = samplers.sampled(samplers.mixture, {"mean": torch.randn(2, 10)}, x)
-    with pytest.warns(UserWarning, match="'kind' is discrete"):
-        idata = to_arviz(mcmc)
-    assert groups_of(idata) == {"posterior", "sample_stats"}
-    assert dims(idata, "posterior", "mean") == SAMPLE
+def test_latents_that_were_summed_out_are_drawn_given_the_others() -> None:
+    x = torch.tensor([-1.0, 0.5, 3.0])
+    samples = {"mean": torch.full((2, 2000), 0.5)}
+    idata = to_arviz(samplers.sampled(samplers.mixture, samples, x))
+    assert groups_of(idata) == JOINT
+    assert dims(idata, "posterior", "kind") == (*SAMPLE, "data")
+    kinds = values(idata, "posterior", "kind").double().flatten(0, 1)
+    log_odds = dist.Normal(1.5, 1.0).log_prob(x) - dist.Normal(0.5, 1.0).log_prob(x)
+    share = log_odds.double().sigmoid()
+    error = (share * (1 - share) / len(kinds)).sqrt()
+    assert bool(((kinds.mean(0) - share).abs() < 4 * error).all())
+
+
+def test_pointwise_likelihood_is_summed_over_discrete_latents() -> None:
+    x = torch.tensor([-1.0, 0.5, 3.0])
+    samples = {"mean": torch.randn(2, 10)}
+    idata = to_arviz(samplers.sampled(samplers.mixture, samples, x))
+    terms = [dist.Normal(samples["mean"][..., None] + kind, 1.0).log_prob(x) for kind in (0, 1)]
+    expected = torch.stack(terms).logsumexp(0) - torch.tensor(2.0).log()
+    torch.testing.assert_close(values(idata, "log_likelihood", "x").float(), expected)
 
 
 def test_latents_without_draws_leave_predictions_out() -> None:

@@ -98,11 +98,34 @@ def test_replicates_of_data_that_share_a_latent() -> None:
     assert_within_standard_errors(drawn.var(), variance, variance * (2 / 4000) ** 0.5)
 
 
+def narrow_guide(x: Tensor) -> None:
+    """Half as wide as the posterior of the mean."""
+    pyro.sample("mean", dist.Normal(x.sum() / (len(x) + 1), 0.5 * (len(x) + 1) ** -0.5))
+
+
+def test_whole_data_sets_are_simulated_where_data_share_a_latent() -> None:
+    x = torch.zeros(30)
+    right, wrong = (
+        lv.checks.sbc(samplers.normal_mean, x, posterior=guide, num_simulations=200)
+        for guide in (samplers.normal_mean_guide, narrow_guide)
+    )
+    assert right.ranks.shape == (200, 2)
+    assert_p_value(right.p_value)
+    assert wrong.p_value < TEST_FAILURE_RATE
+
+
+def test_discrete_latents_take_part_in_all_checks() -> None:
+    x = torch.tensor([-1.0, 0.5, 3.0, 1.2, -0.3])
+    diagnosis = lv.diagnose(samplers.mixture, x, num_simulations=20, num_draws=100)
+    made = {one.title for one in diagnosis.checks if one.verdict != "not made"}
+    assert {"Simulation-based calibration", "LOO-PIT", "Posterior predictive check"} <= made
+
+
 def test_checks_of_single_data_are_skipped_where_these_share_a_latent() -> None:
     x = torch.randn(30, generator=torch.Generator().manual_seed(1))
     diagnosis = lv.diagnose(samplers.normal_mean, x, num_simulations=20, num_draws=100)
     skipped = [one.title for one in diagnosis.checks if one.verdict == "not made"]
-    assert skipped == ["Simulation-based calibration", "Prior and aggregate posterior"]
+    assert skipped == ["Prior and aggregate posterior"]
     assert diagnosis.num_data == 30
     evidence = diagnosis[lv.checks.EvidenceCheck]
     assert evidence.headline.endswith(" nats")

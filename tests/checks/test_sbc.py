@@ -107,12 +107,23 @@ def fixed_plate(x: Tensor) -> None:
         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
 
+def fixed_guide(x: Tensor) -> None:
+    """Its posterior."""
+    with pyro.plate("data", 30):
+        pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+
+def test_data_that_cannot_be_taken_apart_are_simulated_together() -> None:
+    result = sbc(fixed_plate, torch.zeros(30), posterior=fixed_guide, num_simulations=100)
+    assert result.ranks.shape == (120, 2)
+    assert_p_value(result.p_value)
+
+
 DRAWS = draw_posterior(linear_gaussian, X, posterior=programs.exact_guide, num_draws=10)
 BAD_INPUT: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: sbc(programs.two_observations, torch.ones(5, 2)), ValueError, "['c', 'x']"),
     (lambda: sbc(programs.only_a_factor, torch.ones(5)), ValueError, "got the sites []"),
     (lambda: sbc(no_data_of_its_own, torch.randn(5, 2)), ValueError, "one observed site"),
-    (lambda: sbc(fixed_plate, torch.zeros(30), num_simulations=30), ValueError, "be taken apart"),
     (lambda: sbc(linear_gaussian, X, posterior=DRAWS), TypeError, "which is of given data"),
     (lambda: sbc(linear_gaussian, X, num_simulations=3), ValueError, "num_simulations >= 10"),
     (lambda: sbc(linear_gaussian, X, num_draws=1), ValueError, "num_draws >= 9"),
