@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from lvkam_pyro.comparison._store import EvidenceStore, Key, result_names
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.comparison.rows import EvidenceRow
+from lvkam_pyro.evidence.auto import Auto
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.ladder import LadderEstimator
@@ -30,7 +31,7 @@ from lvkam_pyro.tracing.session import exclusive
 def compare_evidence(
     models: Program | Mapping[str, Program],
     x: Tensor | tuple[Any, ...] | dict[str, Any],
-    estimators: Sequence[Estimator],
+    estimators: Sequence[Estimator] | None = None,
     *,
     guide: Program | Mapping[str, Program] | None = None,
     seed: int = 0,
@@ -46,7 +47,7 @@ def compare_evidence(
         models: One Pyro model, or name to model.
         x: The arguments of the models: one tensor, a tuple of arguments, or a dictionary of keyword
             arguments.
-        estimators: At least one.
+        estimators: At least one; None: `Auto`.
         guide: The proposal of the estimators that use one: one guide, or the model's name to its
             guide; None is each model's prior.
         seed: Equal seeds give equal results; the caller's generators are left alone.
@@ -84,6 +85,7 @@ def compare_evidence(
     """
     arguments = as_arguments(x)
     named = models if isinstance(models, Mapping) else {"model": models}
+    estimators = [Auto()] if estimators is None else estimators
     if not named or not estimators:
         raise ValueError(
             f"Expected at least one model and one estimator, but got {len(named)} and "

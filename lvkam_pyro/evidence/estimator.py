@@ -1,7 +1,8 @@
 """The estimator of the evidence: a Pyro ELBO that can also say how well it is known."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from lvkam_pyro.evidence.verdict import Gate, Verdict
 from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import ProgramLoss, bind, bind_guide
+from lvkam_pyro.tracing.failures import explain_nan
 from lvkam_pyro.tracing.program import BoundProgram
 
 MAX_GRADIENT_DRAWS = 512
@@ -74,7 +76,11 @@ class Estimator(ProgramLoss):
         if program.is_exact:
             evidence = self._exact(program)
         else:
-            evidence = self.estimate_bound(program, guide, seed)
+            with _nan_explained(program):
+                evidence = self.estimate_bound(program, guide, seed)
+        if bool(evidence.log_evidence.isnan().any()):
+            verdict = evidence.verdict.with_reason(_explain_nan(program))
+            evidence = replace(evidence, verdict=verdict)
         return replace(evidence, unit=program.unit.value)
 
     def _exact(self, program: BoundProgram) -> Evidence:
@@ -147,6 +153,23 @@ class Estimator(ProgramLoss):
             return -program.at({})[1].sum() * program.data_scale
         total, scale = self.log_evidence(program, guide)
         return -total * scale
+
+
+@contextmanager
+def _nan_explained(program: BoundProgram) -> Iterator[None]:
+    """Says of an error inside a program which of its densities is NaN, if one is."""
+    try:
+        yield
+    except ValueError as error:
+        explanation = _explain_nan(program)
+        if explanation:
+            raise ValueError(explanation) from error
+        raise
+
+
+def _explain_nan(program: BoundProgram) -> str:
+    with program.session(seed=0):
+        return explain_nan(program)
 
 
 def with_fisher_gradient(

@@ -1,7 +1,7 @@
 """The verdict on an estimate of the evidence: gates that can fail, and a remedy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -92,6 +92,16 @@ class Verdict:
             if bool(gate.failed.any())
         )
         return cls(not reasons, reasons, remedy if reasons else "", failed.any(0))
+
+    def with_reason(self, reason: str) -> "Verdict":
+        """The same verdict with a further reason, if it is not empty.
+
+        Example:
+            >>> gate = Gate.above("Pareto k", torch.tensor([1.5]), 0.7)
+            >>> Verdict.of([gate], remedy="").with_reason("The prior is vague.").reasons
+            ('1 of 1 data have Pareto k above 0.7 (worst 1.5).', 'The prior is vague.')
+        """
+        return replace(self, reasons=(*self.reasons, reason)) if reason else self
 
     def __str__(self) -> str:
         if self.reliable:

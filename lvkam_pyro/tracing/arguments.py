@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Self
@@ -205,19 +205,6 @@ class Arguments:
                 "Expected at least one datum along the first axis, but got shape "
                 f"{tuple(shapes[0])}. Pass a tensor of shape (N, ...) with N >= 1."
             )
-
-    @contextmanager
-    def not_finite_named(self) -> Iterator[None]:
-        """Says of a distribution's refusal that the data are not finite, where they are not.
-
-        Yields:
-            Nothing.
-        """
-        try:
-            yield
-        except ValueError:
-            self.check_finite()
-            raise
 
     def check_finite(self) -> None:
         """Raises ValueError if a tensor holds NaN or infinity."""

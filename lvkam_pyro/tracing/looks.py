@@ -15,6 +15,7 @@ from pyro.util import check_site_shape
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
 from lvkam_pyro.tracing.densities import sum_log_probs
 from lvkam_pyro.tracing.enumeration import largest_size, summed_log_densities
+from lvkam_pyro.tracing.failures import FirstRun, own_failure
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
@@ -36,17 +37,18 @@ class StackingWarning(UserWarning):
 
 def look(model: Program, arguments: Arguments) -> BoundProgram:
     """The program, from a first run and a second one that puts it to the test."""
-    runs, run = RunCount(), SiteRecorder()
+    runs, run = RunCount(), FirstRun()
     runs.add_model()
-    with arguments.not_finite_named(), run:
+    with own_failure(model, arguments, run), run:
         trace = pyro.poutine.trace(model).get_trace(*arguments.args, **arguments.kwargs)
     structure = ProgramStructure.of(run, arguments.num_rows)
     program = _unseen(model, arguments, structure, run, runs)
     for site in run.observations.values():
         _check_event_shape(site)
-    with arguments.not_finite_named():
-        reference = reference_of(program, run)
-        _check_shapes(trace, structure)
+    with own_failure(model, arguments, run):
+        trace.compute_log_prob()
+    reference = reference_of(program, run)
+    _check_shapes(trace, structure)
     _check_numbers(reference)
     if not all(bool(log_prob.isfinite().all()) for log_prob in reference.log_probs.values()):
         arguments.check_finite()
@@ -250,7 +252,9 @@ def stacking(
     stacked = reference.difference(everything, stacked=True)
     if stacked is None:
         return program
-    alone = reference.difference(everything, stacked=False)
+    # Twice: a program may change from run to run, back and forth.
+    again = (reference.difference(everything, stacked=False) for _ in range(2))
+    alone = next((found for found in again if found is not None), None)
     if alone is not None:
         raise ValueError(
             f"The {whose}'s density is not a function of its latents: at the same latents {alone}. "
@@ -305,7 +309,6 @@ def _check_numbers(reference: Reference) -> None:
 
 def _check_shapes(trace: pyro.poutine.Trace, structure: ProgramStructure) -> None:
     """Pyro's own check: the batch axes of each site are those of its plates."""
-    trace.compute_log_prob()
     own_plates = structure.num_plates - int(structure.unit is Unit.DATA_SET)
     for site in trace.nodes.values():
         if site["type"] == "sample" and not site_is_subsample(site):

@@ -207,7 +207,8 @@ def _is_close(found: Tensor, expected: Tensor, all_expected: Tensor) -> Tensor:
     else:
         largest = all_expected.abs().nan_to_num(0.0, 0.0).amax()
         tolerance = _SINGLE_TOLERANCE * (1 + expected.abs()) + _OUTLIER_TOLERANCE * largest
-    return ((found - expected).abs() <= tolerance) | (found == expected)
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    return same | ((found - expected).abs() <= tolerance)
 
 
 class _PartialReplay(SiteRecorder):
