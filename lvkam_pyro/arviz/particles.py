@@ -1,6 +1,7 @@
 """Particles as a source: of a model with a guide, of a fit, of a ladder, or by themselves."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from pyro.infer import SVI
@@ -49,7 +50,7 @@ def model_groups(
     evidence: SomeEvidence = None,
     resampled: bool = True,
     seed: int = 0,
-    **kwargs: object,
+    **kwargs: Any,
 ) -> Groups:
     """The posterior of each unit's latents by importance resampling, or from a ladder.
 

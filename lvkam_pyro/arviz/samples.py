@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def dict_groups(
     evidence: Evidence | EvidenceComparison | None = None,
     num_particles: int = 1000,
     seed: int = 0,
-    **kwargs: object,
+    **kwargs: Any,
 ) -> Groups:
     """Equally weighted draws in a dictionary, as Pyro's samplers give them.
 
@@ -81,7 +82,7 @@ def mcmc_groups(
     evidence: Evidence | EvidenceComparison | None = None,
     num_particles: int = 1000,
     seed: int = 0,
-    **kwargs: object,
+    **kwargs: Any,
 ) -> Groups:
     """The chains of a `pyro.infer.MCMC` that was run, and what its model says of them.
 
@@ -120,7 +121,7 @@ def _sample_groups(
     model: Program,
     samples: Samples,
     args: Sequence[object],
-    kwargs: Mapping[str, object],
+    kwargs: Mapping[str, Any],
     *,
     evidence: Evidence | EvidenceComparison | None,
     num_particles: int,

@@ -1,10 +1,11 @@
 """The arguments of a user's program, the rows of them that a run is about, and its runs' count."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
+from inspect import signature
 from typing import Any, Self
 
 import pyro
@@ -102,6 +103,8 @@ class Arguments:
         args: The positional arguments.
         kwargs: The keyword arguments.
         indices: What the data plate is given, `(B,)`, or None.
+        with_rows: The arguments that have a row for each datum, by place or keyword; None: all
+            tensors that are as long as the data plate.
 
     Example:
         >>> arguments = Arguments((torch.zeros(5, 2),), {})
@@ -112,6 +115,7 @@ class Arguments:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     indices: Tensor | None = None
+    with_rows: frozenset[int | str] | None = None
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -125,8 +129,16 @@ class Arguments:
 
     @property
     def num_rows(self) -> int | None:
-        """The number of rows of the first tensor."""
-        return next((len(tensor) for tensor in self.tensors if tensor.ndim), None)
+        """The number of rows of the first tensor that may have some."""
+        chosen = (value for key, value in self._by_key() if self._may_have_rows(key))
+        return next((len(tensor) for tensor in _tensors((*chosen,)) if tensor.ndim), None)
+
+    def _by_key(self) -> Iterator[tuple[int | str, Any]]:
+        yield from enumerate(self.args)
+        yield from self.kwargs.items()
+
+    def _may_have_rows(self, key: int | str) -> bool:
+        return self.with_rows is None or key in self.with_rows
 
     @property
     def hash(self) -> str:
@@ -152,7 +164,9 @@ class Arguments:
             def cut(tensor: Tensor) -> Tensor:
                 return tensor[rows] if tensor.ndim and len(tensor) == num_data else tensor
 
-            args, kwargs = _map((args, dict(kwargs)), cut)
+            parts = {k: _map(v, cut) if self._may_have_rows(k) else v for k, v in self._by_key()}
+            args = tuple(parts[place] for place in range(len(args)))
+            kwargs = {name: parts[name] for name in kwargs}
         return replace(self, args=args, kwargs=kwargs, indices=given if access.indexes else None)
 
     def substitute(self, old: Tensor, new: Tensor) -> Self:
@@ -221,6 +235,31 @@ class Arguments:
         """The same with ordinary tensors in the place of those that inference mode made."""
         args, kwargs = _map((self.args, dict(self.kwargs)), _ordinary)
         return replace(self, args=args, kwargs=kwargs)
+
+
+def keys_of(names: Sequence[str], program: Program, arguments: Arguments) -> frozenset[int | str]:
+    """The places or keywords of arguments that are given by the names of a program's parameters.
+
+    Raises:
+        ValueError: If a name is no argument's.
+
+    Example:
+        >>> def model(x, covariates, scale=1.0): ...
+        >>> arguments = Arguments((torch.zeros(3), torch.zeros(3)), {"scale": 2.0})
+        >>> sorted(keys_of(["x", "covariates"], model, arguments))
+        [0, 1]
+    """
+    function = program.forward if isinstance(program, torch.nn.Module) else program
+    places = {name: place for place, name in enumerate(signature(function).parameters)}
+    known: dict[str, int | str] = {n: p for n, p in places.items() if p < len(arguments.args)}
+    known |= {name: name for name in arguments.kwargs}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"Expected rows= to name arguments of the model ({', '.join(known)}), got "
+            f"{', '.join(unknown)}."
+        )
+    return frozenset(known[name] for name in names)
 
 
 def as_arguments(x: Tensor | tuple[Any, ...] | dict[str, Any]) -> Arguments:

@@ -1,6 +1,8 @@
 """Binding: a program is run on its arguments, and looked at, before anything is assumed of it."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
 from lvkam_pyro.options import check_count
-from lvkam_pyro.tracing.arguments import Arguments, Program
+from lvkam_pyro.tracing.arguments import Arguments, Program, keys_of
 from lvkam_pyro.tracing.guide_looks import look_at_guide
 from lvkam_pyro.tracing.looks import look
 from lvkam_pyro.tracing.parameters import check_parameters, own_parameters
@@ -22,7 +24,9 @@ _SEED = 0
 """The findings of a look must not depend on the caller's generator."""
 
 
-def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:
+def bind(
+    model: Program, *args: Any, rows: Sequence[str] | None = None, **kwargs: Any
+) -> BoundProgram:
     r"""The bound program of a model and its arguments.
 
     The model runs once alone, and once with half of its data (twice, if they are fewer than 9), in
@@ -39,7 +43,9 @@ def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:
 
     Args:
         model: A Pyro program.
-        *args: Its arguments; tensors whose first axis is as long as the data plate are data.
+        *args: Its arguments; tensors whose first axis is as long as the data plate have a row for
+            each datum.
+        rows: The names of the arguments that have one, where their lengths do not tell.
         **kwargs: Its keyword arguments, likewise.
 
     Returns:
@@ -61,11 +67,13 @@ def bind(model: Program, *args: Any, **kwargs: Any) -> BoundProgram:
         <RowAccess.ARGUMENTS_AND_INDICES: 'arguments and indices'>
     """
     if isinstance(model, BoundProgram):
-        if args or kwargs:
+        if args or kwargs or rows is not None:
             raise TypeError("Expected no arguments beside a bound program, which has its own.")
         return model
     arguments = Arguments(args, kwargs).outside_inference_mode()
     arguments.check()
+    if rows is not None:
+        arguments = replace(arguments, with_rows=keys_of(rows, model, arguments))
     with (
         exclusive(),
         torch.no_grad(),

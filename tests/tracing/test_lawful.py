@@ -233,3 +233,22 @@ def test_eight_schools() -> None:
     sigma = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
     evidence = lv.evidence.Importance(100_000).estimate(model, y, sigma)
     assert abs(evidence.total + 31.7298) < 4 * evidence.total_standard_error
+
+
+def test_arguments_with_rows_can_be_named() -> None:
+    """A vector of weights is as long as there are data, by chance."""
+    x, weights = torch.randn(3, 2), torch.tensor([0.2, 0.3, 0.5])
+
+    def model(x: Tensor, *, weights: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            loc = (z * weights).sum(-1, keepdim=True)
+            pyro.sample("x", dist.Normal(loc.expand(*loc.shape[:-1], 2), 1.0).to_event(1), obs=x)
+
+    guessed = bind(model, x, weights=weights)
+    assert guessed.access is None
+    named = bind(model, x, weights=weights, rows=["x"])
+    assert named.access is RowAccess.ARGUMENTS
+    assert named.rows(torch.tensor([2])).arguments.kwargs["weights"] is weights
+    with pytest.raises(ValueError, match=r"name arguments of the model \(x, weights\), got y"):
+        bind(model, x, weights=weights, rows=["y"])
