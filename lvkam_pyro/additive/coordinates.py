@@ -63,13 +63,7 @@ class LatentCoordinates:
                 lies in a further plate or under a mask, or no datum can be taken by itself.
         """
         structure = program.structure
-        if program.unit is Unit.DATA_SET:
-            raise ValueError(
-                "Expected latents that belong to one datum each, got a model of which only the "
-                "data set as a whole has an evidence: its data share latents, or latents act "
-                "together. Use Auto, Importance or QuasiMonteCarlo."
-            )
-        if structure.num_plates != 1:
+        if program.unit is Unit.DATUM and structure.num_plates != 1:
             raise ValueError(
                 f"Expected the data plate '{structure.data_plate}' alone, got a model with further "
                 "plates beside it. Declare what is inside them as one event by .to_event(...)."
@@ -130,6 +124,8 @@ def _univariate(recorded: Site, site: LatentSite) -> Distribution:
             "around it, so its coordinates are not those of one known prior. Declare it as one "
             "event by .to_event(...), directly inside the data plate."
         )
+    if prior.batch_shape == site.event_shape:  # A site outside of all plates.
+        prior = prior.expand(torch.Size([1, *site.event_shape]))
     prior = prior if prior.batch_shape[:1] == (1,) else _first_of_batch(prior)
     if prior.event_shape or prior.batch_shape != (1, *site.event_shape):
         raise ValueError(
