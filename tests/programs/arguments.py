@@ -254,6 +254,7 @@ PROGRAMS = [
         evidence_of_common_mean,
         (FIVE,),
         stacks=False,
+        slow=True,
     ),
     Known("one dimension", rows_of_one_dimension, evidence_of_rows, (FIVE,), unit=DATUM),
     Known("one datum", rows_of_one_dimension, evidence_of_rows, (FIVE[:1],), unit=DATUM),

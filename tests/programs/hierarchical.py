@@ -228,6 +228,7 @@ PROGRAMS = [
         evidence_of_intercepts,
         (COUNTY, FLOOR, RADON),
         stacks=False,
+        slow=True,
     ),
     Known("baseball", baseball, evidence_of_baseball, (AT_BATS, HITS)),
 ]

@@ -244,6 +244,7 @@ PROGRAMS = [
         evidence_of_a_line,
         (LINE, LINE + 0.5 * normal(115, 8)),
         stacks=False,
+        slow=True,
     ),
     Known(
         "columns of rows",
@@ -252,6 +253,7 @@ PROGRAMS = [
         (normal(116, 4),),
         unit=DATUM,
         stacks=False,
+        slow=True,
     ),
     Known(
         "Bayesian network",
@@ -259,6 +261,7 @@ PROGRAMS = [
         evidence_of_network,
         (LINE, (2 * LINE).tanh() + 0.4 * normal(117, 8)),
         stacks=False,
+        slow=True,
     ),
     Known("learned prior", LEARNED, LEARNED.evidence, (LINE[:5], LINE[:5] + normal(118, 5))),
 ]

@@ -70,8 +70,7 @@ def evidence_of_ruggedness(is_african: Tensor, rugged: Tensor, log_gdp: Tensor) 
 def logistic_regression(x: Tensor, y: Tensor) -> None:
     weights = pyro.sample("weights", dist.Normal(torch.zeros(2), 1.5).to_event(1))
     with pyro.plate("data", len(x)):
-        logits = (weights[..., None, :] @ x.T).squeeze(-2)
-        pyro.sample("y", dist.Bernoulli(logits=logits), obs=y)
+        pyro.sample("y", dist.Bernoulli(logits=(weights * x).sum(-1)), obs=y)
 
 
 def logistic_by_matmul(x: Tensor, y: Tensor) -> None:
@@ -208,6 +207,7 @@ PROGRAMS = [
         evidence_of_linear_layer,
         (INPUTS, INPUTS[:, 0] - 0.5 + 0.5 * normal(46, 10)),
         stacks=False,
+        slow=True,
     ),
     Known("terrain ruggedness", ruggedness, evidence_of_ruggedness, NATIONS),
     Known(
@@ -222,6 +222,7 @@ PROGRAMS = [
         evidence_of_logistic,
         (INPUTS, (INPUTS[:, 0] > 0).float()),
         stacks=False,
+        slow=True,
     ),
     Known(
         "Poisson regression",
@@ -244,6 +245,7 @@ PROGRAMS = [
         evidence_of_process,
         (LINE, LINE.sin() + OUTLIER / 9),
         stacks=False,
+        slow=True,
     ),
     Known(
         "horseshoe",
