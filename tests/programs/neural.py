@@ -237,6 +237,7 @@ PROGRAMS = [
         (normal(114, 4, 16),),
         unit=DATUM,
         stacks=False,
+        slow=True,
     ),
     Known(
         "indexed from the left",
