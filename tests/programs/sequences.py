@@ -124,7 +124,7 @@ def hidden_chain_of_unknown_levels(x: Tensor) -> None:
     for t in pyro.markov(range(len(x))):
         state = pyro.sample(f"state_{t}", dist.Categorical(probs), infer=PARALLEL)
         probs = TRANSITION[state]
-        level = torch.where(state == 0, levels[..., :1], levels[..., 1:]).squeeze(-1)
+        level = torch.where(state == 0, levels[..., :1], levels[..., 1:])
         pyro.sample(f"x_{t}", dist.Normal(level, 0.8), obs=x[t])
 
 
