@@ -13,6 +13,7 @@ from lvkam_pyro.distributions.shapes import without_events
 from lvkam_pyro.likelihoods.normal import FactoredNormal
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.structure import Unit
 
 _NUM_CHECKS = 16
 _LOC_TOLERANCE = 1e-3
@@ -82,6 +83,12 @@ class AdditiveModel:
     @classmethod
     def unchecked(cls, program: BoundProgram) -> Self:
         """The form of a program that is known to have it, at its present parameters."""
+        if program.unit is Unit.DATA_SET:
+            raise ValueError(
+                "Expected latents that belong to one datum each, got a model of which only the "
+                "data set as a whole has an evidence: its data share latents, or latents act "
+                "together. Use Auto, Importance or QuasiMonteCarlo."
+            )
         coordinates = LatentCoordinates.of(program)
         centre = ((coordinates.low + coordinates.high) / 2)[None]
         site = _observed(_run(program.first, coordinates, centre))

@@ -16,9 +16,13 @@ from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.structure import Unit
 
 MAX_QUASI_COORDINATES = 8
 """Latents above which quasi-random points are hardly better than random ones."""
+
+MAX_JOINT_COORDINATES = 2
+"""Latents of a data set as a whole up to which quadrature is cheap."""
 
 _MAX_PARETO_K = 0.5
 """Where weights are cheap to replace they must have a variance."""
@@ -27,7 +31,7 @@ _MAX_PARETO_K = 0.5
 class Auto(Estimator):
     r"""Several methods in order of their cost, each on the data that have no reliable value yet.
 
-    1. `Quadrature`, for up to three latents.
+    1. `Quadrature`, for up to three latents of a datum, or two of a data set as a whole.
     2. `Importance` with the guide, if there is one (Pareto k below 0.5).
     3. `QuasiMonteCarlo` from the prior, for up to eight latents (k below 0.5).
     4. `Lookahead` and then `GridGibbs`, for additive models.
@@ -98,9 +102,12 @@ class Auto(Estimator):
         """The estimators in order, each with the proposal that it is given."""
         if self.estimators is not None:
             return [(estimator, guide) for estimator in self.estimators]
-        is_small = program.structure.num_coordinates <= MAX_QUASI_COORDINATES
+        num_coordinates = program.structure.num_coordinates
+        is_small = num_coordinates <= MAX_QUASI_COORDINATES
+        # Of a data set as a whole each node costs a run of all data.
+        is_cheap = program.unit is Unit.DATUM or num_coordinates <= MAX_JOINT_COORDINATES
         return [
-            (Quadrature(), None),
+            *([(Quadrature(), None)] if is_cheap else []),
             *([] if guide is None else [(Importance(), guide)]),
             *([(QuasiMonteCarlo(), None)] if is_small else []),
             (Lookahead(), None),

@@ -1,10 +1,10 @@
 """The public names of the room, which load on first use."""
 
 from .bind import bind, bind_guide, draw_particles
-from .looks import StackingWarning
 from .particles import Particles
 from .prior_guide import PriorGuide
 from .program import BoundProgram
+from .stacking import StackingWarning
 from .structure import Unit
 
 __all__ = [

@@ -214,7 +214,7 @@ class Arguments:
                     "dtype=torch.get_default_dtype())."
                 )
         shapes = [tensor.shape for tensor in self.tensors]
-        if shapes and (any(0 in shape[:1] for shape in shapes) or not any(map(len, shapes))):
+        if any(0 in shape[:1] for shape in shapes):
             raise ValueError(
                 "Expected at least one datum along the first axis, but got shape "
                 f"{tuple(shapes[0])}. Pass a tensor of shape (N, ...) with N >= 1."

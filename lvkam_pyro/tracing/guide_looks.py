@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Program, RowAccess
-from lvkam_pyro.tracing.looks import difference, parts_of, reference_of, stacking
+from lvkam_pyro.tracing.looks import difference, parts_of
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.proposal import check_names, check_spread, check_supports, check_weights
 from lvkam_pyro.tracing.recorder import SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
 from lvkam_pyro.tracing.sites import density_mask
+from lvkam_pyro.tracing.stacking import reference_of, stacking
 
 
 def look_at_guide(program: BoundProgram, guide: Program, *, is_density: bool) -> BoundProgram:

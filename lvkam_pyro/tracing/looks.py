@@ -4,7 +4,6 @@ Nothing of that is assumed. The program runs alone on all of its data, then on s
 beside other particles, with the same latents; the densities of a datum must stay what they were.
 """
 
-import warnings
 from dataclasses import replace
 
 import pyro
@@ -20,19 +19,11 @@ from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
 from lvkam_pyro.tracing.sites import DiscreteLatentError
+from lvkam_pyro.tracing.stacking import reference_of, stacking
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 
 _FEW = 9
 """Data below which one half of them shows too little."""
-
-
-class StackingWarning(UserWarning):
-    """A program that cannot take stacked particles, and runs on them one by one.
-
-    Example:
-        >>> issubclass(StackingWarning, UserWarning)
-        True
-    """
 
 
 def look(model: Program, arguments: Arguments) -> BoundProgram:
@@ -82,32 +73,6 @@ def _unseen(
         refusal="their latents act together" if frame is None else "",
         subsample_size=size if subsamples else None,
         runs=runs,
-    )
-
-
-def reference_of(program: BoundProgram, run: SiteRecorder) -> Reference:
-    """A run of a program as the reference of other runs.
-
-    Example:
-        >>> import pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.bind import bind
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> program = bind(model, torch.zeros(9))
-        >>> run = program.record_alone()
-        >>> reference_of(program, run).num_units
-        9
-    """
-    return Reference.of(
-        program.model,
-        program.arguments,
-        program.structure,
-        run.sites,
-        num_units=program.subsample_size or program.num_units,
-        num_rows=program.num_units,
-        count=program.runs.add_model,
     )
 
 
@@ -224,50 +189,6 @@ def parts_of(program: BoundProgram, run: SiteRecorder) -> list[Part]:
     kept = places[: len(drawn) - len(others)]
     known = torch.cat([kept, torch.full_like(others, -1)])
     return [Part(known, torch.cat([drawn[kept], others]))]
-
-
-def stacking(
-    program: BoundProgram, reference: Reference, everything: Part, whose: str = "model"
-) -> BoundProgram:
-    """The program after a look at stacked particles of its model, or of its guide.
-
-    Warns by `StackingWarning` where it does not take them.
-
-    Raises:
-        ValueError: If the density is no function of the latents.
-
-    Example:
-        >>> import pyro.distributions as dist
-        >>> from lvkam_pyro.tracing.bind import bind
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-        >>> program = bind(model, torch.zeros(9))
-        >>> run = program.record_alone()
-        >>> everything = Part(torch.arange(9))
-        >>> stacking(program, reference_of(program, run), everything).stacks
-        True
-    """
-    stacked = reference.difference(everything, stacked=True)
-    if stacked is None:
-        return program
-    # Twice: a program may change from run to run, back and forth.
-    again = (reference.difference(everything, stacked=False) for _ in range(2))
-    alone = next((found for found in again if found is not None), None)
-    if alone is not None:
-        raise ValueError(
-            f"The {whose}'s density is not a function of its latents: at the same latents {alone}. "
-            f"Draw what is random by pyro.sample, and call {whose}.eval() where it has dropout."
-        )
-    warnings.warn(
-        f"The {whose} does not take stacked particles ({stacked} among other particles), so it "
-        "runs on them one by one, which is slow. Write it for values with a further axis on the "
-        "left: z[..., 0], .sum(-1), broadcasting.",
-        StackingWarning,
-        stacklevel=5,
-    )
-    return replace(program, stacks=False)
 
 
 def _is_coupled(reference: Reference, num_units: int) -> bool:

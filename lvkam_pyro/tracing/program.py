@@ -36,6 +36,7 @@ class BoundProgram(ProgramRuns):
         num_units: U.
         data_scale: The data plate's full size divided by U; it multiplies totals.
         stacks: Whether stacked particles give what single ones give; else they run one by one.
+        maps: Where particles cannot be stacked: whether a run on one can be mapped over them.
         access: How some of the data can be taken; None: only all of them together.
         refusal: Why they cannot be taken apart; empty if they can.
         subsample_size: The size of the plate, where the program subsamples its data by itself.
@@ -202,23 +203,34 @@ class BoundProgram(ProgramRuns):
         program = self.subsample()
         if program is not self:
             return program.draw(guide, num_particles)
-        if not self.stacks:
-            return Particles.stack([self._draw_alone(guide) for _ in range(num_particles)])
         guide = guide.on(self) if isinstance(guide, LibraryGuide) else guide
         shared = self.shares_particles and isinstance(guide, PriorGuide)
         first = self.first if shared else self
-        proposal = first.record_guide(guide, num_particles)
-        check_sites(proposal, self.structure, num_particles)
-        values = self._proposed(guide, proposal)
-        values |= {} if shared else proposal.subsamples
-        run = self.record_summed(SiteRecorder(values))
-        return self._weigh(guide, proposal, run, num_particles, shared=shared)
+        proposals = first._propose(guide, num_particles)
+        runs = self._runs_of(guide, proposals, shared=shared)
+        return self._weigh(guide, proposals, runs, num_particles, shared=shared)
 
-    def _draw_alone(self, guide: Program) -> Particles:
-        proposal = self.record_guide_alone(guide)
-        values = {**proposal.subsamples, **self._proposed(guide, proposal)}
-        run = self.record_alone_summed(SiteRecorder(values))
-        return self._weigh(guide, proposal, run, 1, shared=False)
+    def _propose(self, guide: Program, num_particles: int) -> list[SiteRecorder]:
+        """The guide's run, or a run a particle."""
+        # The library's own guides take all particles at once; the prior is a run of the model.
+        is_ours = isinstance(guide, LibraryGuide) and not isinstance(guide, PriorGuide)
+        if not (self.stacks or is_ours):
+            return [self.record_guide_alone(guide) for _ in range(num_particles)]
+        proposal = self.record_guide(guide, num_particles)
+        check_sites(proposal, self.structure, num_particles)
+        return [proposal]
+
+    def _runs_of(
+        self, guide: Program, proposals: Sequence[SiteRecorder], *, shared: bool
+    ) -> list[SiteRecorder]:
+        """The model's runs at what a guide has drawn."""
+        if self.maps or (len(proposals) < 2 and not self.stacks):
+            return self.runs_at(self.structure.all_to_pyro(self.latents_of(proposals)))
+        values = [
+            self._proposed(guide, one) | ({} if shared else one.subsamples) for one in proposals
+        ]
+        record = self.record_summed if self.stacks else self.record_alone_summed
+        return [record(SiteRecorder(each)) for each in values]
 
     def _proposed(self, guide: Program, proposal: SiteRecorder) -> dict[str, Tensor]:
         """The values that the model takes from a guide's run.
@@ -232,27 +244,28 @@ class BoundProgram(ProgramRuns):
     def _weigh(
         self,
         guide: Program,
-        proposal: SiteRecorder,
-        run: SiteRecorder,
+        proposals: Sequence[SiteRecorder],
+        runs: Sequence[SiteRecorder],
         num_particles: int,
         *,
         shared: bool,
     ) -> Particles:
         """The particles from the sites of the guide and of the model."""
-        check_same_sites(run, self.structure)
+        check_same_sites(runs[0], self.structure)
         structure = self.structure
-        log_prior, log_likelihood = self.log_densities([run], num_particles)
+        log_prior, log_likelihood = self.log_densities(runs, num_particles)
         from_prior = isinstance(guide, PriorGuide)
         if isinstance(guide, PriorGuide) and guide.proposes_from(self.model, structure):
             # The density of the draws is the model's own, of the first datum where all share them.
             log_guide = (log_prior[:, :1] if shared else log_prior).detach().expand_as(log_prior)
         else:
+            size = num_particles // len(proposals)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not from_prior):
-                log_guide = self.sum(proposal.sites, num_particles)
+                log_guide = torch.cat([self.sum(one.sites, size) for one in proposals])
         return Particles(
-            latents=self.latents_of([proposal]),
+            latents=self.latents_of(proposals),
             log_prior=log_prior,
             log_likelihood=log_likelihood,
             log_guide=log_guide,
-            data_scale=structure.data_scale(next(iter(run.sites.values()))),
+            data_scale=structure.data_scale(next(iter(runs[0].sites.values()))),
         )

@@ -1,7 +1,8 @@
 """One run of a Pyro program, recorded: its sample sites, with proposed values put in."""
 
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
@@ -16,7 +17,8 @@ class SiteRecorder(Messenger):
     """Records the sample sites of the program that runs inside, and fills in proposed values.
 
     It does what `poutine.trace(poutine.replay(...))` does, at less cost: no graph, no copies.
-    What `pyro.deterministic` computes and the indices of plates are kept apart from the sites.
+    What `pyro.deterministic` computes and the indices of plates are kept apart from the sites;
+    `further` is for what a kind of recorder computes of them, by site.
 
     Args:
         values: Site name to the value that the site takes instead of a draw.
@@ -35,6 +37,14 @@ class SiteRecorder(Messenger):
         self.sites: dict[str, Site] = {}
         self.computed: dict[str, Site] = {}
         self.subsamples: dict[str, Tensor] = {}
+        self.further: dict[str, Tensor] = {}
+
+    def fresh(self, values: Mapping[str, Tensor]) -> Self:
+        """A recorder of the same kind with other values, and nothing recorded yet."""
+        new = copy(self)
+        new.values = values
+        new.sites, new.computed, new.subsamples, new.further = {}, {}, {}, {}
+        return new
 
     @property
     def latents(self) -> dict[str, Site]:

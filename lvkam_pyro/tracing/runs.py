@@ -14,6 +14,7 @@ from torch import Tensor
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
 from lvkam_pyro.tracing.densities import site_log_prob, sum_log_probs
 from lvkam_pyro.tracing.enumeration import AllValues, Factors, summed_log_densities
+from lvkam_pyro.tracing.mapping import record_mapped
 from lvkam_pyro.tracing.prior_guide import PriorRecorder
 from lvkam_pyro.tracing.recorder import LastLatentDrawnError, Site, SiteRecorder, Unconditioned
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
@@ -51,6 +52,7 @@ class ProgramRuns:
     subsample_size: int | None
     runs: RunCount
     values_per_particle: int = 1
+    maps: bool = False
 
     @property
     def unit(self) -> Unit:
@@ -68,16 +70,22 @@ class ProgramRuns:
         return self.arguments.on(self.model, self.structure)
 
     def record(
-        self, values: Mapping[str, Tensor] | None = None, *, recorder: SiteRecorder | None = None
+        self,
+        values: Mapping[str, Tensor] | None = None,
+        *,
+        recorder: SiteRecorder | None = None,
+        num_particles: int | None = None,
     ) -> SiteRecorder:
-        """One run, with its sites; particles are stacked, or there are none.
+        """One run, with its sites, of stacked particles.
 
         Args:
             values: Site name to the value that the site takes, in Pyro's layout.
             recorder: What records; None: a `SiteRecorder` of the values.
+            num_particles: S, where latents are drawn; None: the values' own.
         """
         self.runs.add_model()
-        return self._run(self.model, recorder or SiteRecorder(values), alone=False)
+        with nullcontext() if num_particles is None else self._particles(num_particles):
+            return self._run(self.model, recorder or SiteRecorder(values), alone=False)
 
     def record_alone(self, recorder: SiteRecorder | None = None) -> SiteRecorder:
         """One run without particles, and without the data set's plate around it."""
@@ -141,12 +149,13 @@ class ProgramRuns:
         Returns:
             `(S, U)` each.
         """
-        priors, likelihoods = zip(*(self._split(run, num_particles) for run in runs), strict=True)
+        size = num_particles // len(runs)
+        priors, likelihoods = zip(*(self._split(run, size) for run in runs), strict=True)
         return torch.cat(priors), torch.cat(likelihoods)
 
     def _split(self, run: SiteRecorder, num_particles: int) -> tuple[Tensor, Tensor]:
         if self.structure.discrete:
-            return summed_log_densities(run, self.structure, self._shape(num_particles))
+            return summed_log_densities(run, self.structure, (num_particles, self.num_units))
         return self.sum(run.latents, num_particles), self.sum(run.observations, num_particles)
 
     def log_joint(self, latents: Mapping[str, Tensor]) -> Tensor:
@@ -157,7 +166,7 @@ class ProgramRuns:
     def runs_at(
         self, values: Mapping[str, Tensor], recording: Recording = SiteRecorder
     ) -> list[SiteRecorder]:
-        """The run at stacked values; a run a particle where the program needs that.
+        """The run at stacked values, mapped over if need be, else a run a particle.
 
         Args:
             values: Site name to values in Pyro's layout, `(S, *plates, *event)`.
@@ -165,14 +174,27 @@ class ProgramRuns:
         """
         if self.stacks:
             return [self.record_summed(recording(values))]
+        if self.maps:
+            return [self._record_mapped(recording({}), values)]
         count = len(next(iter(values.values()), (0,)))
         particles = (self._particle(values, s) for s in range(count))
         return [self.record_alone_summed(recording(particle)) for particle in particles]
 
-    def _particle(self, values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-        """One particle's values, without the axes of particles and of plates outside of a site."""
+    def _record_mapped(self, recorder: SiteRecorder, values: Mapping[str, Tensor]) -> SiteRecorder:
+        """One run on a single particle, mapped over all."""
+        self.runs.add_model()
+
+        def run(single: SiteRecorder) -> SiteRecorder:
+            return self._run(self.model, single, alone=True)
+
+        own = self._particle(values, slice(None))
+        return record_mapped(run, recorder, own, self.structure.num_plates)
+
+    def _particle(self, values: Mapping[str, Tensor], index: int | slice) -> dict[str, Tensor]:
+        """The values of particles, without the axes of plates outside of a site; of one, of it."""
         outer = {s.name: self.structure.num_outer_axes(s) for s in self.structure.sites}
-        return {name: value[(index, *(0,) * outer[name])] for name, value in values.items()}
+        places = {name: (index, *(0,) * outer[name]) for name in values}
+        return {name: value[places[name]] for name, value in values.items()}
 
     def log_densities_of_sites(self, run: SiteRecorder, num_particles: int) -> dict[str, Tensor]:
         """The log density of each site at each element of its plates, in Pyro's layout.
@@ -181,23 +203,18 @@ class ProgramRuns:
         on latents of its own plates: then it is that of the observation, summed over them.
         """
         if self.structure.discrete:
-            return Factors.of(run, self.structure, self._shape(num_particles)).by_site()
+            return Factors.of(run, self.structure, (num_particles, self.num_units)).by_site()
         return {name: site_log_prob(site, self.structure) for name, site in run.sites.items()}
 
     def sum(self, sites: Mapping[str, Site], num_particles: int) -> Tensor:
-        """The log density of the sites of one run, `(S, U)`; `(1, U)` of a run a particle."""
-        return sum_log_probs(sites, self.structure, self._shape(num_particles))
-
-    def _shape(self, num_particles: int) -> tuple[int, int]:
-        """The numbers of particles and units of one run."""
-        return num_particles if self.stacks else 1, self.num_units
+        """The log density of the sites of one run of some particles, `(S, U)`."""
+        return sum_log_probs(sites, self.structure, (num_particles, self.num_units))
 
     def runs_at_prior(self, num_particles: int) -> list[SiteRecorder]:
         """The run, or a run a particle, at latents that the program draws itself."""
         if not self.stacks:
             return [self.record_alone() for _ in range(num_particles)]
-        with self._particles(num_particles):
-            return [self.record()]
+        return [self.record(num_particles=num_particles)]
 
     def _particles(self, num_particles: int) -> AbstractContextManager[Any]:
         plate: AbstractContextManager[Any] = pyro.plate(
@@ -212,8 +229,7 @@ class ProgramRuns:
             if not self.stacks:
                 recorders = (PriorRecorder(last=last) for _ in range(num_particles))
                 return [self.record_alone(recorder) for recorder in recorders]
-            with self._particles(num_particles):
-                return [self.record(recorder=PriorRecorder(last=last))]
+            return [self.record(recorder=PriorRecorder(last=last), num_particles=num_particles)]
 
     def latents_of(self, runs: Sequence[SiteRecorder]) -> dict[str, Tensor]:
         """The values of the continuous latents, `(S, U, *inner plates, *event)` each."""
@@ -251,8 +267,7 @@ class ProgramRuns:
             if not self.stacks:
                 particles = (self._particle(values, draw) for draw in range(num_draws))
                 return [self.record_alone(SiteRecorder(particle)) for particle in particles]
-            with self._particles(num_draws):
-                return [self.record(values)]
+            return [self.record(values, num_particles=num_draws)]
 
     def draw_discrete(self, num_draws: int, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draws of the discrete latents, if there are any, from their posterior given all others.
@@ -282,8 +297,8 @@ class ProgramRuns:
 
     def simulate(self) -> SiteRecorder:
         """One run without its data, of one particle: latents and observations are drawn."""
-        with Unconditioned(), self._particles(1):
-            return self.record()
+        with Unconditioned():
+            return self.record(num_particles=1)
 
 
 def _marked(site: Site, names: Collection[str]) -> dict[str, str]:

@@ -240,10 +240,9 @@ def find_data_plate(run: SiteRecorder, num_data: int | None) -> CondIndepStackFr
     """
     stacks = [plates(site) for site in run.observations.values()]
     common = [frame for frame in stacks[0] if all(frame in stack for stack in stacks[1:])]
-    fitting = [frame for frame in common if num_data in (frame.size, frame.full_size)]
-    plate = next(iter(fitting or common), None)
-    outside = any(plate not in plates(site) for site in run.latents.values())
-    return None if outside else plate
+    common.sort(key=lambda frame: num_data not in (frame.size, frame.full_size))
+    around = [plates(site) for site in run.latents.values()]
+    return next((frame for frame in common if all(frame in stack for stack in around)), None)
 
 
 def bijection(site: Site) -> Transform:

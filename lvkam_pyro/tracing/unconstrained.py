@@ -1,6 +1,6 @@
 """A program's latents as one real vector per unit, with log densities and gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,11 +48,7 @@ class Location:
 
 
 class _ConstrainedRecorder(LatentRecorder):
-    """Runs a model on unconstrained latents, each mapped onto its site's support."""
-
-    def __init__(self, values: Mapping[str, Tensor], *, last: str | None = None) -> None:
-        super().__init__(values, last=last)
-        self.log_jacobians: dict[str, Tensor] = {}
+    """Runs a model on unconstrained latents; further, log |dz/du| over each site's batch."""
 
     def _pyro_sample(self, msg: Site) -> None:
         value = None if msg["is_observed"] else self.values.get(msg["name"])
@@ -60,12 +56,12 @@ class _ConstrainedRecorder(LatentRecorder):
             transform = bijection(msg)
             msg["value"] = transform(value)
             msg["done"] = True
-            self.log_jacobians[msg["name"]] = _log_jacobian(transform, value, msg)
+            self.further[msg["name"]] = _log_jacobian(transform, value, msg)
 
     def _pyro_post_sample(self, msg: Site) -> None:
         # Chains move over what a mask hides, too, as the prior's draws do: it counts at its own
         # density, which integrates to one.
-        is_latent = msg["name"] in self.log_jacobians
+        is_latent = msg["name"] in self.further
         super()._pyro_post_sample(without_mask(msg) if is_latent else msg)
 
 
@@ -174,9 +170,8 @@ class UnconstrainedProgram:
 
     def _log_jacobian(self, run: SiteRecorder) -> Tensor:
         """Log |dz/du| of a run: what broadcasts to `(S, U)`."""
-        terms = run.log_jacobians.items() if isinstance(run, _ConstrainedRecorder) else ()
         total = torch.zeros(1, 1, device=self.program.like.device)
-        for name, value in terms:
+        for name, value in run.further.items():
             total = total + per_unit(value, run.sites[name], self.structure)
         return total
 

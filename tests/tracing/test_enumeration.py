@@ -195,7 +195,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::lvkam_pyro.tracing.looks.StackingWarning")
+@pytest.mark.filterwarnings("ignore::lvkam_pyro.tracing.stacking.StackingWarning")
 @pytest.mark.parametrize("case", REFUSED)
 def test_sum_that_cannot_be_taken_is_refused_by_name(case: str) -> None:
     model, match = REFUSED[case]
