@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -43,12 +44,42 @@ class Normalised(torch.nn.Module):
             pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
 
 
-def test_particles_that_cannot_be_stacked_run_one_by_one() -> None:
+def branches(x: Tensor) -> None:
+    """The same, of latents of all data, in a way that nothing can be mapped over."""
+    z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    loc = float(z.sum())
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(loc, 0.5), obs=x)
+
+
+def test_particles_that_cannot_be_stacked_are_mapped_over() -> None:
     x = torch.tensor([0.5, -1.0, 2.0])
     exact = dist.Normal(0.0, 3.25**0.5).log_prob(x).double()
-    with pytest.warns(lv.tracing.StackingWarning, match="one by one"):
-        evidence = lv.evidence.Importance(4096).estimate(sums_an_axis, x)
+    program = lv.bind(sums_an_axis, x)
+    assert (program.stacks, program.maps) == (False, True)
+    evidence = lv.evidence.Importance(4096).estimate(program)
     assert_within_standard_errors(evidence.log_evidence, exact, evidence.standard_error)
+
+
+def test_mapped_particles_are_those_one_by_one_with_their_gradients() -> None:
+    program = lv.bind(sums_an_axis, torch.tensor([0.5, -1.0, 2.0]))
+    z = torch.randn(7, 3, 3, requires_grad=True)
+    found = [
+        torch.stack(program.at({"z": z})),
+        torch.stack(replace(program, maps=False).at({"z": z})),
+    ]
+    torch.testing.assert_close(*found)
+    gradients = [torch.autograd.grad(each.sum(), z)[0] for each in found]
+    torch.testing.assert_close(*gradients)
+
+
+def test_particles_that_can_neither_be_stacked_nor_mapped_run_one_by_one() -> None:
+    x = torch.tensor([0.5, -1.0, 2.0])
+    covariance = 3.0 * torch.ones(3, 3) + 0.25 * torch.eye(3)
+    exact = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(x).double()
+    with pytest.warns(lv.tracing.StackingWarning, match="one by one"):
+        evidence = lv.evidence.Importance(4096).estimate(branches, x)
+    assert_within_standard_errors(evidence.log_evidence, exact[None], evidence.standard_error)
 
 
 def test_sizes_that_coincide_are_seen_through() -> None:
@@ -57,18 +88,16 @@ def test_sizes_that_coincide_are_seen_through() -> None:
     loading = WEIGHTS * scale
     covariance = loading.T @ loading + torch.eye(6)
     law = dist.MultivariateNormal(-model.normalise.running_mean * scale, covariance)
-    with pytest.warns(lv.tracing.StackingWarning):
-        evidence = lv.evidence.Importance(2048).estimate(model, x)
+    evidence = lv.evidence.Importance(2048).estimate(model, x)
     assert_within_standard_errors(
         evidence.log_evidence, law.log_prob(x).double(), evidence.standard_error, extra=0.1
     )
 
 
-def test_ladders_run_particles_one_by_one_too() -> None:
+def test_ladders_map_over_particles_too() -> None:
     x = torch.tensor([0.5, -1.0, 2.0])
     ladder = lv.ladder.Ladder(num_temperatures=4, num_chains=8, num_warmup=20, num_samples=20)
-    with pytest.warns(lv.tracing.StackingWarning):
-        evidence = lv.evidence.MultistateBAR(ladder).estimate(sums_an_axis, x)
+    evidence = lv.evidence.MultistateBAR(ladder).estimate(sums_an_axis, x)
     exact = dist.Normal(0.0, 3.25**0.5).log_prob(x).double()
     assert_within_standard_errors(evidence.log_evidence, exact, evidence.standard_error)
 
