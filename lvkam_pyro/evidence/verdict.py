@@ -9,6 +9,8 @@ from torch import Tensor
 MIN_EFFECTIVE_SAMPLE_SIZE = 10.0
 MAX_CHAIN_SPREAD = 2.0
 MAX_RHAT = 1.05
+MIN_OVERLAP = 0.03
+"""Below it two densities share too few draws (Klimovich, Shirts and Mobley 2015)."""
 
 
 @dataclass(frozen=True)
