@@ -23,7 +23,7 @@ from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.draws import read_draws
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed
-from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
+from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram, check_ladder
 
 NUM_BLOCKS = 20
 """Blocks of neighbouring draws: the replicates of the standard error."""
@@ -135,6 +135,7 @@ class Bridge(Estimator):
                 or outside of the support.
         """
         program = bind(model, *args, **kwargs)
+        check_ladder(program.structure)
         if draws is None:
             return super().estimate(program, guide=guide, seed=seed)
         with program.session(seed=seed):

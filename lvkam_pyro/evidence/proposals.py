@@ -108,17 +108,17 @@ def _normal(position: Tensor, share: Tensor) -> dist.MultivariateNormal:
 
 @dataclass(frozen=True)
 class MixtureProposal(Proposal):
-    r"""A mixture of normals, for posteriors of several modes or bent ones.
+    r"""A mixture of Student's t distributions, for posteriors of several modes or bent ones.
 
-    .. math:: q(u) = \sum_{m=1}^{M} \pi_m N(u; \mu_m, \Sigma_m)
+    .. math:: q(u) = \sum_{m=1}^{M} \pi_m \, t_8(u; \mu_m, \Sigma_m)
 
     with the number of components, 1 to 16, by which each half of the draws predicts the other best
     (see `fit_mixture`). Of more than 20 coordinates it is a `NormalProposal`: some hundred draws
     say too little about several covariances.
 
     Example:
-        >>> draws = torch.randn(1000, 1, 2) + 9.0 * torch.arange(1000)[:, None, None].remainder(2)
-        >>> MixtureProposal().fit(draws).density.log_prob(torch.tensor([4.5, 4.5])) < -20
+        >>> draws = torch.randn(1000, 1, 2) + 40.0 * torch.arange(1000)[:, None, None].remainder(2)
+        >>> MixtureProposal().fit(draws).density.log_prob(torch.tensor([20.0, 20.0])) < -20
         tensor([True])
     """
 
@@ -127,11 +127,8 @@ class MixtureProposal(Proposal):
         if position.shape[-1] > _MAX_COORDINATES:
             return NormalProposal().fit(position)
         is_first = torch.arange(len(position), device=position.device) < len(position) // 2
-        kernels = fit_mixture(position, torch.zeros_like(position[..., 0]), is_first)
-        components = kernels.component_distribution
-        normals = dist.MultivariateNormal(components.loc, scale_tril=components.scale_tril)
-        shares = kernels.mixture_distribution
-        return FittedProposal(dist.MixtureSameFamily(shares, normals))
+        log_weights = torch.zeros_like(position[..., 0])
+        return FittedProposal(fit_mixture(position, log_weights, is_first))
 
 
 @dataclass(frozen=True)
