@@ -11,7 +11,7 @@ from torch import Tensor
 from lvkam_pyro.evidence.estimator import Estimator, with_fisher_gradient
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.proposals import MixtureProposal, Proposal, swapped
-from lvkam_pyro.evidence.verdict import MAX_RHAT, MIN_OVERLAP, Gate
+from lvkam_pyro.evidence.verdict import MAX_RHAT, MIN_OVERLAP, Gate, common_failure
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.bridge import BridgeRatio
@@ -258,11 +258,13 @@ def _gates(summary: Mapping[str, Tensor]) -> list[Gate]:
     scores = summary["halves_gap"] / summary["halves_gap_error"]
     limit = round(float(student_t.isf(_GAP_RATE / 2, NUM_BLOCKS - 1)), 1)
     k = torch.minimum(summary["pareto_k_draws"], summary["pareto_k_proposals"])
+    rhat = Gate.above("R-hat", summary["rhat"], MAX_RHAT)
     return [
         Gate.above("draws where the model's density is zero", summary["impossible_draws"], 0),
         Gate.below("an overlap of posterior and proposal", summary["overlap"], MIN_OVERLAP),
         Gate.above("Pareto k of both ratios", k, _MAX_PARETO_K),
         Gate.above("a gap between the halves' estimates in standard errors", scores, limit),
         Gate.below("an effective number of draws", summary["ess"], _MIN_EFFECTIVE),
-        Gate.above("R-hat", summary["rhat"], MAX_RHAT),
+        rhat,
+        common_failure(rhat),
     ]

@@ -8,6 +8,7 @@ import torch
 
 from lvkam_pyro.evidence.annealed import AnnealedImportance, TemperedSMC
 from lvkam_pyro.evidence.auto import Auto
+from lvkam_pyro.evidence.bridge import Bridge
 from lvkam_pyro.evidence.elbo import ELBO
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.importance import Importance, MixtureImportance
@@ -77,6 +78,7 @@ _ESTIMATORS: tuple[type[Estimator], ...] = (
     Quadrature,
     QuasiMonteCarlo,
     MixtureImportance,
+    Bridge,
     Lookahead,
     GridGibbs,
     Auto,
