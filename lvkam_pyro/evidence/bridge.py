@@ -1,6 +1,6 @@
 """Evidence by bridge sampling, from draws of the posterior."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,10 +57,11 @@ class Bridge(Estimator):
 
     Standard errors by the jackknife over 20 blocks of neighbouring draws and of proposals.
     Diagnostics, `(U,)` each: `overlap` of posterior and proposal; `pareto_k_draws` and
-    `pareto_k_proposals` of both ratios; `halves_gap`, in nats, of the two fits' estimates; `ess`
-    and `rhat`, those of the worst coordinate of the draws (of one chain: between its halves). The
-    verdict is unreliable where the overlap is below 0.03, both k exceed 1, the halves disagree
-    beyond chance, ESS < 50, R-hat > 1.05, or the model's density at a draw is zero.
+    `pareto_k_proposals` of both ratios; `halves_gap`, in nats, of the two fits' estimates, and its
+    standard error `halves_gap_error`; `impossible_draws`, a count; `ess` and `rhat`, those of the
+    worst coordinate of the draws (of one chain: between its halves). The verdict is unreliable
+    where the overlap is below 0.03, both k exceed 1, the halves disagree beyond chance, ESS < 50,
+    R-hat > 1.05, or the model's density at a draw is zero.
 
     Args:
         num_proposals: Draws of the proposals.
@@ -170,13 +171,11 @@ class Bridge(Estimator):
         with program.session(seed=seed):
             parts = [self._summarize(*block) for block in self._blocks(program, latents)]
         summary = {n: to_double(program.join([part[n] for part in parts])) for n in parts[0]}
-        log_evidence, leave_one_out = summary.pop("log_evidence"), summary.pop("leave_one_out")
-        gates = _gates(summary)
         return self.conclude(
             program,
-            log_evidence,
-            leave_one_out,
-            gates=gates,
+            summary.pop("log_evidence"),
+            summary.pop("leave_one_out"),
+            gates=_gates(summary),
             num_evaluations=int(summary.pop("num_evaluations").amax()),
             diagnostics=summary,
         )
@@ -198,31 +197,16 @@ class Bridge(Estimator):
         flat = {name: value.flatten(0, 1) for name, value in latents.items()}
         position = target.positions(flat).unflatten(0, shape)
         size = chain_effective_sample_size(position.double())
-        log_odds = (size.median(-1).values.clamp_min(1.0) / self.num_proposals).log()
-        middle = shape[0] // 2
-        # Chain after chain, so that neighbours in a block are neighbours in a chain.
-        halves = [
-            half.transpose(0, 1).flatten(0, 1)
-            for half in position.split_with_sizes([middle, shape[0] - middle])
-        ]
-        pairs = [self._log_ratios(target, *pair) for pair in swapped(halves)]
-        first, second = zip(*pairs, strict=True)
-        whole = BridgeRatio.of(first, second, log_odds, num_blocks=NUM_BLOCKS)
-        one, other = (
-            BridgeRatio.of(pair[:1], pair[1:], log_odds, num_blocks=NUM_BLOCKS) for pair in pairs
-        )
+        pairs = [self._log_ratios(target, *pair) for pair in swapped(_halves(position))]
+        first, second = (torch.cat(samples) for samples in zip(*pairs, strict=True))
         return {
-            "log_evidence": whole.log_ratio,
-            "leave_one_out": whole.leave_one_out,
-            "overlap": whole.overlap,
-            "halves_gap": (one.log_ratio - other.log_ratio).abs(),
-            "halves_gap_error": jackknife_error(one.leave_one_out - other.leave_one_out),
-            "pareto_k_draws": pareto_k(-torch.cat(first)),
-            "pareto_k_proposals": pareto_k(torch.cat(second)),
-            "impossible_draws": torch.cat(first).isneginf().sum(0),
+            **_solve(pairs, size.median(-1).values.clamp_min(1.0) / self.num_proposals),
+            "pareto_k_draws": pareto_k(-first),
+            "pareto_k_proposals": pareto_k(second),
+            "impossible_draws": first.isneginf().sum(0),
             "ess": size.amin(-1),
             "rhat": _rhat(position.double()).amax(-1),
-            "num_evaluations": torch.full_like(whole.log_ratio, target.num_evaluations),
+            "num_evaluations": torch.full_like(first[0], target.num_evaluations),
         }
 
     def _log_ratios(
@@ -232,6 +216,31 @@ class Bridge(Estimator):
         fitted = self.proposal.fit(fitted_to)
         proposed = fitted.density.sample((self.num_proposals // 2,)).to(held_out)
         return fitted.log_ratio(target, held_out), fitted.log_ratio(target, proposed)
+
+
+def _halves(position: Tensor) -> list[Tensor]:
+    """The first and the second half of all chains `(D, C, U, Q)`, `(D / 2 * C, U, Q)` each.
+
+    They go chain after chain, so that neighbours in a block are neighbours in a chain.
+    """
+    middle = len(position) // 2
+    return [half.transpose(0, 1).flatten(0, 1) for half in (position[:middle], position[middle:])]
+
+
+def _solve(pairs: Sequence[tuple[Tensor, Tensor]], odds: Tensor) -> dict[str, Tensor]:
+    """The estimate from the log ratios of both fits together, and how far apart each one's is."""
+    first, second = zip(*pairs, strict=True)
+    whole = BridgeRatio.of(first, second, odds.log(), num_blocks=NUM_BLOCKS)
+    one, other = (
+        BridgeRatio.of(pair[:1], pair[1:], odds.log(), num_blocks=NUM_BLOCKS) for pair in pairs
+    )
+    return {
+        "log_evidence": whole.log_ratio,
+        "leave_one_out": whole.leave_one_out,
+        "overlap": whole.overlap,
+        "halves_gap": (one.log_ratio - other.log_ratio).abs(),
+        "halves_gap_error": jackknife_error(one.leave_one_out - other.leave_one_out),
+    }
 
 
 def _check_number(latents: Mapping[str, Tensor]) -> None:

@@ -92,9 +92,8 @@ def _log_terms(
 
 def _slope(log_first: Tensor, log_second: Tensor) -> Tensor:
     """How fast the log of the means' ratio falls where log r rises, between 0 and 2, `(U,)`."""
-    return sum(
-        (term.softmax(0) * -term.expm1()).sum(0) for term in (log_first, log_second)
-    ) + torch.zeros_like(log_first[0])
+    first, second = ((term.softmax(0) * -term.expm1()).sum(0) for term in (log_first, log_second))
+    return first + second
 
 
 def _solve(draws: Tensor, others: Tensor, log_odds: Tensor) -> Tensor:

@@ -198,8 +198,9 @@ class UnconstrainedProgram:
     def log_joint(self, position: Tensor) -> Tensor:
         """The log density of data and vectors `(S, U, D)` by runs that fit the memory, `(S, U)`."""
         parts = position.split(self.program.particles_per_run())
+        pairs = [self._log_densities(part) for part in parts]
         self.num_evaluations += len(position)
-        return torch.cat([sum(self._log_densities(part)).double() for part in parts])
+        return torch.cat([prior.double() + likelihood.double() for prior, likelihood in pairs])
 
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
         runs = self.program.runs_at(self._unflatten(position), _ConstrainedRecorder)
