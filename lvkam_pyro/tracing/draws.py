@@ -47,7 +47,8 @@ def read_draws(source: object, program: BoundProgram) -> dict[str, Tensor]:
             f"{program.num_units} data, so no draws are of all of them. Build the model without "
             "subsample_size."
         )
-    sites, (groups, has_chains) = program.record_alone().latents, _groups(source)
+    run, (groups, has_chains) = program.record_alone(), _groups(source)
+    sites = {site.name: run.sites[site.name] for site in program.structure.latents}
     missing = sorted(sites.keys() - groups.keys())
     if missing:
         raise ValueError(

@@ -257,6 +257,21 @@ def test_draws_that_are_impossible_are_flagged() -> None:
     assert "draws where the model's density is zero" in str(evidence.verdict)
 
 
+def one_by_one(x: Tensor) -> None:
+    """`normal_mean` of a number: no particles can be stacked."""
+    mean = float(pyro.sample("mean", dist.Normal(0.0, 1.0)))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(mean, 1.0), obs=x)
+
+
+@pytest.mark.filterwarnings("ignore::lvkam_pyro.tracing.looks.StackingWarning")
+def test_a_program_that_takes_one_particle_at_a_time() -> None:
+    draws = {"mean": normal_posterior(X).sample((4, 50))}
+    evidence = Bridge(200, proposal=NormalProposal()).estimate(one_by_one, X, draws=draws)
+    assert evidence.verdict.reliable, str(evidence)
+    assert_matches(evidence, normal_evidence(X))
+
+
 @pytest.fixture(scope="module")
 def mcmc() -> MCMC:
     pyro.set_rng_seed(1)
