@@ -13,7 +13,6 @@ from lvkam_pyro.ladder.ladder import LadderSamples
 from lvkam_pyro.tracing.particles import Particles
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import SiteRecorder
-from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure
 
 Run = TypeVar("Run")
 
@@ -277,25 +276,3 @@ def predict(
     shapes = {name: layout.sites[name].shape for name in layout.observations}
     drawn = gather(runs, shapes, num_draws, lambda run, name: run.sites[name]["value"])
     return Prediction(program.values_of(runs, program.structure.sites), drawn)
-
-
-def to_draws(samples: Mapping[str, Tensor], structure: ProgramStructure) -> dict[str, Tensor]:
-    """Draws in their sites' own shapes, by unit.
-
-    Args:
-        samples: Name of each latent site to draws `(D, *shape)`.
-        structure: The program's plates.
-
-    Returns:
-        Site name to draws `(D, U, *inner plates, *event)`.
-    """
-    return {
-        site.name: structure.to_particles(_pad(samples[site.name], site, structure), site)
-        for site in structure.latents
-    }
-
-
-def _pad(value: Tensor, site: LatentSite, structure: ProgramStructure) -> Tensor:
-    """A value `(D, *shape)` with an axis for every plate of the program."""
-    missing = 1 + structure.num_plates + len(site.event_shape) - value.ndim
-    return value.reshape(len(value), *(1,) * missing, *value.shape[1:])

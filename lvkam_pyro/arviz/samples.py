@@ -13,7 +13,7 @@ from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor
 
 from lvkam_pyro.arviz.datasets import SAMPLE, Groups, dataset, plain_group
-from lvkam_pyro.arviz.draws import PosteriorDraws, to_draws
+from lvkam_pyro.arviz.draws import PosteriorDraws
 from lvkam_pyro.arviz.groups import groups_by_moments, log_joint, prior_groups
 from lvkam_pyro.arviz.layout import Layout
 from lvkam_pyro.arviz.marginal import estimates_of
@@ -146,7 +146,7 @@ def _sample_groups(
             prior = prior_groups(program, Layout.of(program), (num_chains, num_draws))
             return {"posterior": plain_group(samples), **prior}
         flat = {name: values.flatten(0, 1) for name, values in samples.items()}
-        latents = to_draws(flat, program.structure)
+        latents = program.structure.arrange(flat)
         draws = PosteriorDraws.of_draws(latents, num_chains, estimates=estimates)
         groups = groups_by_moments(program, draws, num_particles)
     if "sample_stats" not in groups:
@@ -264,4 +264,4 @@ def draw_alone(program: BoundProgram, guide: Program, num_draws: int) -> dict[st
         site.name: torch.stack([run.sites[site.name]["value"] for run in runs])
         for site in program.structure.latents
     }
-    return to_draws(samples, program.structure)
+    return program.structure.arrange(samples)

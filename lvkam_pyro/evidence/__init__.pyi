@@ -1,20 +1,20 @@
 """The public names of the room, which load on first use."""
 
-from .annealed import AnnealedImportance
+from .annealed import AnnealedImportance, TemperedSMC
 from .auto import Auto
 from .bidirectional import Sandwich, sandwich
+from .bridge import Bridge
 from .cascade import CascadeEvidence
 from .elbo import ELBO
 from .estimator import Estimator
 from .evidence import Evidence
-from .importance import Importance
+from .importance import Importance, MixtureImportance
 from .lookahead import Lookahead
-from .mixture import MixtureImportance
 from .multistate import GridGibbs, MultistateBAR
+from .proposals import MixtureProposal, NormalProposal, Proposal, WarpProposal
 from .quadrature import Quadrature
 from .quasi_monte_carlo import QuasiMonteCarlo
 from .rules import CorrectedTrapezoid, HermiteRule, PCHIPRule, Rule, TrapezoidRule
-from .smc import TemperedSMC
 from .steppingstone import SteppingStone
 from .thermodynamic import ThermodynamicIntegration
 from .verdict import Gate, Verdict
@@ -23,6 +23,7 @@ __all__ = [
     "ELBO",
     "AnnealedImportance",
     "Auto",
+    "Bridge",
     "CascadeEvidence",
     "CorrectedTrapezoid",
     "Estimator",
@@ -33,8 +34,11 @@ __all__ = [
     "Importance",
     "Lookahead",
     "MixtureImportance",
+    "MixtureProposal",
     "MultistateBAR",
+    "NormalProposal",
     "PCHIPRule",
+    "Proposal",
     "Quadrature",
     "QuasiMonteCarlo",
     "Rule",
@@ -44,5 +48,6 @@ __all__ = [
     "ThermodynamicIntegration",
     "TrapezoidRule",
     "Verdict",
+    "WarpProposal",
     "sandwich",
 ]

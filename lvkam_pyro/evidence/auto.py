@@ -8,9 +8,8 @@ from torch import Tensor
 from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, combine_steps
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
-from lvkam_pyro.evidence.importance import Importance
+from lvkam_pyro.evidence.importance import Importance, MixtureImportance
 from lvkam_pyro.evidence.lookahead import Lookahead
-from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import GridGibbs, MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo

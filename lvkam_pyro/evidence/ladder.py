@@ -15,15 +15,13 @@ from lvkam_pyro.evidence.verdict import (
     MAX_RHAT,
     MIN_EFFECTIVE_SAMPLE_SIZE,
     Gate,
+    common_failure,
 )
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.convergence import half_drift
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed
-
-_MOST_FAILURES = 0.5
-
 
 _FALL_RATE = 3e-5
 _DRIFT_RATE = 1e-9
@@ -177,7 +175,7 @@ def _ladder_gates(
             "were drawn by a biased kernel, whose chains miss the posterior: use MALA or HMC",
         ),
         rhat,
-        _common_failure(rhat),
+        common_failure(rhat),
         Gate.above(
             "a drift between the halves of the chains in standard errors",
             to_double(half_drift(samples.log_likelihood).amax(0)),
@@ -191,16 +189,6 @@ def _ladder_gates(
             _limit(_FALL_RATE, 2 * (num_chains - 1)),
         ),
     ]
-
-
-def _common_failure(rhat: Gate) -> Gate:
-    """The gate of all data: where half of them do not mix, others pass by chance, in one mode.
-
-    On the problem `mixture_prior` such data were off by 9 of their standard errors.
-    """
-    share = float(rhat.failed.double().mean())
-    everywhere = torch.full_like(rhat.failed, share >= _MOST_FAILURES)
-    return Gate(everywhere, f"are of a run whose R-hat fails at {100 * share:.0f} % of its data")
 
 
 def _limit(rate: float, degrees_of_freedom: int) -> float:

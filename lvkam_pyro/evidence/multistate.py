@@ -6,13 +6,10 @@ from lvkam_pyro.evidence.evidence import to_double
 from lvkam_pyro.evidence.ladder import LadderEstimate, LadderEstimator, Moments
 from lvkam_pyro.evidence.reweighting import Reweighting
 from lvkam_pyro.evidence.steppingstone import chain_log_steps
-from lvkam_pyro.evidence.verdict import Gate
+from lvkam_pyro.evidence.verdict import MIN_OVERLAP, Gate
 from lvkam_pyro.ladder.grid_gibbs import GridGibbsKernel
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 from lvkam_pyro.statistics.jackknife import log_mean_exp
-
-MIN_OVERLAP = 0.03
-"""Below it neighbours share too few draws (Klimovich, Shirts and Mobley 2015)."""
 
 _GIBBS_LADDER = Ladder(
     num_temperatures=16,

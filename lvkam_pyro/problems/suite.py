@@ -6,17 +6,16 @@ from typing import NamedTuple
 
 import torch
 
-from lvkam_pyro.evidence.annealed import AnnealedImportance
+from lvkam_pyro.evidence.annealed import AnnealedImportance, TemperedSMC
 from lvkam_pyro.evidence.auto import Auto
+from lvkam_pyro.evidence.bridge import Bridge
 from lvkam_pyro.evidence.elbo import ELBO
 from lvkam_pyro.evidence.estimator import Estimator
-from lvkam_pyro.evidence.importance import Importance
+from lvkam_pyro.evidence.importance import Importance, MixtureImportance
 from lvkam_pyro.evidence.lookahead import Lookahead
-from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import GridGibbs, MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
-from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.options import suggestion
@@ -79,6 +78,7 @@ _ESTIMATORS: tuple[type[Estimator], ...] = (
     Quadrature,
     QuasiMonteCarlo,
     MixtureImportance,
+    Bridge,
     Lookahead,
     GridGibbs,
     Auto,

@@ -203,6 +203,25 @@ class ProgramStructure:
         missing = 1 + self.num_plates + len(site.event_shape) - value.ndim
         return value.reshape((1,) * missing + value.shape) if missing > 0 else value
 
+    def arrange(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Draws of all latent sites in the sites' own shapes, by unit.
+
+        Args:
+            samples: Site name to draws `(D, *shape)`.
+
+        Returns:
+            Site name to draws `(D, U, *inner plates, *event)`.
+        """
+        return {
+            site.name: self.to_particles(self._pad(samples[site.name], site), site)
+            for site in self.latents
+        }
+
+    def _pad(self, value: Tensor, site: LatentSite) -> Tensor:
+        """A value `(D, *shape)` with an axis for every plate of the program."""
+        missing = 1 + self.num_plates + len(site.event_shape) - value.ndim
+        return value.reshape(len(value), *(1,) * missing, *value.shape[1:])
+
     def all_to_pyro(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The values of all continuous latents, and of given discrete ones, in Pyro's layout."""
         given = [site for site in self.discrete if site.name in latents]

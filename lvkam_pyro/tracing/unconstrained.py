@@ -14,6 +14,9 @@ from lvkam_pyro.tracing.recorder import LatentRecorder, Site, SiteRecorder
 from lvkam_pyro.tracing.sites import without_mask
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection
 
+_TOLERANCE = 1e-4
+"""Of a value that is mapped to the real space and back; its square, near zero."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -72,6 +75,28 @@ def _log_jacobian(transform: Transform, value: Tensor, site: Site) -> Tensor:
     return log_jacobian.reshape(*log_jacobian.shape[:num_batch_axes], -1).sum(-1)
 
 
+class _SupportRecorder(LatentRecorder):
+    """Runs a model on given latents, each of which has to lie inside of its site's support."""
+
+    def _pyro_sample(self, msg: Site) -> None:
+        super()._pyro_sample(msg)
+        if msg["done"] and msg["name"] in self.values:
+            _check_inside(msg)
+
+
+def _check_inside(site: Site) -> None:
+    transform, value = bijection(site), site["value"]
+    free = transform.inv(value)
+    # torch's maps clip what lies outside, or have no number for it.
+    is_near = torch.isclose(transform(free), value, rtol=_TOLERANCE, atol=_TOLERANCE**2)
+    if not (free.isfinite().all() and is_near.all()):
+        raise ValueError(
+            f"Expected values of '{site['name']}' inside of its support {site['fn'].support}, got "
+            f"some outside of it or on its edge among those from {float(value.min()):.6g} to "
+            f"{float(value.max()):.6g}. Pass draws of this model's own posterior, not transformed."
+        )
+
+
 class UnconstrainedProgram:
     r"""A bound program over unconstrained latent vectors.
 
@@ -121,6 +146,19 @@ class UnconstrainedProgram:
         """The positions `(S, U, D)` of a recorded run of S particles (one without their axis)."""
         return torch.cat([self._flatten(site, run) for site in self.structure.latents], -1)
 
+    def positions(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """The positions `(S, U, D)` of given latents.
+
+        Args:
+            latents: Site name to values, `(S, U, *inner plates, *event)` each.
+
+        Raises:
+            ValueError: If a value lies outside of its site's support.
+        """
+        recording = partial(_SupportRecorder, last=self.structure.latents[-1].name)
+        runs = self.program.runs_at(self.structure.all_to_pyro(latents), recording)
+        return torch.cat([self.unconstrain(run) for run in runs])
+
     def _flatten(self, site: LatentSite, run: SiteRecorder) -> Tensor:
         drawn = run.sites[site.name]
         value = self.structure.spread(drawn["value"], site)
@@ -158,6 +196,14 @@ class UnconstrainedProgram:
             prior_gradient,
             likelihood_gradient,
         )
+
+    @torch.no_grad()
+    def log_joint(self, position: Tensor) -> Tensor:
+        """The log density of data and vectors `(S, U, D)` by runs that fit the memory, `(S, U)`."""
+        parts = position.split(self.program.particles_per_run())
+        pairs = [self._log_densities(part) for part in parts]
+        self.num_evaluations += len(position)
+        return torch.cat([prior.double() + likelihood.double() for prior, likelihood in pairs])
 
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
         runs = self.program.runs_at(self._unflatten(position), _ConstrainedRecorder)

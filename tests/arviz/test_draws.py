@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.arviz.draws import Evaluation, evaluate, to_draws
+from lvkam_pyro.arviz.draws import Evaluation, evaluate
 from lvkam_pyro.arviz.layout import Layout, SiteAxes
 from lvkam_pyro.tracing.recorder import SiteRecorder
 from tests.checks import samplers
@@ -23,7 +23,7 @@ def evaluated(
     program = lv.bind(model, x)
     layout = Layout.of(program)
     before = program.runs.model
-    found = evaluate(program, layout, to_draws(values, program.structure))
+    found = evaluate(program, layout, program.structure.arrange(values))
     program.runs.model -= before
     return found, program
 

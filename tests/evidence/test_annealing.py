@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lvkam_pyro.evidence.annealed import AnnealedImportance
+from lvkam_pyro.evidence.annealed import AnnealedImportance, TemperedSMC
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
 from lvkam_pyro.evidence.bidirectional import sandwich
-from lvkam_pyro.evidence.smc import TemperedSMC
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models
 
