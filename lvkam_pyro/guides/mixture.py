@@ -10,14 +10,13 @@ from torch import Tensor
 from lvkam_pyro.guides.mixture_fit import fit_mixture
 from lvkam_pyro.guides.population import Draw, PopulationGuide
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
+from lvkam_pyro.ladder.tempering import Tempering
 from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
-_NUM_ISLANDS = 8
 _EFFICIENCY = 0.5
-_THRESHOLD = 0.5
+_MAX_ROUNDS = 32
 
 
 class MixtureGuide(PopulationGuide):
@@ -87,18 +86,14 @@ class MixtureGuide(PopulationGuide):
 
     def _fit(self, target: GradientTarget) -> MixtureSameFamily:
         """The mixture fitted to a population whose halves share no ancestor."""
-        size = math.ceil(self.num_pilots / _NUM_ISLANDS) * _NUM_ISLANDS
-        pilots = anneal(
-            target,
-            AnnealingPath.adaptive(target, _EFFICIENCY, size),
-            target.draw_finite_prior(size),
-            num_islands=_NUM_ISLANDS,
-            num_moves=self.num_moves,
-            threshold=_THRESHOLD,
-        ).population
+        size = 2 * math.ceil(self.num_pilots / 2)
+        pilots = Tempering(target, size, num_islands=2, num_moves=self.num_moves)
+        for _ in pilots.ascend(_EFFICIENCY):
+            pass
+        pilots.settle(_MAX_ROUNDS)
         position = pilots.state.position[0]
         is_first = torch.arange(size, device=position.device) < size // 2
-        return fit_mixture(position, pilots.pooled_log_weights, is_first)
+        return fit_mixture(position, torch.zeros_like(position[..., 0]), is_first)
 
 
 @dataclass(frozen=True)

@@ -48,15 +48,23 @@ class GradientTarget(UnconstrainedProgram):
         self._fresh: list[Tensor] = []
 
     def state_at(self, position: Tensor) -> GradientState:
-        """The state of chains at positions `(T, C, N, D)`, by one run of the model."""
-        rungs = position.shape[:2]
-        evaluation = self.evaluate(position.flatten(0, 1))
+        """The state of chains at positions `(T, C, N, D)`, by one run of the model.
+
+        By several where their arrays would not fit the memory.
+        """
+        rungs, flat = position.shape[:2], position.flatten(0, 1)
+        # Blocks of data are cut for one run; what cannot be cut further runs by its particles.
+        parts = [self.evaluate(part) for part in flat.split(self.program.particles_per_run())]
+
+        def stack(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts]).unflatten(0, rungs)
+
         return GradientState(
             position=position,
-            log_likelihood=evaluation.log_likelihood.unflatten(0, rungs),
-            log_prior=evaluation.log_prior.unflatten(0, rungs),
-            prior_gradient=evaluation.prior_gradient.unflatten(0, rungs),
-            likelihood_gradient=evaluation.likelihood_gradient.unflatten(0, rungs),
+            log_likelihood=_possible(stack("log_likelihood")),
+            log_prior=_possible(stack("log_prior")),
+            prior_gradient=stack("prior_gradient"),
+            likelihood_gradient=stack("likelihood_gradient"),
         )
 
     def draw_finite_prior(self, num_draws: int) -> Tensor:
@@ -84,3 +92,8 @@ class GradientTarget(UnconstrainedProgram):
             draws = self.draw_prior(num_temperatures * num_chains)
             self._fresh.extend(draws.split(num_chains))
         return self._fresh.pop()
+
+
+def _possible(log_density: Tensor) -> Tensor:
+    """A log density, minus infinity where it overflows to what is no number."""
+    return log_density.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
