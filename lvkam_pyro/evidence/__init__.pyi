@@ -14,7 +14,7 @@ from .multistate import GridGibbs, MultistateBAR
 from .quadrature import Quadrature
 from .quasi_monte_carlo import QuasiMonteCarlo
 from .rules import CorrectedTrapezoid, HermiteRule, PCHIPRule, Rule, TrapezoidRule
-from .smc import TemperedSMC
+from .smc import MixtureSMC, TemperedSMC
 from .steppingstone import SteppingStone
 from .thermodynamic import ThermodynamicIntegration
 from .verdict import Gate, Verdict
@@ -33,6 +33,7 @@ __all__ = [
     "Importance",
     "Lookahead",
     "MixtureImportance",
+    "MixtureSMC",
     "MultistateBAR",
     "PCHIPRule",
     "Quadrature",

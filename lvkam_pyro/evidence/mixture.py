@@ -26,7 +26,7 @@ class MixtureImportance(Importance):
     Raises:
         TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two replicates; when used, if a latent
-            lies in a further plate or cannot move on the real line.
+            cannot move on the real line.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist

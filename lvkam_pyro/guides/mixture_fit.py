@@ -53,8 +53,9 @@ def fit_mixture(points: Tensor, log_weights: Tensor, is_first: Tensor) -> dist.M
     blocks = zip(points.split(rows, 1), weights.split(rows, 1), strict=True)
     parts = [_fit_best(*block, is_first) for block in blocks]
     shares, loc, scale_tril = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    kernels = dist.MultivariateStudentT(_NUM_DEGREES, loc, scale_tril)
-    return dist.MixtureSameFamily(dist.Categorical(shares), kernels)
+    most = int((shares > 0).any(0).sum())
+    kernels = dist.MultivariateStudentT(_NUM_DEGREES, loc[:, :most], scale_tril[:, :most])
+    return dist.MixtureSameFamily(dist.Categorical(shares[:, :most]), kernels)
 
 
 Parameters = tuple[Tensor, Tensor, Tensor]
