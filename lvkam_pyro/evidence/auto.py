@@ -14,11 +14,19 @@ from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import GridGibbs, MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
+from lvkam_pyro.evidence.smc import MixtureSMC
+from lvkam_pyro.ladder.hmc import HMC, MALA
+from lvkam_pyro.ladder.ladder import Ladder
+from lvkam_pyro.ladder.leapfrog import MAX_LANGEVIN_COORDINATES
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.structure import Unit
 
 MAX_QUASI_COORDINATES = 8
 """Latents above which quasi-random points are hardly better than random ones."""
+
+MAX_MIXTURE_COORDINATES = 20
+"""Latents of a data set above which a fitted mixture is hardly ever a good proposal."""
 
 _MAX_PARETO_K = 0.5
 """Where weights are cheap to replace they must have a variance."""
@@ -31,8 +39,9 @@ class Auto(Estimator):
     2. `Importance` with the guide, if there is one (Pareto k below 0.5).
     3. `QuasiMonteCarlo` from the prior, for up to eight latents (k below 0.5).
     4. `Lookahead` and then `GridGibbs`, for additive models.
-    5. `MixtureImportance` (k below 0.5).
-    6. `MultistateBAR` on the default ladder, for any model.
+    5. `MixtureImportance` (k below 0.5); of a data set as a whole for up to 20 latents.
+    6. `MixtureSMC`, of a data set as a whole.
+    7. `MultistateBAR` on the default ladder, for any model (by HMC above 100 latents).
 
     A method that does not apply to the model is skipped. Each datum's value comes from one method;
     nothing is averaged. The result is a `CascadeEvidence`: `steps` holds every result, `methods`
@@ -105,8 +114,7 @@ class Auto(Estimator):
             *([(QuasiMonteCarlo(), None)] if is_small else []),
             (Lookahead(), None),
             (GridGibbs(), None),
-            (MixtureImportance(), None),
-            (MultistateBAR(), None),
+            *((estimator, None) for estimator in _general_methods(program)),
         ]
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
@@ -118,6 +126,18 @@ class Auto(Estimator):
             except ValueError as error:
                 failure = error
         raise failure
+
+
+def _general_methods(program: BoundProgram) -> list[Estimator]:
+    """The estimators that serve any model, in order."""
+    num_coordinates = program.structure.num_coordinates
+    kernel = MALA() if num_coordinates <= MAX_LANGEVIN_COORDINATES else HMC(num_steps=8)
+    ladder = MultistateBAR(Ladder(kernel=kernel))
+    if program.unit is Unit.DATUM:
+        return [MixtureImportance(), ladder]
+    # One ladder's temperatures suit most of many data, but not every data set with a vague prior.
+    few = [MixtureImportance()] if num_coordinates <= MAX_MIXTURE_COORDINATES else []
+    return [*few, MixtureSMC(), ladder]
 
 
 def _data_of(program: BoundProgram, left: Tensor) -> Tensor:

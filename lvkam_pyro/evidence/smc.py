@@ -100,7 +100,7 @@ class MixtureSMC(TemperedSMC):
 
     def __init__(
         self,
-        num_particles: int = 2048,
+        num_particles: int = 1024,
         *,
         num_replicates: int = 16,
         num_moves: int = 5,
