@@ -61,6 +61,10 @@ class AnnealingEstimator(ReplicateEstimator):
         """The densities between which particles go: by default from the prior."""
         return GradientTarget(program)
 
+    def diagnostics(self, target: GradientTarget) -> Summary:
+        """What the target itself has to say, `(U,)` each."""
+        return {}
+
     @abstractmethod
     def path(self, target: GradientTarget) -> AnnealingPath:
         """The temperatures and how to move at each."""
@@ -72,7 +76,8 @@ class AnnealingEstimator(ReplicateEstimator):
             path = self.path(target)
             draws = self.anneal(target, path, target.draw_finite_prior(self.num_drawn))
             count = count_for_all(block, target.num_evaluations)
-            yield {"num_evaluations": count, **_summarize(draws, path)}
+            summary = {**_summarize(draws, path), **self.diagnostics(target)}
+            yield {"num_evaluations": count, **summary}
 
     def anneal(
         self, target: GradientTarget, path: AnnealingPath, position: Tensor

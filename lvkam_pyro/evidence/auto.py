@@ -14,7 +14,7 @@ from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import GridGibbs, MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
-from lvkam_pyro.evidence.smc import MixtureSMC
+from lvkam_pyro.evidence.smc import MixtureSMC, TemperedSMC
 from lvkam_pyro.ladder.hmc import HMC, MALA
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.ladder.leapfrog import MAX_LANGEVIN_COORDINATES
@@ -39,8 +39,9 @@ class Auto(Estimator):
     2. `Importance` with the guide, if there is one (Pareto k below 0.5).
     3. `QuasiMonteCarlo` from the prior, for up to eight latents (k below 0.5).
     4. `Lookahead` and then `GridGibbs`, for additive models.
-    5. `MixtureImportance` (k below 0.5); of a data set as a whole for up to 20 latents.
-    6. `MixtureSMC`, of a data set as a whole.
+    5. `MixtureImportance` (k below 0.5).
+    6. `TemperedSMC` and `MixtureSMC`, of a data set as a whole; above 20 latents `MixtureSMC` alone
+       in place of both and of 5.
     7. `MultistateBAR` on the default ladder, for any model (by HMC above 100 latents).
 
     A method that does not apply to the model is skipped. Each datum's value comes from one method;
@@ -136,7 +137,8 @@ def _general_methods(program: BoundProgram) -> list[Estimator]:
     if program.unit is Unit.DATUM:
         return [MixtureImportance(), ladder]
     # One ladder's temperatures suit most of many data, but not every data set with a vague prior.
-    few = [MixtureImportance()] if num_coordinates <= MAX_MIXTURE_COORDINATES else []
+    is_small = num_coordinates <= MAX_MIXTURE_COORDINATES
+    few: list[Estimator] = [MixtureImportance(), TemperedSMC()] if is_small else []
     return [*few, MixtureSMC(), ladder]
 
 

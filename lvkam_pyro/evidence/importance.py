@@ -91,7 +91,8 @@ class Importance(ReplicateEstimator):
         guide = guide.on(block) if isinstance(guide, LibraryGuide) else guide
         draw, total = self.drawing(block, guide), size * self.num_replicates
         # What a population guide draws together depends on each other: it fills one island.
-        limit = size if isinstance(guide, Populations) else block.particles_per_run()
+        is_joint = isinstance(guide, Populations) and not guide.independent
+        limit = size if is_joint else block.particles_per_run()
         counts = (min(limit, total - start) for start in range(0, total, limit))
         log_weights = torch.cat([draw(count).log_weights for count in counts])
         return log_weights.reshape(self.num_replicates, size, block.num_units)

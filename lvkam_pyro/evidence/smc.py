@@ -1,10 +1,12 @@
 """Evidence by tempered sequential Monte Carlo, per datum."""
 
 from lvkam_pyro.evidence.annealing import AnnealingEstimator
+from lvkam_pyro.evidence.replicates import Summary
+from lvkam_pyro.evidence.verdict import Gate
 from lvkam_pyro.guides.mixture import MixtureGuide
 from lvkam_pyro.ladder.reference import ReferenceTarget
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.ladder.tempering import AnnealingPath
+from lvkam_pyro.ladder.tempering import MAX_DRIFT, AnnealingPath
 from lvkam_pyro.options import check_share
 from lvkam_pyro.tracing.program import BoundProgram
 
@@ -70,7 +72,8 @@ class MixtureSMC(TemperedSMC):
     the way from q is much shorter than that from the prior, and where q is a poor proposal
     (`MixtureImportance` says so) the moves on the way mend it. Likelihood evaluations count those
     of the first population. A mode that it did not meet is lost. Diagnostics and verdict are those
-    of `TemperedSMC`. A guide that is given is left aside.
+    of `TemperedSMC`, and `drift`: how much the first population still moved, in standard errors of
+    a mean. The verdict is unreliable above 5. A guide that is given is left aside.
 
     Args:
         num_particles: S, at least (rounded up to full islands).
@@ -100,7 +103,7 @@ class MixtureSMC(TemperedSMC):
 
     def __init__(
         self,
-        num_particles: int = 1024,
+        num_particles: int = 2048,
         *,
         num_replicates: int = 16,
         num_moves: int = 5,
@@ -122,3 +125,13 @@ class MixtureSMC(TemperedSMC):
         target = ReferenceTarget(program, guide.fit(pilots))
         target.num_evaluations = pilots.num_evaluations
         return target
+
+    def diagnostics(self, target: GradientTarget) -> Summary:
+        """The drift of the population that the first density was fitted to; see the base class."""
+        drift = target.reference.drift if isinstance(target, ReferenceTarget) else None
+        return {} if drift is None else {"drift": drift}
+
+    def gates(self, summary: Summary) -> list[Gate]:
+        """The first population had come to rest, and the particles agree."""
+        name = "a drift of the first population in standard errors"
+        return [Gate.above(name, summary["drift"], MAX_DRIFT), *super().gates(summary)]

@@ -16,7 +16,7 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
 _EFFICIENCY = 0.5
-_MAX_ROUNDS = 32
+_MAX_ROUNDS = 16
 
 
 class MixtureGuide(PopulationGuide):
@@ -64,6 +64,8 @@ class MixtureGuide(PopulationGuide):
         tensor([-0.7000, -0.7000])
     """
 
+    independent = True
+
     def __init__(
         self,
         model: Program,
@@ -90,12 +92,12 @@ class MixtureGuide(PopulationGuide):
         pilots = Tempering(target, size, num_islands=2, num_moves=self.num_moves)
         for _ in pilots.ascend(_EFFICIENCY):
             pass
-        pilots.settle(_MAX_ROUNDS)
+        drift = pilots.settle(_MAX_ROUNDS)
         position = pilots.state.position[0]
         is_first = torch.arange(size, device=position.device) < size // 2
         # The halves count alike: under a vague prior their own estimates differ by many nats.
         mixture = fit_mixture(position, torch.zeros_like(position[..., 0]), is_first)
-        return DefensiveMixture(mixture, self.prior_share)
+        return DefensiveMixture(mixture, self.prior_share, drift)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pyro
 import pyro.distributions as dist
@@ -93,7 +93,8 @@ class PopulationGuide(LibraryGuide):
     call are one population: replicates need one call each, which is what `Importance`
     does. They carry no gradient and the guide has no parameters.
 
-    Implementing one: define `prepare`, whose function adds to `num_evaluations`.
+    Implementing one: define `prepare`, whose function adds to `num_evaluations`, and say so if its
+    draws are `independent`.
 
     Args:
         model: The Pyro model.
@@ -101,12 +102,15 @@ class PopulationGuide(LibraryGuide):
     Attributes:
         memory: Where the chains of each datum stand, if they go on from update to update.
         num_evaluations: Likelihood evaluations of a datum behind all draws so far.
+        independent: Whether its draws are, so that several calls can share them out.
 
     Example:
         >>> import lvkam_pyro as lv
         >>> issubclass(lv.guides.LookaheadGuide, PopulationGuide)
         True
     """
+
+    independent: ClassVar[bool] = False
 
     def __init__(self, model: Program) -> None:
         self.model = model
@@ -147,7 +151,7 @@ class PopulationGuide(LibraryGuide):
             torch.Size([5, 2])
         """
         with torch.no_grad(), no_handlers():
-            return Populations(program, self.prepare(program))
+            return Populations(program, self.prepare(program), independent=self.independent)
 
 
 class Populations(LibraryGuide):
@@ -156,14 +160,16 @@ class Populations(LibraryGuide):
     Args:
         program: The model, bound to these data.
         draw: What draws populations.
+        independent: Whether its draws are independent of each other.
 
     Example:
         >>> issubclass(Populations, LibraryGuide)
         True
     """
 
-    def __init__(self, program: BoundProgram, draw: Draw) -> None:
+    def __init__(self, program: BoundProgram, draw: Draw, *, independent: bool = False) -> None:
         self.program = program
+        self.independent = independent
         self._draw = draw
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

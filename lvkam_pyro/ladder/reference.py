@@ -24,6 +24,8 @@ class DefensiveMixture:
     Attributes:
         mixture: m, of batch shape `(U,)` and event shape `(D,)`, in float64.
         prior_share: a, between 0 and 1.
+        drift: How much the population that it was fitted to still moved, in standard errors,
+            `(U,)`; None if it was fitted to none.
 
     Example:
         >>> import pyro.distributions as dist
@@ -36,6 +38,7 @@ class DefensiveMixture:
 
     mixture: MixtureSameFamily
     prior_share: float
+    drift: Tensor | None = None
 
     def draw(self, prior: Tensor) -> Tensor:
         """Independent draws `(S, U, D)`, given as many of the prior."""

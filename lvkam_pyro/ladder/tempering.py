@@ -29,7 +29,9 @@ from lvkam_pyro.statistics.weights import effective_sample_size, normalized_weig
 _MIN_POPULATION = 320
 _NUM_MOVES = 3
 _MAX_TEMPERATURES = 1000
-_LEAST_SHIFT = 0.25
+MAX_DRIFT = 5.0
+"""Standard errors of a mean that hundreds of coordinates at rest exceed once in 10,000 times."""
+
 _MOST_UNSETTLED = 0.1
 _NUM_BISECTIONS = 50
 _MIN_LOG_GAP = -700.0
@@ -88,6 +90,10 @@ class Tempering(Population):
         self.reweight(temperature)
         covariance = self._weighted_covariance()
         self.resample(math.inf)
+        self._explore(covariance)
+
+    def _explore(self, covariance: Tensor) -> None:
+        """Move by a covariance, and learn it anew."""
         metric = Metric.of(covariance, self.state.position.dtype)
         for _ in range(self.num_moves):
             probability = self.move(Tuning(metric, self.log_step.exp()))
@@ -127,20 +133,25 @@ class Tempering(Population):
             self.advance(torch.where(is_last, 1.0, self.temperature + gap))
             yield self.temperature
 
-    def settle(self, max_rounds: int) -> None:
-        """Move on where it stands, until that changes neither places nor spreads.
+    def settle(self, max_rounds: int) -> Tensor:
+        """Move on where it stands, until no mean drifts any more.
 
-        Few ancestors may have come from a vague prior, and near a few places. Looks at the
+        Few ancestors may have come from a vague prior, and narrow places fill slowly. Looks at the
         population after 1, 2, 4, ... rounds of moves.
+
+        Returns:
+            The last drift in standard errors, `(N,)`: of the coordinate of each datum that drifts
+            most.
         """
-        before, num_rounds = self.state.position[0], 1
+        before, num_rounds, drift = self.state.position[0], 1, self.temperature
         while num_rounds <= max_rounds:
             for _ in range(num_rounds):
-                self.advance(self.temperature)
-            position = self.state.position[0]
-            if float(_has_moved(before, position).double().mean()) <= _MOST_UNSETTLED:
-                return
-            before, num_rounds = position, 2 * num_rounds
+                self._explore(self.covariance)
+            drift = _drift(before, self.state.position[0])
+            if float((drift > MAX_DRIFT).double().mean()) <= _MOST_UNSETTLED:
+                break
+            before, num_rounds = self.state.position[0], 2 * num_rounds
+        return drift
 
     def climb(self, temperatures: Tensor) -> list[tuple[Tensor, Start[GradientState]]]:
         """The rungs at given temperatures `(T,)`, the same for all data, from where it stands."""
@@ -250,12 +261,11 @@ class AnnealingPath:
         return Tuning(Metric.of(self.covariance[here], dtype), self.log_step[here].exp())
 
 
-def _has_moved(before: Tensor, after: Tensor) -> Tensor:
-    """Whether any mean or spread of populations `(S, N, D)` has changed, `(N,)`."""
-    spread = after.std(0).clamp(min=torch.finfo(after.dtype).tiny)
-    shift = (after.mean(0) - before.mean(0)).abs() / spread
-    growth = (before.std(0) / spread).log().abs()
-    return (torch.maximum(shift, growth) > _LEAST_SHIFT).any(-1)
+def _drift(before: Tensor, after: Tensor) -> Tensor:
+    """The largest change of a mean of particles `(S, N, D)` in standard errors, `(N,)`."""
+    change = (after - before).double()
+    error = change.std(0).clamp(min=torch.finfo(after.dtype).tiny) / len(change) ** 0.5
+    return (change.mean(0).abs() / error).amax(-1)
 
 
 def _next_gap(log_likelihood: Tensor, most: Tensor, efficiency: float) -> Tensor:
