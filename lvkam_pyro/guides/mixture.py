@@ -27,10 +27,11 @@ class MixtureGuide(PopulationGuide):
 
     with u the unconstrained coordinates. Whenever it is called, particles are carried from the
     prior to the posterior (tempered sequential Monte Carlo, Del Moral, Doucet and Jasra 2006) and
-    moved until they settle, and `fit_mixture` fits kernels to them. Draws are independent with a known density, so their weights
-    are those of plain importance sampling: modes whose mass the population got wrong are put right,
-    and Pareto k shows a fit that is poor. The share of the prior bounds every weight by
-    :math:`\max_z p(x_n | z) / a` (a defensive mixture, Hesterberg 1995).
+    moved until they settle, and `fit_mixture` fits kernels to them. Draws are independent with a
+    known density, so their weights are those of plain importance sampling: modes whose mass the
+    population got wrong are put right, and Pareto k shows a fit that is poor. The share of the
+    prior bounds every weight by :math:`\max_z p(x_n | z) / a` (a defensive mixture, Hesterberg
+    1995).
 
     Its draws are proposals: for posterior draws put it into an `ImportanceGuide`. It needs neither
     parameters nor training, and serves any model with continuous latents.

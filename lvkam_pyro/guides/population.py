@@ -21,7 +21,7 @@ from lvkam_pyro.tracing.bind import Binder
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import no_handlers
-from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
+from lvkam_pyro.tracing.structure import LatentSite, Unit
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
 """From a number of draws S to positions `(S, U, Q)` and their log densities `(S, U)`."""
@@ -188,8 +188,10 @@ class Populations(LibraryGuide):
             }
 
     def _lay_out(self, value: Tensor, site: LatentSite) -> Tensor:
-        """The values `(*plates, *inner plates, *event)` of a site with each plate's axis at its
-        place: those left of all of its plates are there with the particles' alone."""
+        """Values `(*plates, *inner plates, *event)` of a site, each plate's axis at its place.
+
+        The axes left of all of its plates are there only with the particles'.
+        """
         structure, own = self.program.structure, (*site.inner_shape, *site.event_shape)
         is_stacked = value.ndim - len(own) > structure.num_plates
         spread = structure.to_pyro(value.reshape(-1, self.program.num_units, *own), site)

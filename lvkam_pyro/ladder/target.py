@@ -10,6 +10,9 @@ from lvkam_pyro.ladder.state import GradientState
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
 
+_CACHED = 8
+"""Parts of the arrays that fit the memory, of which one and its gradients fit the cache."""
+
 Evaluate = Callable[[Tensor], GradientState]
 """The state of chains at positions `(T, C, N, D)`."""
 
@@ -53,8 +56,7 @@ class GradientTarget(UnconstrainedProgram):
         By several where their arrays would not fit the memory.
         """
         rungs, flat = position.shape[:2], position.flatten(0, 1)
-        # Blocks of data are cut for one run; what cannot be cut further runs by its particles.
-        parts = [self.evaluate(part) for part in flat.split(self.program.particles_per_run())]
+        parts = [self.evaluate(part) for part in flat.split(self._particles_per_run())]
 
         def stack(name: str) -> Tensor:
             return torch.cat([getattr(part, name) for part in parts]).unflatten(0, rungs)
@@ -66,6 +68,12 @@ class GradientTarget(UnconstrainedProgram):
             prior_gradient=stack("prior_gradient"),
             likelihood_gradient=stack("likelihood_gradient"),
         )
+
+    def _particles_per_run(self) -> int:
+        """The particles of one run: all, where blocks of data are cut for that."""
+        most = self.program.particles_per_run()
+        # One data set runs by its particles: as many as a processor's cache holds go fastest.
+        return most if self.num_units > 1 else max(1, most // _CACHED)
 
     def draw_finite_prior(self, num_draws: int) -> Tensor:
         """Prior draws `(draws, N, D)`, a neighbour's in place of one rounded to a boundary."""

@@ -33,6 +33,7 @@ MAX_DRIFT = 5.0
 """Standard errors of a mean that hundreds of coordinates at rest exceed once in 10,000 times."""
 
 _MOST_UNSETTLED = 0.1
+_LEAST_MOVED = 0.5
 _NUM_BISECTIONS = 50
 _MIN_LOG_GAP = -700.0
 """Under vague priors nearly all draws may be as absurd as that."""
@@ -262,10 +263,14 @@ class AnnealingPath:
 
 
 def _drift(before: Tensor, after: Tensor) -> Tensor:
-    """The largest change of a mean of particles `(S, N, D)` in standard errors, `(N,)`."""
+    """The largest change of a mean of particles `(S, N, D)` in standard errors, `(N,)`.
+
+    Infinite where fewer than half of them have moved at all: such particles say nothing.
+    """
     change = (after - before).double()
     error = change.std(0).clamp(min=torch.finfo(after.dtype).tiny) / len(change) ** 0.5
-    return (change.mean(0).abs() / error).amax(-1)
+    has_moved = (change != 0).any(-1).double().mean(0) >= _LEAST_MOVED
+    return torch.where(has_moved, (change.mean(0).abs() / error).amax(-1), torch.inf)
 
 
 def _next_gap(log_likelihood: Tensor, most: Tensor, efficiency: float) -> Tensor:

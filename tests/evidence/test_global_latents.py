@@ -44,7 +44,9 @@ class Regression:
         return -(y.square().sum() - fit + constant) / 2
 
 
-def assert_exact(estimator: Estimator, model: Callable[[Tensor], None], y: Tensor, exact: Tensor):
+def assert_exact(
+    estimator: Estimator, model: Callable[[Tensor], None], y: Tensor, exact: Tensor
+) -> None:
     evidence = estimator.estimate(model, y)
     assert evidence.verdict.reliable, str(evidence)
     assert evidence.num_data == 1
@@ -126,7 +128,13 @@ class LargestArray(TorchDispatchMode):
 
     num_values = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         out = func(*args, **(kwargs or {}))
         for part in out if isinstance(out, tuple | list) else (out,):
             if isinstance(part, Tensor):
