@@ -46,6 +46,7 @@ ESTIMATORS: dict[str, Case] = {
     "multistate": Case(lambda: lv.evidence.MultistateBAR(QUICK)),
     "annealed": Case(lambda: lv.evidence.AnnealedImportance(1024, num_temperatures=32)),
     "smc": Case(lambda: lv.evidence.TemperedSMC(1024, num_moves=3)),
+    "mixture smc": Case(lambda: lv.evidence.MixtureSMC(512, num_moves=3, num_pilots=256)),
     "lookahead": Case(
         lambda: lv.evidence.Lookahead(2048),
         needs_additive=True,
