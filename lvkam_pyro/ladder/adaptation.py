@@ -21,6 +21,7 @@ PARTICLES_PER_CHAIN = 4
 _WINDOW_ENDS = (0.1, 0.25, 0.5, 0.8)
 _DRAWS_PER_INDEPENDENT_DRAW = 5
 _TINY = 1e-300
+_SHRUNK = 0.1
 
 
 @dataclass(frozen=True)
@@ -140,18 +141,20 @@ def blend(new: Tensor, weight: Tensor | float, old: Tensor) -> Tensor:
 
 
 def at_scale_of(new: Tensor, old: Tensor) -> Tensor:
-    """The old covariance with the new one's variances: only its correlations are taken over.
+    """The old covariance, at the new one's scale in coordinates that have shrunk tenfold.
+
+    Only its correlations say anything there.
 
     Example:
-        >>> at_scale_of(4 * torch.eye(2)[None, None], torch.ones(1, 1, 2, 2))[0, 0, 0]
-        tensor([4., 4.])
+        >>> at_scale_of(4e-6 * torch.eye(2)[None, None], torch.ones(1, 1, 2, 2))[0, 0, 0]
+        tensor([4.0000e-06, 4.0000e-06])
     """
     if new.ndim == 3:
-        return new
+        return torch.where(new < _SHRUNK**2 * old, new, old)
     variances = (matrix.diagonal(dim1=-2, dim2=-1).clamp(min=_TINY) for matrix in (new, old))
     now, then = (variance.sqrt() for variance in variances)
-    correlation = old / then[..., :, None] / then[..., None, :]
-    return correlation * now[..., :, None] * now[..., None, :]
+    ratio = torch.where(now < _SHRUNK * then, now / then, 1.0)
+    return old * ratio[..., :, None] * ratio[..., None, :]
 
 
 class Adaptation:
