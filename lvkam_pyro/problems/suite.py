@@ -16,7 +16,7 @@ from lvkam_pyro.evidence.mixture import MixtureImportance
 from lvkam_pyro.evidence.multistate import GridGibbs, MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
-from lvkam_pyro.evidence.smc import MixtureSMC, TemperedSMC
+from lvkam_pyro.evidence.smc import TemperedSMC
 from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.options import suggestion
@@ -76,7 +76,6 @@ _ESTIMATORS: tuple[type[Estimator], ...] = (
     MultistateBAR,
     AnnealedImportance,
     TemperedSMC,
-    MixtureSMC,
     Quadrature,
     QuasiMonteCarlo,
     MixtureImportance,
