@@ -1,6 +1,6 @@
 """The public names of the room, which load on first use."""
 
-from .annealed import AnnealedImportance, TemperedSMC
+from .annealed import AnnealedImportance, MixtureSMC, TemperedSMC
 from .auto import Auto
 from .bidirectional import Sandwich, sandwich
 from .bridge import Bridge
@@ -35,6 +35,7 @@ __all__ = [
     "Lookahead",
     "MixtureImportance",
     "MixtureProposal",
+    "MixtureSMC",
     "MultistateBAR",
     "NormalProposal",
     "PCHIPRule",

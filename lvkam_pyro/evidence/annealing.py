@@ -57,6 +57,14 @@ class AnnealingEstimator(ReplicateEstimator):
         super().__init__(num_particles, num_replicates=num_replicates)
         self.num_moves = check_count("num_moves", num_moves)
 
+    def target(self, program: BoundProgram) -> GradientTarget:
+        """The densities between which particles go: by default from the prior."""
+        return GradientTarget(program)
+
+    def diagnostics(self, target: GradientTarget) -> Summary:
+        """What the target itself has to say, `(U,)` each."""
+        return {}
+
     @abstractmethod
     def path(self, target: GradientTarget) -> AnnealingPath:
         """The temperatures and how to move at each."""
@@ -64,11 +72,12 @@ class AnnealingEstimator(ReplicateEstimator):
     def summaries(self, program: BoundProgram, guide: Program | None) -> Iterator[Summary]:
         """The particles of each block of data; see the base class. A guide is left aside."""
         for block in program.blocks(self.num_drawn * program.values_per_unit):
-            target = GradientTarget(block)
+            target = self.target(block)
             path = self.path(target)
             draws = self.anneal(target, path, target.draw_finite_prior(self.num_drawn))
             count = count_for_all(block, target.num_evaluations)
-            yield {"num_evaluations": count, **_summarize(draws, path)}
+            summary = {**_summarize(draws, path), **self.diagnostics(target)}
+            yield {"num_evaluations": count, **summary}
 
     def anneal(
         self, target: GradientTarget, path: AnnealingPath, position: Tensor
@@ -92,8 +101,8 @@ class AnnealingEstimator(ReplicateEstimator):
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the last particles."""
-        target = GradientTarget(program)
         with torch.no_grad():
+            target = self.target(program)
             path = self.path(target)
             position = target.draw_finite_prior(self.num_drawn)
             population = self.anneal(target, path, position).population

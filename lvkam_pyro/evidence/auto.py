@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lvkam_pyro.evidence.annealed import MixtureSMC, TemperedSMC
 from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, combine_steps
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
@@ -13,6 +14,9 @@ from lvkam_pyro.evidence.lookahead import Lookahead
 from lvkam_pyro.evidence.multistate import GridGibbs, MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
+from lvkam_pyro.ladder.hmc import HMC, MALA
+from lvkam_pyro.ladder.ladder import Ladder
+from lvkam_pyro.ladder.leapfrog import MAX_LANGEVIN_COORDINATES
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.structure import Unit
@@ -22,6 +26,12 @@ MAX_QUASI_COORDINATES = 8
 
 MAX_JOINT_COORDINATES = 2
 """Latents of a data set as a whole up to which quadrature is cheap."""
+
+_MAX_VALUES = 2**14
+"""Values of a data set for the same."""
+
+MAX_MIXTURE_COORDINATES = 20
+"""Latents of a data set above which a fitted mixture is hardly ever a good proposal."""
 
 _MAX_PARETO_K = 0.5
 """Where weights are cheap to replace they must have a variance."""
@@ -35,7 +45,9 @@ class Auto(Estimator):
     3. `QuasiMonteCarlo` from the prior, for up to eight latents (k below 0.5).
     4. `Lookahead` and then `GridGibbs`, for additive models.
     5. `MixtureImportance` (k below 0.5).
-    6. `MultistateBAR` on the default ladder, for any model.
+    6. `TemperedSMC` and `MixtureSMC`, of a data set as a whole; above 20 latents `MixtureSMC` alone
+       in place of both and of 5.
+    7. `MultistateBAR` on the default ladder, for any model (by HMC above 100 latents).
 
     A method that does not apply to the model is skipped. Each datum's value comes from one method;
     nothing is averaged. The result is a `CascadeEvidence`: `steps` holds every result, `methods`
@@ -103,16 +115,13 @@ class Auto(Estimator):
             return [(estimator, guide) for estimator in self.estimators]
         num_coordinates = program.structure.num_coordinates
         is_small = num_coordinates <= MAX_QUASI_COORDINATES
-        # Of a data set as a whole each node costs a run of all data.
-        is_cheap = program.unit is Unit.DATUM or num_coordinates <= MAX_JOINT_COORDINATES
         return [
-            *([(Quadrature(), None)] if is_cheap else []),
+            *([(Quadrature(), None)] if _is_cheap(program) else []),
             *([] if guide is None else [(Importance(), guide)]),
             *([(QuasiMonteCarlo(), None)] if is_small else []),
             (Lookahead(), None),
             (GridGibbs(), None),
-            (MixtureImportance(), None),
-            (MultistateBAR(), None),
+            *((estimator, None) for estimator in _general_methods(program)),
         ]
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
@@ -124,6 +133,26 @@ class Auto(Estimator):
             except ValueError as error:
                 failure = error
         raise failure
+
+
+def _is_cheap(program: BoundProgram) -> bool:
+    """Whether nodes are: of a data set as a whole each of them costs a run of all data."""
+    is_short = program.values_per_unit <= _MAX_VALUES
+    is_flat = program.structure.num_coordinates <= MAX_JOINT_COORDINATES
+    return program.unit is Unit.DATUM or (is_short and is_flat)
+
+
+def _general_methods(program: BoundProgram) -> list[Estimator]:
+    """The estimators that serve any model, in order."""
+    num_coordinates = program.structure.num_coordinates
+    kernel = MALA() if num_coordinates <= MAX_LANGEVIN_COORDINATES else HMC(num_steps=8)
+    ladder = MultistateBAR(Ladder(kernel=kernel))
+    if program.unit is Unit.DATUM:
+        return [MixtureImportance(), ladder]
+    # One ladder's temperatures suit most of many data, but not every data set with a vague prior.
+    is_small = num_coordinates <= MAX_MIXTURE_COORDINATES
+    few: list[Estimator] = [MixtureImportance(), TemperedSMC()] if is_small else []
+    return [*few, MixtureSMC(), ladder]
 
 
 def _data_of(program: BoundProgram, left: Tensor) -> Tensor:

@@ -92,7 +92,8 @@ class Importance(ReplicateEstimator):
         guide = guide.on(block) if isinstance(guide, LibraryGuide) else guide
         draw, total = self.drawing(block, guide), size * self.num_replicates
         # What a population guide draws together depends on each other: it fills one island.
-        limit = size if isinstance(guide, Populations) else block.particles_per_run()
+        is_joint = isinstance(guide, Populations) and not guide.independent
+        limit = size if is_joint else block.particles_per_run()
         counts = (min(limit, total - start) for start in range(0, total, limit))
         log_weights = torch.cat([draw(count).log_weights for count in counts])
         return log_weights.reshape(self.num_replicates, size, block.num_units)
@@ -146,7 +147,7 @@ class MixtureImportance(Importance):
     Raises:
         TypeError: If a count is no integer.
         ValueError: If there is no particle, or fewer than two replicates; when used, if a latent
-            lies in a further plate or cannot move on the real line.
+            cannot move on the real line.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist

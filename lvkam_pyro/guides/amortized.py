@@ -6,10 +6,10 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from lvkam_pyro.guides.population import check_no_inner_plates
 from lvkam_pyro.modules.encoder import Encoder, as_features
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.structure import ProgramStructure
 
 
 class AmortizedGuide(PyroModule):
@@ -42,7 +42,7 @@ class AmortizedGuide(PyroModule):
     def __init__(self, model: Program, x: Tensor, *, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
         structure = bind(model, x).structure
-        check_no_inner_plates(structure)
+        _check_no_inner_plates(structure)
         self._features: Callable[[Tensor], Tensor] = getattr(model, "features", _identity)
         rows = self._features(x)
         self.data_plate = structure.data_plate
@@ -66,3 +66,14 @@ class AmortizedGuide(PyroModule):
 
 def _identity(x: Tensor) -> Tensor:
     return x
+
+
+def _check_no_inner_plates(structure: ProgramStructure) -> None:
+    """A datum's features say nothing of what lies in plates inside the data plate."""
+    for site in structure.latents:
+        if site.inner_shape:
+            raise ValueError(
+                f"Expected latents in the data plate alone, got '{site.name}' inside further "
+                f"plates of sizes {tuple(site.inner_shape)}. Declare them as one event with "
+                ".to_event(...)."
+            )

@@ -38,7 +38,7 @@ class ImportanceGuide(PopulationGuide):
     `lv.evidence.Importance` with the same guide shows the weights before they are resampled.
 
     Args:
-        model: The Pyro model, with its latents directly in the data plate.
+        model: The Pyro model.
         proposal: A guide for it: `PriorGuide`, `AmortizedGuide`, one of Pyro's autoguides within
             the plate, or one's own. It is not trained by training with this guide.
         num_particles: The least size of a population.

@@ -4,20 +4,19 @@ import math
 from dataclasses import dataclass
 
 import torch
-from pyro.distributions import MixtureSameFamily
 from torch import Tensor
 
 from lvkam_pyro.guides.mixture_fit import fit_mixture
 from lvkam_pyro.guides.population import Draw, PopulationGuide
+from lvkam_pyro.ladder.reference import DefensiveMixture
 from lvkam_pyro.ladder.target import GradientTarget
-from lvkam_pyro.ladder.tempering import AnnealingPath, anneal
+from lvkam_pyro.ladder.tempering import Tempering
 from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
-_NUM_ISLANDS = 8
 _EFFICIENCY = 0.5
-_THRESHOLD = 0.5
+_MAX_ROUNDS = 16
 
 
 class MixtureGuide(PopulationGuide):
@@ -27,26 +26,27 @@ class MixtureGuide(PopulationGuide):
               \left| \frac{du}{dz} \right| + a \, p(z)
 
     with u the unconstrained coordinates. Whenever it is called, particles are carried from the
-    prior to the posterior (tempered sequential Monte Carlo, Del Moral, Doucet and Jasra 2006), and
-    `fit_mixture` fits kernels to them. Draws are independent with a known density, so their weights
-    are those of plain importance sampling: modes whose mass the population got wrong are put right,
-    and Pareto k shows a fit that is poor. The share of the prior bounds every weight by
-    :math:`\max_z p(x_n | z) / a` (a defensive mixture, Hesterberg 1995).
+    prior to the posterior (tempered sequential Monte Carlo, Del Moral, Doucet and Jasra 2006) and
+    moved until they settle, and `fit_mixture` fits kernels to them. Draws are independent with a
+    known density, so their weights are those of plain importance sampling: modes whose mass the
+    population got wrong are put right, and Pareto k shows a fit that is poor. The share of the
+    prior bounds every weight by :math:`\max_z p(x_n | z) / a` (a defensive mixture, Hesterberg
+    1995).
 
     Its draws are proposals: for posterior draws put it into an `ImportanceGuide`. It needs neither
-    parameters nor training, and serves any model with continuous latents in the
-    data plate. Good up to about 20 coordinates and 16 modes; a mode that no particle meets is lost.
+    parameters nor training, and serves any model with continuous latents.
+    Good up to about 20 coordinates and 16 modes; a mode that no particle meets is lost.
 
     Args:
         model: The Pyro model.
-        num_pilots: Particles of the tempered population, rounded up to eight islands of equal size.
+        num_pilots: Particles of the tempered population, rounded up to two islands of equal size.
         num_moves: MALA steps at each temperature.
         prior_share: a, between 0 and 1.
 
     Raises:
         TypeError: If a count is no integer.
         ValueError: If a count is below 1 or the share not between 0 and 1; when called, if a latent
-            lies in a further plate or cannot move on the real line.
+            cannot move on the real line.
 
     References:
         Hesterberg, T. (1995). Weighted average importance sampling and defensive mixture
@@ -65,6 +65,8 @@ class MixtureGuide(PopulationGuide):
         tensor([-0.7000, -0.7000])
     """
 
+    independent = True
+
     def __init__(
         self,
         model: Program,
@@ -81,45 +83,36 @@ class MixtureGuide(PopulationGuide):
     def prepare(self, program: BoundProgram) -> Draw:
         """The mixture of each datum; see `PopulationGuide.prepare`."""
         target = GradientTarget(program)
-        mixture = self._fit(target)
+        reference = self.fit(target)
         self.num_evaluations += target.num_evaluations
-        return _Proposal(target, mixture, self.prior_share)
+        return _Proposal(target, reference)
 
-    def _fit(self, target: GradientTarget) -> MixtureSameFamily:
-        """The mixture fitted to a population whose halves share no ancestor."""
-        size = math.ceil(self.num_pilots / _NUM_ISLANDS) * _NUM_ISLANDS
-        pilots = anneal(
-            target,
-            AnnealingPath.adaptive(target, _EFFICIENCY, size),
-            target.draw_finite_prior(size),
-            num_islands=_NUM_ISLANDS,
-            num_moves=self.num_moves,
-            threshold=_THRESHOLD,
-        ).population
+    def fit(self, target: GradientTarget) -> DefensiveMixture:
+        """The density fitted to a population whose halves share no ancestor."""
+        size = 2 * math.ceil(self.num_pilots / 2)
+        pilots = Tempering(target, size, num_islands=2, num_moves=self.num_moves)
+        for _ in pilots.ascend(_EFFICIENCY):
+            pass
+        drift = pilots.settle(_MAX_ROUNDS)
         position = pilots.state.position[0]
         is_first = torch.arange(size, device=position.device) < size // 2
-        return fit_mixture(position, pilots.pooled_log_weights, is_first)
+        # The halves count alike: under a vague prior their own estimates differ by many nats.
+        mixture = fit_mixture(position, torch.zeros_like(position[..., 0]), is_first)
+        return DefensiveMixture(mixture, self.prior_share, drift)
 
 
 @dataclass(frozen=True)
 class _Proposal:
-    """Draws from the mixture of each datum, and a share of prior draws."""
+    """Draws from the reference of each datum, among the latents."""
 
     target: GradientTarget
-    mixture: MixtureSameFamily
-    prior_share: float
+    reference: DefensiveMixture
 
     def __call__(self, num_draws: int) -> tuple[Tensor, Tensor]:
         """Positions `(S, N, Q)` among the latents, and their log densities `(S, N)`."""
-        prior = self.target.draw_prior(num_draws)
-        fitted = self.mixture.sample((num_draws,)).to(prior)
-        from_prior = torch.rand(fitted.shape[:2]).to(prior) < self.prior_share
-        position = torch.where(from_prior[..., None], prior, fitted)
+        position = self.reference.draw(self.target.draw_prior(num_draws))
         location = self.target.locate(position)
-        log_fitted = self.mixture.log_prob(position.double()) - location.log_jacobian
-        log_density = torch.logaddexp(
-            log_fitted + math.log1p(-self.prior_share),
-            location.log_prior + math.log(self.prior_share),
-        )
+        log_prior = location.log_prior + location.log_jacobian
+        log_density = self.reference.log_prob(position, log_prior) - location.log_jacobian
         points = self.target.structure.join(location.latents, self.target.num_units)
         return points, log_density

@@ -53,8 +53,9 @@ def fit_mixture(points: Tensor, log_weights: Tensor, is_first: Tensor) -> dist.M
     blocks = zip(points.split(rows, 1), weights.split(rows, 1), strict=True)
     parts = [_fit_best(*block, is_first) for block in blocks]
     shares, loc, scale_tril = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    kernels = dist.MultivariateStudentT(_NUM_DEGREES, loc, scale_tril)
-    return dist.MixtureSameFamily(dist.Categorical(shares), kernels)
+    most = int((shares > 0).any(0).sum())
+    kernels = dist.MultivariateStudentT(_NUM_DEGREES, loc[:, :most], scale_tril[:, :most])
+    return dist.MixtureSameFamily(dist.Categorical(shares[:, :most]), kernels)
 
 
 Parameters = tuple[Tensor, Tensor, Tensor]
@@ -63,7 +64,10 @@ Parameters = tuple[Tensor, Tensor, Tensor]
 
 def _fit_best(points: Tensor, weights: Tensor, is_first: Tensor) -> Parameters:
     """The fit with the number of components that each datum is predicted by best."""
-    scores = torch.stack([_score(points, weights, is_first, count) for count in _COUNTS])
+    # A component's shape takes as many draws as it has axes, of each half.
+    most = len(points) / (2 * (points.shape[-1] + 2))
+    counts = [count for count in _COUNTS if count <= max(1.0, most)]
+    scores = torch.stack([_score(points, weights, is_first, count) for count in counts])
     best = (scores >= scores.amax(0) - _TOLERANCE).int().argmax(0)
     num_data, num_coordinates = points.shape[1:]
     shares = points.new_zeros(num_data, _COUNTS[-1])

@@ -2,9 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pyro
 import pyro.distributions as dist
@@ -21,7 +21,7 @@ from lvkam_pyro.tracing.bind import Binder
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import no_handlers
-from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, Unit
+from lvkam_pyro.tracing.structure import LatentSite, Unit
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
 """From a number of draws S to positions `(S, U, Q)` and their log densities `(S, U)`."""
@@ -93,20 +93,24 @@ class PopulationGuide(LibraryGuide):
     call are one population: replicates need one call each, which is what `Importance`
     does. They carry no gradient and the guide has no parameters.
 
-    Implementing one: define `prepare`, whose function adds to `num_evaluations`.
+    Implementing one: define `prepare`, whose function adds to `num_evaluations`, and say so if its
+    draws are `independent`.
 
     Args:
-        model: The Pyro model, with its latents directly in the data plate.
+        model: The Pyro model.
 
     Attributes:
         memory: Where the chains of each datum stand, if they go on from update to update.
         num_evaluations: Likelihood evaluations of a datum behind all draws so far.
+        independent: Whether its draws are, so that several calls can share them out.
 
     Example:
         >>> import lvkam_pyro as lv
         >>> issubclass(lv.guides.LookaheadGuide, PopulationGuide)
         True
     """
+
+    independent: ClassVar[bool] = False
 
     def __init__(self, model: Program) -> None:
         self.model = model
@@ -139,9 +143,6 @@ class PopulationGuide(LibraryGuide):
     def on(self, program: BoundProgram) -> "Populations":
         """The guide for these data at the present parameters, prepared once for many calls.
 
-        Raises:
-            ValueError: If a latent lies in a plate inside the data plate.
-
         Example:
             >>> import lvkam_pyro as lv
             >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
@@ -149,9 +150,8 @@ class PopulationGuide(LibraryGuide):
             >>> guide.on(program)()["z"].shape
             torch.Size([5, 2])
         """
-        check_no_inner_plates(program.structure)
         with torch.no_grad(), no_handlers():
-            return Populations(program, self.prepare(program))
+            return Populations(program, self.prepare(program), independent=self.independent)
 
 
 class Populations(LibraryGuide):
@@ -160,14 +160,16 @@ class Populations(LibraryGuide):
     Args:
         program: The model, bound to these data.
         draw: What draws populations.
+        independent: Whether its draws are independent of each other.
 
     Example:
         >>> issubclass(Populations, LibraryGuide)
         True
     """
 
-    def __init__(self, program: BoundProgram, draw: Draw) -> None:
+    def __init__(self, program: BoundProgram, draw: Draw, *, independent: bool = False) -> None:
         self.program = program
+        self.independent = independent
         self._draw = draw
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -181,34 +183,28 @@ class Populations(LibraryGuide):
             position = pyro.sample("_population", distribution, infer={"is_auxiliary": True})
             values = structure.split(position)
             return {
-                site.name: pyro.sample(site.name, _at(values[site.name], site))
+                site.name: _sample_at(self._lay_out(values[site.name], site), site)
                 for site in structure.latents
             }
 
+    def _lay_out(self, value: Tensor, site: LatentSite) -> Tensor:
+        """Values `(*plates, *inner plates, *event)` of a site, each plate's axis at its place.
 
-def check_no_inner_plates(structure: ProgramStructure) -> None:
-    """A latent site lies directly in the data plate.
-
-    Raises:
-        ValueError: If it lies in plates inside of it.
-
-    Example:
-        >>> import lvkam_pyro as lv
-        >>> model = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, 3), lv.NormalLikelihood(3))
-        >>> check_no_inner_plates(lv.bind(model, torch.rand(5, 3)).structure)
-    """
-    for site in structure.latents:
-        if site.inner_shape:
-            raise ValueError(
-                f"Expected latents in the data plate alone, got '{site.name}' inside further "
-                f"plates of sizes {tuple(site.inner_shape)}. Declare them as one event with "
-                ".to_event(...)."
-            )
+        The axes left of all of its plates are there only with the particles'.
+        """
+        structure, own = self.program.structure, (*site.inner_shape, *site.event_shape)
+        is_stacked = value.ndim - len(own) > structure.num_plates
+        spread = structure.to_pyro(value.reshape(-1, self.program.num_units, *own), site)
+        return spread if is_stacked else spread[(0,) * (1 + structure.num_outer_axes(site))]
 
 
-def _at(value: Tensor, site: LatentSite) -> dist.Delta:
-    """A site's distribution that holds one value: the population's own has the density."""
-    return dist.Delta(value, event_dim=len(site.event_shape))
+def _sample_at(value: Tensor, site: LatentSite) -> Tensor:
+    """A site that holds a value, in its plates: the population's own site has the density."""
+    with ExitStack() as plates:
+        for dim, size in zip(site.inner_dims, site.inner_shape, strict=True):
+            plates.enter_context(pyro.plate(f"_{site.name}_{-dim}", size, dim=dim))
+        drawn: Tensor = pyro.sample(site.name, dist.Delta(value, event_dim=len(site.event_shape)))
+    return drawn
 
 
 class _PopulationDistribution(TorchDistribution):
@@ -225,7 +221,8 @@ class _PopulationDistribution(TorchDistribution):
         """Axes of plates on the right of the data's."""
         self._drawn: tuple[Tensor, Tensor] | None = None
         batch = Size([self.num_units, *[1] * self.num_right])
-        width = sum(site.event_shape.numel() for site in structure.latents)
+        sizes = ((*site.inner_shape, *site.event_shape) for site in structure.latents)
+        width = sum(Size(size).numel() for size in sizes)
         super().__init__(batch, Size([width]), validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Self | None = None) -> Self:

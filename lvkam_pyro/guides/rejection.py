@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.likelihood_bound import derive_bound
-from lvkam_pyro.guides.population import Draw, PopulationGuide, check_no_inner_plates
+from lvkam_pyro.guides.population import Draw, PopulationGuide
 from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.bind import bind
@@ -70,7 +70,7 @@ class RejectionGuide(PopulationGuide):
     `draw_particles` every weight of a datum is that estimate.
 
     Args:
-        model: The Pyro model, with its latents directly in the data plate.
+        model: The Pyro model.
         max_log_likelihood: The bound of each datum's log likelihood, a number or `(N,)`. Default:
             derived.
         min_acceptance: Refuse where fewer than this share of the prior's draws are accepted.
@@ -127,7 +127,6 @@ class RejectionGuide(PopulationGuide):
         """
         check_count("num_draws", num_draws)
         program = bind(self.model, *args, **kwargs)
-        check_no_inner_plates(program.structure)
         with program.session(seed=seed), no_handlers():
             run = self._run(program, num_draws)
         return RejectionDraws(

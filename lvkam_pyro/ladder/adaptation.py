@@ -9,13 +9,19 @@ from torch import Tensor
 from lvkam_pyro.ladder.state import LadderState, StateT
 
 MAX_FULL_COORDINATES = 32
-"""Above this many coordinates only variances are learned, not covariances."""
+"""Above this many coordinates of each datum only variances are learned, not covariances."""
+
+MAX_FULL_VALUES = 100**2
+"""Of the covariances of all units, which are learned above that limit too: 100 coordinates of one
+data set."""
 
 PARTICLES_PER_CHAIN = 4
 """Particles of which each chain's start is chosen."""
 
 _WINDOW_ENDS = (0.1, 0.25, 0.5, 0.8)
 _DRAWS_PER_INDEPENDENT_DRAW = 5
+_TINY = 1e-300
+_SHRUNK = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,16 +101,18 @@ def second_moment(deviation: Tensor) -> Tensor:
         deviation: `(T, C, N, D)`.
 
     Returns:
-        `(T, N, D, D)` up to 32 coordinates, `(T, N, D)` above, in float64.
+        `(T, N, D, D)` up to 32 coordinates, or 100 of a single unit, `(T, N, D)` above, in float64.
 
     Example:
         >>> second_moment(torch.ones(1, 3, 1, 2)).squeeze()
         tensor([[3., 3.],
                 [3., 3.]], dtype=torch.float64)
     """
-    if deviation.shape[-1] > MAX_FULL_COORDINATES:
-        return deviation.square().sum(1).double()
-    return torch.einsum("tcni,tcnj->tnij", deviation, deviation).double()
+    num_units, num_coordinates = deviation.shape[2:]
+    is_small = num_units * num_coordinates**2 <= MAX_FULL_VALUES
+    if num_coordinates > MAX_FULL_COORDINATES and not is_small:
+        return deviation.square().sum(1).double().nan_to_num()
+    return torch.einsum("tcni,tcnj->tnij", deviation, deviation).double().nan_to_num()
 
 
 def covariance_of(position: Tensor) -> Tensor:
@@ -130,6 +138,23 @@ def blend(new: Tensor, weight: Tensor | float, old: Tensor) -> Tensor:
     """
     num_coordinates = old.shape[-1]
     return (weight * new + num_coordinates * old) / (weight + num_coordinates)
+
+
+def at_scale_of(new: Tensor, old: Tensor) -> Tensor:
+    """The old covariance, at the new one's scale in coordinates that have shrunk tenfold.
+
+    Only its correlations say anything there.
+
+    Example:
+        >>> at_scale_of(4e-6 * torch.eye(2)[None, None], torch.ones(1, 1, 2, 2))[0, 0, 0]
+        tensor([4.0000e-06, 4.0000e-06])
+    """
+    if new.ndim == 3:
+        return torch.where(new < _SHRUNK**2 * old, new, old)
+    variances = (matrix.diagonal(dim1=-2, dim2=-1).clamp(min=_TINY) for matrix in (new, old))
+    now, then = (variance.sqrt() for variance in variances)
+    ratio = torch.where(now < _SHRUNK * then, now / then, 1.0)
+    return old * ratio[..., :, None] * ratio[..., None, :]
 
 
 class Adaptation:

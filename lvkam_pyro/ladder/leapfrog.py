@@ -12,6 +12,11 @@ from lvkam_pyro.ladder.target import Evaluate
 LANGEVIN_ACCEPTANCE = 0.574
 """The acceptance at which one-step moves (MALA) travel fastest (Roberts and Rosenthal 1998)."""
 
+MAX_LANGEVIN_COORDINATES = 100
+_NUM_STEPS = 8
+_HAMILTONIAN_ACCEPTANCE = 0.75
+_JITTER = 0.2
+
 
 def leapfrog(
     state: GradientState,
@@ -93,10 +98,26 @@ def _drift(state: GradientState, temperatures: Tensor, metric: Metric) -> Tensor
     return drift * (limit / drift.norm(dim=-1, keepdim=True).clamp(min=limit))
 
 
-def langevin_step(
+def steps_and_acceptance(num_coordinates: int) -> tuple[int, float]:
+    """The steps of a population's trajectories, and the acceptance at which they travel fastest.
+
+    One-step moves diffuse: in many coordinates, whose covariance is not learned, it takes
+    trajectories to cross the density (Neal 2011, section 5.2).
+
+    Example:
+        >>> steps_and_acceptance(100), steps_and_acceptance(101)
+        ((1, 0.574), (8, 0.75))
+    """
+    is_small = num_coordinates <= MAX_LANGEVIN_COORDINATES
+    return (1, LANGEVIN_ACCEPTANCE) if is_small else (_NUM_STEPS, _HAMILTONIAN_ACCEPTANCE)
+
+
+def metropolis_step(
     state: GradientState, temperatures: Tensor, tuning: Tuning, evaluate: Evaluate
 ) -> tuple[GradientState, Tensor]:
-    """One step of MALA by all chains: the state, and the acceptance probabilities `(T, C, N)`.
+    """One move of all chains: the state, and the acceptance probabilities `(T, C, N)`.
+
+    A step of MALA up to 100 coordinates, a trajectory of HMC above.
 
     Example:
         >>> def normal(position):
@@ -104,8 +125,12 @@ def langevin_step(
         ...     return GradientState(position, zeros, log_prior, -position, position * 0)
         >>> tuning = Tuning(Metric(torch.ones(2, 3, 1, 1)), torch.ones(2, 3))
         >>> state, one = normal(torch.zeros(2, 4, 3, 1)), torch.ones(2, 1, 1)
-        >>> langevin_step(state, one, tuning, normal)[1].shape
+        >>> metropolis_step(state, one, tuning, normal)[1].shape
         torch.Size([2, 4, 3])
     """
-    proposed, probability = leapfrog(state, temperatures, tuning, evaluate)
+    num_steps = steps_and_acceptance(state.position.shape[-1])[0]
+    jitter = _JITTER if num_steps > 1 else 0.0
+    proposed, probability = leapfrog(
+        state, temperatures, tuning, evaluate, num_steps=num_steps, jitter=jitter
+    )
     return state.where(torch.rand_like(probability) < probability, proposed), probability

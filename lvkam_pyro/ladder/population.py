@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.ladder.adaptation import Tuning
-from lvkam_pyro.ladder.leapfrog import langevin_step
+from lvkam_pyro.ladder.leapfrog import metropolis_step
 from lvkam_pyro.ladder.state import GradientState, tempered
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.statistics.jackknife import log_mean_exp
@@ -94,13 +94,13 @@ class Population:
         self.log_gains = self.log_gains + gained
 
     def move(self, tuning: Tuning) -> Tensor:
-        """One step of MALA at the present temperatures; the acceptance probabilities, `(1, S, N)`.
+        """One move at the present temperatures; the acceptance probabilities, `(1, S, N)`.
 
         Args:
             tuning: The metric and the step sizes, of one temperature.
         """
         temperature = self.temperature[None, None]
-        self.state, probability = langevin_step(
+        self.state, probability = metropolis_step(
             self.state, temperature, tuning, self.target.state_at
         )
         return probability

@@ -10,6 +10,9 @@ from lvkam_pyro.ladder.state import GradientState
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
 
+_CACHED = 8
+"""Parts of the arrays that fit the memory, of which one and its gradients fit the cache."""
+
 Evaluate = Callable[[Tensor], GradientState]
 """The state of chains at positions `(T, C, N, D)`."""
 
@@ -48,16 +51,29 @@ class GradientTarget(UnconstrainedProgram):
         self._fresh: list[Tensor] = []
 
     def state_at(self, position: Tensor) -> GradientState:
-        """The state of chains at positions `(T, C, N, D)`, by one run of the model."""
-        rungs = position.shape[:2]
-        evaluation = self.evaluate(position.flatten(0, 1))
+        """The state of chains at positions `(T, C, N, D)`, by one run of the model.
+
+        By several where their arrays would not fit the memory.
+        """
+        rungs, flat = position.shape[:2], position.flatten(0, 1)
+        parts = [self.evaluate(part) for part in flat.split(self._particles_per_run())]
+
+        def stack(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts]).unflatten(0, rungs)
+
         return GradientState(
             position=position,
-            log_likelihood=evaluation.log_likelihood.unflatten(0, rungs),
-            log_prior=evaluation.log_prior.unflatten(0, rungs),
-            prior_gradient=evaluation.prior_gradient.unflatten(0, rungs),
-            likelihood_gradient=evaluation.likelihood_gradient.unflatten(0, rungs),
+            log_likelihood=_possible(stack("log_likelihood")),
+            log_prior=_possible(stack("log_prior")),
+            prior_gradient=stack("prior_gradient"),
+            likelihood_gradient=stack("likelihood_gradient"),
         )
+
+    def _particles_per_run(self) -> int:
+        """The particles of one run: all, where blocks of data are cut for that."""
+        most = self.program.particles_per_run()
+        # One data set runs by its particles: as many as a processor's cache holds go fastest.
+        return most if self.num_units > 1 else max(1, most // _CACHED)
 
     def draw_finite_prior(self, num_draws: int) -> Tensor:
         """Prior draws `(draws, N, D)`, a neighbour's in place of one rounded to a boundary."""
@@ -84,3 +100,8 @@ class GradientTarget(UnconstrainedProgram):
             draws = self.draw_prior(num_temperatures * num_chains)
             self._fresh.extend(draws.split(num_chains))
         return self._fresh.pop()
+
+
+def _possible(log_density: Tensor) -> Tensor:
+    """A log density, minus infinity where it overflows to what is no number."""
+    return log_density.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)

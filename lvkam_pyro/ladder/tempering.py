@@ -1,6 +1,7 @@
 """Populations on the way from prior to posterior: paths that they learn, and runs along one."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,11 +13,12 @@ from lvkam_pyro.ladder.adaptation import (
     Metric,
     Start,
     Tuning,
+    at_scale_of,
     blend,
     covariance_of,
     second_moment,
 )
-from lvkam_pyro.ladder.leapfrog import LANGEVIN_ACCEPTANCE
+from lvkam_pyro.ladder.leapfrog import steps_and_acceptance
 from lvkam_pyro.ladder.population import Population
 from lvkam_pyro.ladder.state import GradientState, tempered
 from lvkam_pyro.ladder.target import GradientTarget
@@ -27,15 +29,24 @@ from lvkam_pyro.statistics.weights import effective_sample_size, normalized_weig
 _MIN_POPULATION = 320
 _NUM_MOVES = 3
 _MAX_TEMPERATURES = 1000
-_NUM_BISECTIONS = 40
+MAX_DRIFT = 5.0
+"""Standard errors of a mean that hundreds of coordinates at rest exceed once in 10,000 times."""
+
+_MOST_UNSETTLED = 0.1
+_LEAST_MOVED = 0.5
+_NUM_BISECTIONS = 50
+_MIN_LOG_GAP = -700.0
+"""Under vague priors nearly all draws may be as absurd as that."""
 
 
 class Tempering(Population):
-    """A population that learns how to move: resampled at each temperature, then moved three times.
+    """A population that learns how to move: resampled at each temperature, then moved a few times.
 
     Args:
         target: The program.
         size: The number of particles.
+        num_islands: R, which divides the size; islands are resampled by themselves.
+        num_moves: Moves at each temperature.
 
     Attributes:
         covariance: `(1, N, D, D)` or `(1, N, D)`, of the density where it stands.
@@ -54,9 +65,18 @@ class Tempering(Population):
         torch.Size([1, 2, 1, 1])
     """
 
-    def __init__(self, target: GradientTarget, size: int) -> None:
-        super().__init__(target, target.draw_finite_prior(size))
+    def __init__(
+        self,
+        target: GradientTarget,
+        size: int,
+        *,
+        num_islands: int = 1,
+        num_moves: int = _NUM_MOVES,
+    ) -> None:
+        super().__init__(target, target.draw_finite_prior(size), num_islands=num_islands)
+        self.num_moves = num_moves
         self.covariance = covariance_of(self.state.position)
+        self._acceptance = steps_and_acceptance(target.num_coordinates)[1]
         # The known scaling with the dimension: D to the power -1/6.
         first = -math.log(target.num_coordinates) / 6
         self.log_step = torch.full_like(self.temperature, first)[None]
@@ -71,21 +91,68 @@ class Tempering(Population):
         self.reweight(temperature)
         covariance = self._weighted_covariance()
         self.resample(math.inf)
+        self._explore(covariance)
+
+    def _explore(self, covariance: Tensor) -> None:
+        """Move by a covariance, and learn it anew."""
         metric = Metric.of(covariance, self.state.position.dtype)
-        for _ in range(_NUM_MOVES):
+        for _ in range(self.num_moves):
             probability = self.move(Tuning(metric, self.log_step.exp()))
-            self.log_step = self.log_step + probability.mean(1) - LANGEVIN_ACCEPTANCE
+            self.log_step = self.log_step + probability.mean(1) - self._acceptance
         position = self.state.position
         self.covariance = blend(covariance_of(position), float(position.shape[1]), covariance)
 
     def _weighted_covariance(self) -> Tensor:
-        log_weights, position = self.pooled_log_weights, self.state.position
+        # Islands count alike: under a vague prior their gains may differ by many nats.
+        shares = self.log_weights.log_softmax(1)
+        log_weights = torch.where(shares.isnan(), -torch.inf, shares).flatten(0, 1)
+        position = self.state.position
         weights = normalized_weights(log_weights)
         mean = (weights[..., None] * position[0]).sum(0)
         deviation = weights.sqrt()[None, ..., None] * (position - mean)
         size = effective_sample_size(log_weights)
         size = size.reshape(1, -1, *(1,) * (self.covariance.ndim - 2))
-        return blend(second_moment(deviation), size, self.covariance)
+        covariance = second_moment(deviation)
+        # Under a vague prior a step may change the scale by many orders of magnitude.
+        return blend(covariance, size, at_scale_of(covariance, self.covariance))
+
+    def ascend(self, efficiency: float) -> Iterator[Tensor]:
+        """Go to temperature 1 by steps that leave the same share of effective particles.
+
+        Args:
+            efficiency: The share, between 0 and 1.
+
+        Yields:
+            Each temperature, `(N,)`, where the population has come to it.
+        """
+        for rung in range(1, _MAX_TEMPERATURES):
+            left = 1 - self.temperature
+            if not bool((left > 0).any()):
+                break
+            gap = _next_gap(self.state.log_likelihood[0], left, efficiency)
+            is_last = (gap >= left) | (rung == _MAX_TEMPERATURES - 1)
+            self.advance(torch.where(is_last, 1.0, self.temperature + gap))
+            yield self.temperature
+
+    def settle(self, max_rounds: int) -> Tensor:
+        """Move on where it stands, until no mean drifts any more.
+
+        Few ancestors may have come from a vague prior, and narrow places fill slowly. Looks at the
+        population after 1, 2, 4, ... rounds of moves.
+
+        Returns:
+            The last drift in standard errors, `(N,)`: of the coordinate of each datum that drifts
+            most.
+        """
+        before, num_rounds, drift = self.state.position[0], 1, self.temperature
+        while num_rounds <= max_rounds:
+            for _ in range(num_rounds):
+                self._explore(self.covariance)
+            drift = _drift(before, self.state.position[0])
+            if float((drift > MAX_DRIFT).double().mean()) <= _MOST_UNSETTLED:
+                break
+            before, num_rounds = self.state.position[0], 2 * num_rounds
+        return drift
 
     def climb(self, temperatures: Tensor) -> list[tuple[Tensor, Start[GradientState]]]:
         """The rungs at given temperatures `(T,)`, the same for all data, from where it stands."""
@@ -171,13 +238,8 @@ class AnnealingPath:
             size: The number of particles that learn it.
         """
         population = Tempering(target, size)
-        rungs = [population.rung]
-        while bool((population.temperature < 1).any()) and len(rungs) < _MAX_TEMPERATURES:
-            log_likelihood = population.state.log_likelihood[0]
-            gap = _next_gap(log_likelihood, 1 - population.temperature, efficiency)
-            population.advance(torch.where(gap < 1, population.temperature + gap, 1).clamp(max=1))
-            rungs.append(population.rung)
-        return cls._of(rungs)
+        start = population.rung
+        return cls._of([start, *(population.rung for _ in population.ascend(efficiency))])
 
     @classmethod
     def _of(cls, rungs: list[tuple[Tensor, Start[GradientState]]]) -> Self:
@@ -200,18 +262,34 @@ class AnnealingPath:
         return Tuning(Metric.of(self.covariance[here], dtype), self.log_step[here].exp())
 
 
+def _drift(before: Tensor, after: Tensor) -> Tensor:
+    """The largest change of a mean of particles `(S, N, D)` in standard errors, `(N,)`.
+
+    Infinite where fewer than half of them have moved at all: such particles say nothing.
+    """
+    change = (after - before).double()
+    error = change.std(0).clamp(min=torch.finfo(after.dtype).tiny) / len(change) ** 0.5
+    has_moved = (change != 0).any(-1).double().mean(0) >= _LEAST_MOVED
+    return torch.where(has_moved, (change.mean(0).abs() / error).amax(-1), torch.inf)
+
+
 def _next_gap(log_likelihood: Tensor, most: Tensor, efficiency: float) -> Tensor:
-    """The largest step with the effective share, by bisection, `(N,)`."""
-    low, high = torch.zeros_like(most), most.clone()
+    """The largest step with the effective share, by bisection of its logarithm, `(N,)`.
+
+    The share is that of the draws that are possible: others have no weight after any step.
+    """
+    wanted = efficiency * (log_likelihood > -torch.inf).sum(0)
+    low, high = torch.full_like(most, _MIN_LOG_GAP), torch.zeros_like(most)
     for _ in range(_NUM_BISECTIONS):
         middle = (low + high) / 2
-        size = effective_sample_size(tempered(middle, log_likelihood))
-        enough = size >= efficiency * len(log_likelihood)
+        enough = _size_after(middle.exp() * most, log_likelihood) >= wanted
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
-    whole = effective_sample_size(tempered(most, log_likelihood))
-    # Draws that are all impossible, or all but a few, have no such step: they take the whole one.
-    stuck = low <= 1e-12 * most
-    return torch.where((whole >= efficiency * len(log_likelihood)) | stuck, most, low)
+    return torch.where(_size_after(most, log_likelihood) >= wanted, most, low.exp() * most)
+
+
+def _size_after(gap: Tensor, log_likelihood: Tensor) -> Tensor:
+    """The effective number of draws after a step, `(N,)`."""
+    return effective_sample_size(tempered(gap, log_likelihood))
 
 
 @dataclass(frozen=True)

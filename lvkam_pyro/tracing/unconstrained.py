@@ -1,11 +1,12 @@
 """A program's latents as one real vector per unit, with log densities and gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import independent
 from torch.distributions.transforms import Transform
 
 from lvkam_pyro.tracing.densities import per_unit
@@ -57,7 +58,7 @@ class _ConstrainedRecorder(LatentRecorder):
         value = None if msg["is_observed"] else self.values.get(msg["name"])
         if value is not None:
             transform = bijection(msg)
-            msg["value"] = transform(value)
+            msg["value"] = _inside(transform(value), msg)
             msg["done"] = True
             self.further[msg["name"]] = _log_jacobian(transform, value, msg)
 
@@ -66,6 +67,16 @@ class _ConstrainedRecorder(LatentRecorder):
         # density, which integrates to one.
         is_latent = msg["name"] in self.further
         super()._pyro_post_sample(without_mask(msg) if is_latent else msg)
+
+
+def _inside(value: Tensor, site: Site) -> Tensor:
+    """A value above 0 where the support is: far out, torch's exponential is rounded to 0."""
+    support = site["fn"].support
+    while isinstance(support, independent):
+        support = support.base_constraint
+    bound = getattr(support, "lower_bound", None)
+    is_positive = isinstance(bound, float) and bound == 0.0 and not hasattr(support, "upper_bound")
+    return value.clamp(min=torch.finfo(value.dtype).tiny) if is_positive else value
 
 
 def _log_jacobian(transform: Transform, value: Tensor, site: Site) -> Tensor:

@@ -47,6 +47,7 @@ ESTIMATORS: dict[str, Case] = {
     "annealed": Case(lambda: lv.evidence.AnnealedImportance(1024, num_temperatures=32)),
     "smc": Case(lambda: lv.evidence.TemperedSMC(1024, num_moves=3)),
     "bridge": Case(lambda: lv.evidence.Bridge(4096, ladder=QUICK)),
+    "mixture smc": Case(lambda: lv.evidence.MixtureSMC(512, num_moves=3, num_pilots=256)),
     "lookahead": Case(
         lambda: lv.evidence.Lookahead(2048),
         needs_additive=True,

@@ -179,14 +179,15 @@ def test_a_population_scores_its_own_draws_alone(
 
 
 @every_general_guide
-def test_latents_in_further_plates_are_refused(build: Build) -> None:
-    with pytest.raises(ValueError, match="'e' inside further plates"):
-        lv.draw_particles(
-            models.with_inner_latents,
-            build(models.with_inner_latents),
-            torch.zeros(4, 3),
-            num_particles=5,
-        )
+def test_latents_in_further_plates_are_drawn(build: Build) -> None:
+    model = models.with_inner_latents
+    particles = lv.draw_particles(model, build(model), torch.zeros(4, 3), num_particles=500)
+    shapes = {name: tuple(value.shape) for name, value in particles.latents.items()}
+    assert shapes == {"z": (500, 4, 2), "e": (500, 4, 3)}
+    covariance = 2 * torch.ones(3, 3) + 2 * torch.eye(3)
+    exact = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(torch.zeros(3))
+    # The prior's draws fall short of this posterior by at most this many effective ones.
+    assert_within_standard_errors(particles.log_evidence, exact.expand(4), torch.tensor(0.07))
 
 
 @every_general_guide

@@ -10,7 +10,7 @@ from torch import Tensor
 import lvkam_pyro as lv
 from lvkam_pyro.ladder.adaptation import Metric, Tuning
 from lvkam_pyro.ladder.kernel import GradientKernel, Kernel
-from lvkam_pyro.ladder.leapfrog import langevin_step
+from lvkam_pyro.ladder.leapfrog import metropolis_step
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_p_value, assert_within_standard_errors
@@ -162,7 +162,7 @@ def test_mala_leaves_the_tempered_posterior_invariant(temperature: float) -> Non
     tuning = Tuning(Metric(torch.ones(1, 1, 1, 1)), torch.ones(1, 1))
     stacked = torch.full((1, 1, 1), temperature)
     for _ in range(3):
-        state, probability = langevin_step(state, stacked, tuning, target.state_at)
+        state, probability = metropolis_step(state, stacked, tuning, target.state_at)
     assert probability.mean() < 0.95
     uniform = exact.cdf(state.position.flatten()).numpy()
     assert_p_value(kstest(uniform, "uniform").pvalue)
