@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.ops.contract import contract_to_tensor
 from pyro.ops.rings import LogRing
 from pyro.poutine.enum_messenger import EnumMessenger
@@ -53,6 +54,17 @@ class AllValues(EnumMessenger):
         msg["done"] = False
         super()._pyro_sample(msg)
         msg["done"] = msg["done"] or given
+
+    def _pyro_post_sample(self, msg: Site) -> None:
+        # As Pyro's own, which reads `value.data`: torch.vmap forbids that.
+        if not isinstance(msg["fn"], TorchDistributionMixin) or msg["value"] is None:
+            return
+        name, value = msg["name"], msg["value"]
+        shape = value.shape[: value.ndim - msg["fn"].event_dim]
+        ids = msg["infer"].setdefault("_dim_to_id", {})
+        ids.update(self._param_dims.get(name, {}))
+        in_value = {d for d in ids if -d <= len(shape) and shape[d] > 1}
+        self._value_dims[name] = {d: ids[d] for d in ids if d in in_value}
 
 
 def summed_log_densities(

@@ -12,15 +12,13 @@ from pyro.poutine.util import site_is_subsample
 from pyro.util import check_site_shape
 
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
-from lvkam_pyro.tracing.densities import sum_log_probs
-from lvkam_pyro.tracing.enumeration import largest_size, summed_log_densities
 from lvkam_pyro.tracing.failures import FirstRun, own_failure
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
-from lvkam_pyro.tracing.sites import DiscreteLatentError
 from lvkam_pyro.tracing.stacking import reference_of, stacking
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
+from lvkam_pyro.tracing.sums import look_at_sums
 
 _FEW = 9
 """Data below which one half of them shows too little."""
@@ -47,7 +45,7 @@ def look(model: Program, arguments: Arguments) -> BoundProgram:
         program = _seen_jointly(program, reference)
     else:
         program = _seen_by_datum(program, reference, run)
-    return _seen_summed(program, run) if structure.discrete else program
+    return look_at_sums(program, run) if structure.discrete else program
 
 
 def _unseen(
@@ -101,41 +99,6 @@ def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorde
             return replace(program, access=access)
     program = replace(program, refusal=refusal)
     return _joint(program, run) if _is_coupled(reference, program.num_units) else program
-
-
-def _seen_summed(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
-    """The program after a look at a run in which its discrete latents hold all of their values.
-
-    The sum over them, of which the density at the drawn values is one term, is no less than it.
-    """
-    discrete = sorted(program.structure.discrete_names)
-    if not program.stacks:
-        raise DiscreteLatentError(
-            f"The model cannot be summed over its discrete latents {discrete}: it does not take "
-            "further axes on the left, on which they hold all of their values. Index and broadcast "
-            "by them (Vindex), without branches on their values, as Pyro's enumeration asks for."
-        )
-    names = [name for name in run.latents if name not in discrete]
-    values = {**run.subsamples, **{name: run.sites[name]["value"] for name in names}}
-    try:
-        summed = program.record_alone_summed(SiteRecorder(values))
-        size = largest_size(summed, program.structure)
-        shape = (1, program.subsample_size or program.num_units)
-        log_joint = torch.stack(summed_log_densities(summed, program.structure, shape)).sum(0)
-    except Exception as error:
-        raise DiscreteLatentError(
-            f"The model cannot be summed over its discrete latents {discrete}: it fails with "
-            f"{type(error).__name__} ({' '.join(str(error).split())}) when they hold all of their "
-            "values at once, on further axes on the left. Index by them with Vindex."
-        ) from error
-    term = sum_log_probs(run.sites, program.structure, shape)
-    if bool((log_joint < term - 1e-3 * (1 + term.abs())).any()):
-        raise DiscreteLatentError(
-            f"The sum over the discrete latents {discrete} is less than one of its terms "
-            f"({float(log_joint.sum()):.6g} against {float(term.sum()):.6g} nats): the "
-            "model does not broadcast over their values. Index by them without mixing their axes."
-        )
-    return replace(program, values_per_particle=size)
 
 
 def difference(

@@ -102,7 +102,9 @@ def record_mapped(
 
 def _log_prob(site: Site) -> Tensor:
     log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    masked: Tensor = scale_and_mask(log_prob, 1.0, site["mask"])
+    # A latent that holds all of its values sums to one, whatever mask is on it.
+    mask = None if "_enumerate_dim" in site["infer"] else site["mask"]
+    masked: Tensor = scale_and_mask(log_prob, 1.0, mask)
     return masked
 
 
@@ -113,7 +115,8 @@ def _gather(
     for name, site in single.sites.items():
         event_dim = len(site["fn"].event_shape)
         value = _padded(found["values"][name], num_plates + event_dim)
-        fn = MappedDistribution(site["fn"], _padded(found["log_probs"][name], num_plates))
+        log_prob = _left_of_plates(found["log_probs"][name], num_plates)
+        fn = MappedDistribution(site["fn"], log_prob)
         plain = {"value": value, "fn": fn, "mask": None, "args": (), "kwargs": {}}
         recorder.sites[name] = {**site, **plain}
     for name, site in single.computed.items():
@@ -121,6 +124,15 @@ def _gather(
     recorder.subsamples.update(single.subsamples)
     recorder.further.update({n: _padded(v, num_plates) for n, v in found["further"].items()})
     return recorder
+
+
+def _left_of_plates(stacked: Tensor, num_plates: int) -> Tensor:
+    """The same with the particles' axis next to the plates, right of those of discrete latents."""
+    further = stacked.ndim - 1 - num_plates
+    if further <= 0:
+        return _padded(stacked, num_plates)
+    # Where the particles belong a run alone has an axis of size 1.
+    return stacked.squeeze(further).movedim(0, further - 1)
 
 
 def _padded(stacked: Tensor, num_axes: int) -> Tensor:

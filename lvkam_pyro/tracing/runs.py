@@ -184,8 +184,9 @@ class ProgramRuns:
         """One run on a single particle, mapped over all."""
         self.runs.add_model()
 
-        def run(single: SiteRecorder) -> SiteRecorder:
-            return self._run(self.model, single, alone=True)
+        def run(single: SiteRecorder) -> None:
+            with self._all_values():
+                self._run(self.model, single, alone=True)
 
         own = self._particle(values, slice(None))
         return record_mapped(run, recorder, own, self.structure.num_plates)
@@ -283,17 +284,28 @@ class ProgramRuns:
         if not self.structure.discrete:
             return {}
 
+        values = self.structure.all_to_pyro(latents)
+        if not self.stacks:
+            alone = [
+                self._infer_discrete(self._particle(values, d), None) for d in range(num_draws)
+            ]
+            return self.values_of(alone, self.structure.discrete)
+        return self.values_of([self._infer_discrete(values, num_draws)], self.structure.discrete)
+
+    def _infer_discrete(self, values: Mapping[str, Tensor], num_draws: int | None) -> SiteRecorder:
+        """One run at draws of the discrete latents given others, of stacked particles or alone."""
+
         def stacked() -> None:
-            with self._particles(num_draws):
-                self.arguments.on(self.model, self.structure)
+            with nullcontext() if num_draws is None else self._particles(num_draws):
+                self.arguments.on(self.model, self.structure, alone=num_draws is None)
 
         self.runs.add_model()
-        given = pyro.poutine.condition(stacked, data=self.structure.all_to_pyro(latents))
+        given = pyro.poutine.condition(stacked, data=dict(values))
         marked = infer_config(given, lambda site: _marked(site, self.structure.discrete_names))
         axis = self.structure.particle_dim - 1
         with SiteRecorder() as run:
             infer_discrete(marked, first_available_dim=axis, temperature=1)()
-        return self.values_of([run], self.structure.discrete)
+        return run
 
     def simulate(self) -> SiteRecorder:
         """One run without its data, of one particle: latents and observations are drawn."""

@@ -96,7 +96,8 @@ def _maps(mapped: BoundProgram, reference: Reference, everything: Part) -> bool:
     try:
         # The known particle between two others, so that neither end passes for all.
         runs = [mapped.record_alone(SiteRecorder(v)) for v in ({}, reference.values, {})]
-        (found,) = mapped.runs_at(mapped.structure.all_to_pyro(mapped.latents_of(runs)))
+        latents = mapped.values_of(runs, mapped.structure.sites)
+        (found,) = mapped.runs_at(mapped.structure.all_to_pyro(latents))
     except Exception:
         return False  # It branches on values, or torch cannot map what it does.
     return reference.compare(found.sites, everything, stacked=True) is None

@@ -1,8 +1,6 @@
 """Programs in the style of Pyro's tutorials: each estimate is right or flagged, none is refused."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pyro
 import pytest
@@ -42,16 +40,6 @@ def every_program() -> pytest.MarkDecorator:
     )
 
 
-@contextmanager
-def said_once_if_unstacked(known: Known) -> Iterator[None]:
-    """A program that takes one particle at a time is said to, and no other one is."""
-    if known.stacks:
-        yield
-        return
-    with pytest.warns(lv.tracing.StackingWarning, match="one by one"):
-        yield
-
-
 def assert_right_or_flagged(evidence: lv.evidence.Evidence, exact: Tensor) -> None:
     """Every value lies within its errors, or says that it is not to be trusted."""
     assert evidence.log_evidence.shape == exact.shape
@@ -72,8 +60,7 @@ def test_table_is_of_distinct_programs() -> None:
 
 @every_program()
 def test_default_is_right_and_flags_nothing_without_need(known: Known) -> None:
-    with said_once_if_unstacked(known):
-        evidence = lv.evidence.Auto().estimate(known.model, *known.args, **known.kwargs)
+    evidence = lv.evidence.Auto().estimate(known.model, *known.args, **known.kwargs)
     assert_right_or_flagged(evidence, known.log_evidence)
     assert evidence.unit == known.unit
     assert known.is_hard or evidence.verdict.reliable, str(evidence.verdict)
@@ -89,15 +76,13 @@ def test_default_is_right_and_flags_nothing_without_need(known: Known) -> None:
     ],
 )
 def test_estimator_is_right_or_flags(known: Known, estimator: lv.evidence.Estimator) -> None:
-    with said_once_if_unstacked(known):
-        evidence = estimator.estimate(known.model, *known.args, **known.kwargs)
+    evidence = estimator.estimate(known.model, *known.args, **known.kwargs)
     assert_right_or_flagged(evidence, known.log_evidence)
 
 
 @every_program()
 def test_bound_program_has_the_unit(known: Known) -> None:
-    with said_once_if_unstacked(known):
-        program = lv.bind(known.model, *known.args, **known.kwargs)
+    program = lv.bind(known.model, *known.args, **known.kwargs)
     assert (program.unit.value, program.num_units) == (known.unit, len(known.log_evidence))
 
 

@@ -191,7 +191,7 @@ REFUSED = {
     "infinitely many values": (poisson, "'n' is discrete and has no list of its values"),
     "too many values": (many, "'n' is discrete .Categorical. with 5000 values, too many"),
     "a branch on a value": (branching, "cannot be summed over its discrete latents"),
-    "values that are mixed": (mixing, "cannot be summed over its discrete latents"),
+    "values that are mixed": (mixing, "the model mixes their axes"),
 }
 
 
