@@ -78,9 +78,7 @@ def as_rows(x: ArrayLike | Tensor, name: str) -> Tensor:
     """
     data = _as_argument(x, name)
     if data.dim() < 1:
-        raise ValueError(
-            f"{name} must have shape (N, ...) with data first; got {tuple(data.shape)}."
-        )
+        raise ValueError(f"{name} must have shape (N, ...) with data first; got one number.")
     return data
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import lvkam_pyro as lv
-from lvkam_pyro.training import loop
 from lvkam_pyro.tracing.arguments import Arguments
+from lvkam_pyro.training import loop
 from lvkam_pyro.training.epoch import held_out_loss
 from lvkam_pyro.training.loop import Fit, load_fit
 from lvkam_pyro.training.preparation import isolated
