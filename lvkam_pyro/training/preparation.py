@@ -66,7 +66,8 @@ def prepare_training(
     Raises:
         ValueError: If a parameter would not be trained, since model and guide have one name for
             two; or if it has no grids for the recipe to move; or if the guide is no density that
-            the objective could weigh; or if several processes cannot share its chains or its data.
+            the objective could weigh; or if Pyro's objective would stack particles that the program
+            does not take; or if several processes cannot share its chains or its data.
         CheckpointError: If `saved` is of another model or guide.
     """
     model = program.model
@@ -83,6 +84,7 @@ def prepare_training(
         module = recipe.objective(model, guide)
         stored = _make_parameters(module, _first(program, guide, recipe), is_ours=is_ours)
         program = bind_guide_of(program, guide, is_density=is_ours)
+        _check_vectorized(program, recipe)
     warn_of_whole_data(program, recipe.batch_size)
     options: dict[str, Any] = {
         "plate_size": _plate_size(first_batch(program, recipe.batch_size)),
@@ -96,6 +98,18 @@ def prepare_training(
     _check_shares(training)
     training.processes.synchronize(training)
     return training
+
+
+def _check_vectorized(program: BoundProgram, recipe: Recipe) -> None:
+    """Pyro's objectives stack particles if told to, whether a program takes them or not."""
+    objective = recipe.objective
+    is_ours = isinstance(objective, ProgramLoss)
+    is_stacked = objective.vectorize_particles and objective.num_particles > 1
+    if is_stacked and not (is_ours or program.stacks):
+        raise ValueError(
+            "The model or its guide does not take stacked particles, so the loss of "
+            f"{type(objective).__name__} would be wrong. Give it vectorize_particles=False."
+        )
 
 
 def _holds_stored(saved: Mapping[str, Any]) -> bool:
