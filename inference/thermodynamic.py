@@ -65,7 +65,7 @@ def build(
     )
     return lv.Recipe(
         name="thermodynamic",
-        build_guide=lambda model, x: (
+        build_guide=lambda model, *x, **named: (
             lv.guides.LadderGuide(model, num_steps=num_steps)
             if persistent_chains
             else lv.AmortizedGuide(model, x, hidden=hidden)

@@ -55,6 +55,7 @@ class AmortizedGuide(PyroModule):
         self.places = _places_of_rows(program.arguments, program.num_units)
         rows = self._rows(program.arguments)
         self.data_plate = structure.data_plate
+        self.subsample_size = program.subsample_size
         self.data_dim = structure.data_dim
         self.names = tuple(site.name for site in structure.latents)
         self.encoders = nn.ModuleList(
@@ -66,7 +67,9 @@ class AmortizedGuide(PyroModule):
         """Draw every latent site for the model's arguments, `N` rows each."""
         features = self._rows(Arguments(args, kwargs))
         rows = features.reshape(len(features), *[1] * (-self.data_dim - 1), -1)
-        with pyro.plate(self.data_plate, len(features), dim=self.data_dim):
+        size, dim = self.subsample_size, self.data_dim
+        with pyro.plate(self.data_plate, len(features), size, dim=dim) as index:
+            rows = rows if size is None else rows[index]
             return {
                 name: pyro.sample(name, encoder(rows))
                 for name, encoder in zip(self.names, self.encoders, strict=True)

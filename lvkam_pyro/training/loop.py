@@ -177,7 +177,7 @@ def fit(
         )
         training = prepare_training(program, recipe, saved=saved, seed=seed, processes=processes)
         after.callback(training.hand_over)
-        _check_held_out_rows(training.program, held_out)
+        _check_held_out_rows(training, held_out)
         bar = _bar(training, recipe, progress and processes.is_first)
         with processes.deferring_signals(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
@@ -285,14 +285,25 @@ def _bind(
     return program
 
 
-def _check_held_out_rows(program: BoundProgram, held_out: dict[str, Arguments]) -> None:
-    """Refuses held-out data of a model whose covariates belong to the data it is trained on."""
+def _check_held_out_rows(training: TrainingState, held_out: Mapping[str, Arguments]) -> None:
+    """Refuses held-out data where what belongs to the data of the training is needed."""
+    names, program = ", ".join(_ARGUMENTS[name] for name in held_out), training.program
     if held_out and program.access is RowAccess.ARGUMENTS_AND_INDICES:
         raise ValueError(
             f"The model reads something of its own by the indices of the plate "
             f"'{program.structure.data_plate}', which belongs to the data x, so other data have no "
-            f"loss: leave out {', '.join(_ARGUMENTS[name] for name in held_out)}."
+            f"loss: leave out {names}."
         )
+    if program.access is not None:
+        return
+    try:
+        for data in held_out.values():
+            held_out_loss(training, data)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"The data cannot be taken apart ({program.refusal}), and other data have no loss: "
+            f"leave out {names}."
+        ) from error
 
 
 def _epoch(training: TrainingState, held_out: dict[str, Arguments]) -> None:

@@ -1,6 +1,7 @@
 """Before the first update: the start, the guide, and every parameter in its place."""
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.arguments import Arguments, Program
 from lvkam_pyro.tracing.bind import ProgramLoss
 from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
@@ -64,6 +65,7 @@ def prepare_training(
         The training before its next update.
 
     Raises:
+        TypeError: If the recipe's functions do not take the arguments of the model.
         ValueError: If a parameter would not be trained, since model and guide have one name for
             two; or if it has no grids for the recipe to move; or if the guide is no density that
             the objective could weigh; or if Pyro's objective would stack particles that the program
@@ -75,8 +77,8 @@ def prepare_training(
         recipe.grid_updates.check(model)
     sample = evenly_spaced_arguments(program)
     if saved is None and recipe.start is not None:
-        recipe.start(model, *sample.args, **sample.kwargs)
-    guide = recipe.build_guide(model, *sample.args, **sample.kwargs)
+        _call("start", recipe.start, model, sample)
+    guide = _call("build_guide", recipe.build_guide, model, sample)
     is_ours = isinstance(recipe.objective, ProgramLoss)
     stored = None
     if saved is None or isinstance(guide, nn.Module) or _holds_stored(saved):
@@ -98,6 +100,22 @@ def prepare_training(
     _check_shares(training)
     training.processes.synchronize(training)
     return training
+
+
+def _call(name: str, function: Callable[..., Any], model: Program, data: Arguments) -> Any:  # noqa: ANN401
+    """What a function of a recipe returns for the model and its arguments.
+
+    Raises:
+        TypeError: If it does not take so many.
+    """
+    try:
+        inspect.signature(function).bind(model, *data.args, **data.kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"The recipe's {name} does not take the arguments of this model ({error}). Write it "
+            f"for them: {name}=lambda model, *args, **kwargs: ..."
+        ) from error
+    return function(model, *data.args, **data.kwargs)
 
 
 def _check_vectorized(program: BoundProgram, recipe: Recipe) -> None:

@@ -316,3 +316,73 @@ def test_data_set_that_is_one_unit_is_one_batch() -> None:
     # Of all data: the loss is per row, and above the evidence by the guide's divergence.
     loss = NUM_DATA * result.metrics[-1]["loss_per_datum"]
     assert loss == pytest.approx(-evidence.total, abs=1.0)
+
+
+@pytest.mark.parametrize("name", ["amortized", "importance", "elbo", "iwae"])
+def test_recipes_of_the_library_take_covariates(name: str) -> None:
+    chosen = lv.load_recipe(name, num_epochs=1, batch_size=200, num_particles=4)
+    for data in ((X, T), {"x": X, "t": T}):
+        assert len(fit_regression(data, recipe=chosen).metrics) == 1
+
+
+def test_recipe_of_one_argument_is_refused_by_name() -> None:
+    chosen = recipe(build_guide=lambda model, x: AutoNormal(model))
+    with pytest.raises(TypeError, match="The recipe's build_guide does not take the arguments"):
+        fit_regression((X, T), recipe=chosen)
+
+
+def measurements() -> nn.Module:
+    return lv.NormalLikelihood(3)
+
+
+def categories() -> nn.Module:
+    return lv.CategoricalLikelihood(3, 5)
+
+
+def test_whole_numbers_are_data_of_the_ready_made_models() -> None:
+    x = torch.randint(0, 5, (60, 3), generator=torch.Generator().manual_seed(0))
+
+    def first_loss(data: Tensor, likelihood: nn.Module, num_outputs: int) -> float:
+        torch.manual_seed(0)
+        ready = lv.LVKAM(lv.MixturePrior(2), lv.KANGenerator(2, num_outputs), likelihood)
+        chosen = lv.load_recipe("amortized", hidden=(4,), num_epochs=1)
+        return fit(ready, data, chosen, progress=False).metrics[0]["loss_per_datum"]
+
+    for make, num_outputs in ((measurements, 3), (categories, 15)):
+        expected = first_loss(x.float(), make(), num_outputs)
+        assert first_loss(x, make(), num_outputs) == pytest.approx(expected, rel=1e-4)
+
+
+def test_encoder_reads_what_is_missing_as_the_mean() -> None:
+    guide = lv.AmortizedGuide(Masked(), MISSING, hidden=(4,))
+    assert guide.encoders[0].mean.item() == pytest.approx(MISSING.nanmean().item(), rel=1e-5)
+    with pyro.poutine.trace() as trace:
+        guide(torch.tensor([torch.nan, guide.encoders[0].mean.item()]))
+    law = trace.trace.nodes["z"]["fn"].base_dist
+    assert law.mean[0].item() == pytest.approx(law.mean[1].item(), abs=1e-6)
+    chosen = recipe(objective=lv.EmpiricalBayes(32))
+    result = fit(Masked(), MISSING, chosen, progress=False)
+    assert result.model.loc.item() == pytest.approx(MISSING.nanmean().item(), abs=0.1)
+
+
+def test_program_that_subsamples_by_itself_takes_covariates() -> None:
+    class Subsampling(Regression):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            with pyro.plate("data", len(x), subsample_size=50) as index:
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                loc = self.slope * t[index] + 0.1 * z
+                return pyro.sample("x", dist.Normal(loc, self.noise), obs=x[index])
+
+    result = fit(Subsampling(), (X, T), recipe(), progress=False)
+    assert result.model.slope.item() == pytest.approx(SLOPE, abs=0.03)
+    deviation = (result.model.noise**2 + 0.1**2).sqrt().item()
+    assert deviation == pytest.approx(DEVIATION, abs=0.03)
+
+
+def test_held_out_data_of_a_guide_with_parameters_of_each_datum_are_refused() -> None:
+    chosen = recipe(build_guide=lambda model, *args: AutoNormal(model), objective=Trace_ELBO())
+    with (
+        pytest.warns(batches.WholeDataWarning),
+        pytest.raises(ValueError, match="leave out x_test"),
+    ):
+        fit_regression((X, T), recipe=chosen, x_test=(X[:9], T[:9]))

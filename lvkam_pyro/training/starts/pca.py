@@ -72,7 +72,8 @@ class PCAStart:
                 f"{type(model).__name__}. Start other models where they are: Recipe(start=None)."
             )
         layer = cast("KANLayer", cast("KANGenerator", model.generator).layers[0])
-        parts = _parts(model.likelihood, x)
+        # Whole numbers and truth values have neither means nor scores.
+        parts = _parts(model.likelihood, x if x.is_floating_point() else x.to(layer.coefficients))
         with torch.no_grad():
             scores = _whitened_scores(_columns(parts), model.prior.num_latents)
             z = _latents_of_scores(model.prior, scores)
