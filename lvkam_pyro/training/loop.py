@@ -4,36 +4,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from numpy.typing import ArrayLike
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess
-from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.training.arrays import as_data_arguments
-from lvkam_pyro.training.batches import bind_data, first_batch
+from lvkam_pyro.tracing.arguments import Arguments, Program
+from lvkam_pyro.training.admission import (
+    Data,
+    admit,
+    admit_held_out,
+    bind_to_fit,
+    bind_with_density,
+    check_held_out,
+)
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
-from lvkam_pyro.training.finite import check_densities, not_finite_named
 from lvkam_pyro.training.preparation import isolated, prepare_training
 from lvkam_pyro.training.processes import running_processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.journal import Journal, training_identity
 from lvkam_pyro.training.state import TrainingState
 from lvkam_pyro.training.stored import names_of_no_module
-from lvkam_pyro.training.validation import (
-    check_likelihood,
-    check_model_matches,
-    check_same_kind,
-    check_validation,
-)
-
-Data = ArrayLike | Tensor | tuple[Any, ...] | dict[str, Any]
-"""What `fit` is given: one array, a tuple of arguments, or a dictionary of them by name."""
-
-_ARGUMENTS = {"validation": "x_validation", "held_out": "x_test"}
-"""The arguments of `fit` that hold data out, by the name that their loss has."""
+from lvkam_pyro.training.validation import check_validation
 
 _WORDS = {
     "loss_per_datum": (1, "loss {:.3f}"),
@@ -163,21 +154,21 @@ def fit(
         >>> bool((result.model.loc - x.mean(0)).abs().max() < 0.3)
         True
     """
-    data = _check(model, x, recipe)
-    held_out = _check_held_out(data, validation=x_validation, held_out=x_test)
+    data = admit(model, x, recipe)
+    held_out = admit_held_out(data, validation=x_validation, held_out=x_test)
     check_validation(recipe, x_validation)
     identity = training_identity(recipe, data, seed=seed, validation=held_out.get("validation"))
     processes = running_processes()
     processes.check_same(lambda: identity, "Give all of them the same data, recipe and seed.")
     journal = Journal(folder, identity) if folder and processes.is_first else None
     with ExitStack() as after, isolated(seed, data.like), ExitStack() as owner:
-        program = _bind(model, data, recipe, held_out)
+        program = bind_to_fit(model, data, recipe, held_out)
         saved = processes.from_first(
             lambda: journal.open(owner, resume=resume) if journal else None
         )
         training = prepare_training(program, recipe, saved=saved, seed=seed, processes=processes)
         after.callback(training.hand_over)
-        _check_held_out_rows(training, held_out)
+        check_held_out(training, held_out)
         bar = _bar(training, recipe, progress and processes.is_first)
         with processes.deferring_signals(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
@@ -208,10 +199,10 @@ def load_fit(model: Program, x: Data, recipe: Recipe, folder: str | Path, *, see
         FileNotFoundError: If the folder holds no checkpoint.
         CheckpointError: If the checkpoint is damaged, or of another model, data or recipe.
     """
-    data = _check(model, x, recipe)
+    data = admit(model, x, recipe)
     journal = Journal(folder, training_identity(recipe, data, seed=seed))
     with isolated(seed, data.like):
-        program = _bound(model, data)
+        program = bind_with_density(model, data)
         training = prepare_training(program, recipe, saved=journal.read(), seed=seed)
     training.hand_over()
     training.finish()
@@ -238,72 +229,12 @@ def check_training(
     Raises:
         TypeError, ValueError: As `fit`.
     """
-    data = _check(model, x, recipe)
-    held_out = _check_held_out(data, held_out=x_test)
+    data = admit(model, x, recipe)
+    held_out = admit_held_out(data, held_out=x_test)
     with isolated(seed, data.like):
-        _bind(model, data, recipe, held_out)
+        bind_to_fit(model, data, recipe, held_out)
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
-
-
-def _check(model: Program, x: Data, recipe: Recipe) -> Arguments:
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe must be a Recipe(name=..., ...); got {recipe!r}.")
-    data = as_data_arguments(x)
-    check_model_matches(model, data)
-    return data
-
-
-def _check_held_out(data: Arguments, **held_out: Data | None) -> dict[str, Arguments]:
-    """The held-out data that there are, by the name that their loss has."""
-    checked = {
-        name: as_data_arguments(x, name=_ARGUMENTS[name])
-        for name, x in held_out.items()
-        if x is not None
-    }
-    for name, others in checked.items():
-        check_same_kind(data, others, name=_ARGUMENTS[name])
-    return checked
-
-
-def _bound(model: Program, data: Arguments) -> BoundProgram:
-    """The model, bound to data at which it has a density."""
-    with not_finite_named(data, "x"):
-        program = bind_data(model, data)
-    check_densities(program, "x")
-    return program
-
-
-def _bind(
-    model: Program, data: Arguments, recipe: Recipe, held_out: Mapping[str, Arguments]
-) -> BoundProgram:
-    """The model, bound to data that it can be fitted to."""
-    program = _bound(model, data)
-    check_likelihood(first_batch(program, recipe.batch_size), data)
-    for name, others in held_out.items():
-        check_densities(program.on(*others.args, **others.kwargs), _ARGUMENTS[name])
-    return program
-
-
-def _check_held_out_rows(training: TrainingState, held_out: Mapping[str, Arguments]) -> None:
-    """Refuses held-out data where what belongs to the data of the training is needed."""
-    names, program = ", ".join(_ARGUMENTS[name] for name in held_out), training.program
-    if held_out and program.access is RowAccess.ARGUMENTS_AND_INDICES:
-        raise ValueError(
-            f"The model reads something of its own by the indices of the plate "
-            f"'{program.structure.data_plate}', which belongs to the data x, so other data have no "
-            f"loss: leave out {names}."
-        )
-    if program.access is not None:
-        return
-    try:
-        for data in held_out.values():
-            held_out_loss(training, data)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"The data cannot be taken apart ({program.refusal}), and other data have no loss: "
-            f"leave out {names}."
-        ) from error
 
 
 def _epoch(training: TrainingState, held_out: dict[str, Arguments]) -> None:

@@ -318,7 +318,7 @@ def test_data_set_that_is_one_unit_is_one_batch() -> None:
     assert loss == pytest.approx(-evidence.total, abs=1.0)
 
 
-@pytest.mark.parametrize("name", ["amortized", "importance", "elbo", "iwae"])
+@pytest.mark.parametrize("name", ["amortized", "importance", "elbo", "iwae", "thermodynamic"])
 def test_recipes_of_the_library_take_covariates(name: str) -> None:
     chosen = lv.load_recipe(name, num_epochs=1, batch_size=200, num_particles=4)
     for data in ((X, T), {"x": X, "t": T}):
