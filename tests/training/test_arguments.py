@@ -117,9 +117,13 @@ def test_rows_are_found_wherever_they_stand() -> None:
         objective=Trace_ELBO(),
     )
     basis = torch.tensor([0.5, 0.5, 0.0])
-    result = fit(model, (basis, X, 0.0, T), chosen, progress=False)
+    x_test = (basis, X[:9], 0.0, T[:9])
+    result = fit(model, (basis, X, 0.0, T), chosen, x_test=x_test, progress=False)
+    law = dist.Normal((basis @ pyro.param("slope")) * T[:9], 0.26**0.5)
+    loss = -law.log_prob(X[:9]).mean().item()
+    assert result.metrics[-1]["held_out_loss_per_datum"] == pytest.approx(loss, abs=0.05)
     assert result.guide.places == (1, 2)
-    assert seen[-1] == [(3,), (50,), (50,)]
+    assert seen[-2:] == [[(3,), (50,), (50,)], [(3,), (9,), (9,)]]
     assert (basis @ pyro.param("slope")).item() == pytest.approx(SLOPE, abs=0.1)
 
 
