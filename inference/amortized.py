@@ -44,7 +44,7 @@ def build(
     """
     return lv.Recipe(
         name="amortized",
-        build_guide=lambda model, x: lv.AmortizedGuide(model, x, hidden=hidden),
+        build_guide=lambda model, *x, **named: lv.AmortizedGuide(model, *x, hidden=hidden, **named),
         objective=lv.EmpiricalBayes(num_particles, sleep_weight=sleep_weight),
         estimators=(lv.evidence.Importance(num_evidence_particles, num_replicates=num_replicates),),
         num_epochs=num_epochs,

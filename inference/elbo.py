@@ -36,7 +36,7 @@ def build(
     """
     return lv.Recipe(
         name="elbo",
-        build_guide=lambda model, x: lv.AmortizedGuide(model, x, hidden=hidden),
+        build_guide=lambda model, *x, **named: lv.AmortizedGuide(model, *x, hidden=hidden, **named),
         objective=Trace_ELBO(num_particles, vectorize_particles=True),
         estimators=(lv.evidence.ELBO(num_evidence_particles),),
         num_epochs=num_epochs,

@@ -56,7 +56,7 @@ def build(
     )
     return lv.Recipe(
         name="grid_gibbs",
-        build_guide=lambda model, x: lv.guides.GridGibbsGuide(
+        build_guide=lambda model, *x, **named: lv.guides.GridGibbsGuide(
             model,
             num_particles=num_particles,
             num_sweeps=num_sweeps,

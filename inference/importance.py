@@ -32,7 +32,7 @@ def build(
     """
     return lv.Recipe(
         name="importance",
-        build_guide=lambda model, x: lv.PriorGuide(model),
+        build_guide=lambda model, *x, **named: lv.PriorGuide(model),
         objective=lv.EmpiricalBayes(num_particles),
         estimators=(lv.evidence.Importance(num_evidence_particles, num_replicates=num_replicates),),
         num_epochs=num_epochs,

@@ -44,7 +44,7 @@ def build(
     """
     return lv.Recipe(
         name="iwae",
-        build_guide=lambda model, x: lv.AmortizedGuide(model, x, hidden=hidden),
+        build_guide=lambda model, *x, **named: lv.AmortizedGuide(model, *x, hidden=hidden, **named),
         objective=lv.training.ImportanceWeightedBound(num_particles),
         estimators=(lv.evidence.Importance(num_evidence_particles, num_replicates=num_replicates),),
         num_epochs=num_epochs,

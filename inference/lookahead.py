@@ -36,7 +36,7 @@ def build(
     """
     return lv.Recipe(
         name="lookahead",
-        build_guide=lambda model, x: lv.guides.LookaheadGuide(
+        build_guide=lambda model, *x, **named: lv.guides.LookaheadGuide(
             model, num_particles=num_particles, num_nodes=num_nodes
         ),
         objective=lv.EmpiricalBayes(num_particles),

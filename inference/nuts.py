@@ -57,7 +57,7 @@ def build(
     )
     return lv.Recipe(
         name="nuts",
-        build_guide=lambda model, x: lv.guides.NUTSGuide(
+        build_guide=lambda model, *x, **named: lv.guides.NUTSGuide(
             model, num_warmup=num_warmup, max_tree_depth=max_tree_depth
         ),
         objective=lv.EmpiricalBayes(num_particles),

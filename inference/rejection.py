@@ -39,7 +39,9 @@ def build(
     """
     return lv.Recipe(
         name="rejection",
-        build_guide=lambda model, x: lv.guides.RejectionGuide(model, min_acceptance=min_acceptance),
+        build_guide=lambda model, *x, **named: lv.guides.RejectionGuide(
+            model, min_acceptance=min_acceptance
+        ),
         objective=lv.EmpiricalBayes(num_particles),
         estimators=(lv.evidence.Quadrature(),),
         num_epochs=num_epochs,

@@ -65,10 +65,10 @@ def build(
     )
     return lv.Recipe(
         name="thermodynamic",
-        build_guide=lambda model, x: (
+        build_guide=lambda model, *x, **named: (
             lv.guides.LadderGuide(model, num_steps=num_steps)
             if persistent_chains
-            else lv.AmortizedGuide(model, x, hidden=hidden)
+            else lv.AmortizedGuide(model, *x, hidden=hidden, **named)
         ),
         objective=lv.EmpiricalBayes(num_particles, sleep_weight=sleep_weight),
         estimators=(

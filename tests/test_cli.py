@@ -263,7 +263,7 @@ def test_wrong_data_are_refused_by_name(capsys: pytest.CaptureFixture[str]) -> N
         "nan": (np.where(x > 1, np.nan, x), "NaN or infinity"),
         "constant": (x * [1, 0], "constant columns"),
         "empty": (x[:0], "is empty"),
-        "flat": (x[:, 0], "shape (N, ...)"),
+        "flat": (x[:, 0], "of data of shape (1,); the data are ()"),
     }
     for name, (array, match) in wrong.items():
         np.save(f"{name}.npy", array)

@@ -219,7 +219,7 @@ def make_setup(
     }
     given = assign(assignments, programs)
     if data is not None and "num_outputs" in programs["model"].options():
-        num_outputs = read_data(data, seed=seed)[0].shape[1]
+        num_outputs = read_data(data, seed=seed)[0].shape[1:2].numel()
         given["model"].setdefault("num_outputs", str(num_outputs))
     return Setup(
         programs["model"],

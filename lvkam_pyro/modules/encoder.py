@@ -27,7 +27,8 @@ class Encoder(nn.Module):
     (a logit-normal proposal, kept where float32 resolves it), the identity for the real line.
 
     Arguments:
-        x: Data to standardise the inputs by, of shape `(N, ...)`, flattened to `F` columns.
+        x: Data to standardise the inputs by, of shape `(N, ...)`, flattened to `F` columns. If
+            NaN is among them, it stands for an entry that is missing, and is read as the mean.
         latent_shape: Shape of one latent on the real line, before `T`.
         support: Constraint of one latent, whose ``biject_to`` is `T`.
         hidden: Widths of the hidden layers.
@@ -60,9 +61,12 @@ class Encoder(nn.Module):
         self.support = support
         self.bounded = _is_bounded(support)
         features = as_features(x)
-        self.register_buffer("mean", features.mean(0))
+        missing = features.isnan()
+        self.fills_gaps = bool(missing.any())
+        mean = features.nanmean(0) if self.fills_gaps else features.mean(0)
+        self.register_buffer("mean", mean)
         # A column that never varies carries nothing: divide it by one, not by zero.
-        deviation = features.std(0, correction=0)
+        deviation = torch.where(missing, mean, features).std(0, correction=0)
         self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
         self.network = _perceptron(
             [features.shape[1], *hidden, 2 * latent_shape.numel()], like=features
@@ -79,7 +83,8 @@ class Encoder(nn.Module):
                 f"Expected data of {len(self.mean)} columns, got shape {tuple(x.shape)}. "
                 "Build the guide on data of the same kind."
             )
-        output = self.network((x - self.mean) / self.deviation)
+        inputs = (x - self.mean) / self.deviation
+        output = self.network(inputs.nan_to_num(0.0) if self.fills_gaps else inputs)
         loc, log_scale = output.unflatten(-1, (2, -1)).unbind(-2)
         largest = _MAX_BOUNDED_LOG_SCALE if self.bounded else _MAX_LOG_SCALE
         log_scale = (log_scale + _INITIAL_LOG_SCALE).clamp(_MIN_LOG_SCALE, largest)

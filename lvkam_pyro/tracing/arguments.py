@@ -141,6 +141,22 @@ class Arguments:
         return self.with_rows is None or key in self.with_rows
 
     @property
+    def longest(self) -> int:
+        """The number of rows of the tensor that has the most of them; 1 where there is none."""
+        return max((len(tensor) for tensor in self.tensors if tensor.ndim), default=1)
+
+    def num_rows_beside(self, others: Self, num_data: int) -> int:
+        """The number of rows of the tensors that stand where other arguments have the data.
+
+        Args:
+            others: Arguments of the same program.
+            num_data: The number of their data; the same here where no tensor has a row for each.
+        """
+        pairs = zip(self.tensors, others.tensors, strict=False)
+        rows = (len(new) for new, old in pairs if new.ndim and old.shape[:1] == (num_data,))
+        return next(rows, num_data)
+
+    @property
     def hash(self) -> str:
         """A short name of the data: equal for equal values, shapes and precisions."""
         digests = [hash_data(tensor) for tensor in self.tensors]
@@ -157,17 +173,27 @@ class Arguments:
             access: In which way.
         """
         given = index if self.indices is None else self.indices[index]
-        args, kwargs = self.args, self.kwargs
-        if access.cuts:
-            rows = index.to(self.like.device)
+        rows = index.to(self.like.device)
 
-            def cut(tensor: Tensor) -> Tensor:
-                return tensor[rows] if tensor.ndim and len(tensor) == num_data else tensor
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor[rows] if tensor.shape[:1] == (num_data,) else tensor
 
-            parts = {k: _map(v, cut) if self._may_have_rows(k) else v for k, v in self._by_key()}
-            args = tuple(parts[place] for place in range(len(args)))
-            kwargs = {name: parts[name] for name in kwargs}
-        return replace(self, args=args, kwargs=kwargs, indices=given if access.indexes else None)
+        cut_arguments = self.map(cut, rows_alone=True) if access.cuts else self
+        return replace(cut_arguments, indices=given if access.indexes else None)
+
+    def map(self, change: Callable[[Tensor], Tensor], *, rows_alone: bool = False) -> Self:
+        """The arguments with every tensor changed, or those alone that may have rows.
+
+        Example:
+            >>> Arguments((torch.ones(2), "a"), {}).map(torch.neg).args
+            (tensor([-1., -1.]), 'a')
+        """
+        parts = {
+            key: value if rows_alone and not self._may_have_rows(key) else _map(value, change)
+            for key, value in self._by_key()
+        }
+        args = tuple(parts[place] for place in range(len(self.args)))
+        return replace(self, args=args, kwargs={name: parts[name] for name in self.kwargs})
 
     def substitute(self, old: Tensor, new: Tensor) -> Self:
         """The arguments with one tensor in the place of another.
@@ -177,8 +203,7 @@ class Arguments:
             >>> Arguments((x,), {}).substitute(x, torch.ones(2)).args
             (tensor([1., 1.]),)
         """
-        args, kwargs = _map((self.args, dict(self.kwargs)), lambda t: new if t is old else t)
-        return replace(self, args=args, kwargs=kwargs)
+        return self.map(lambda tensor: new if tensor is old else tensor)
 
     def on(self, program: Program, structure: ProgramStructure, *, alone: bool = False) -> Any:  # noqa: ANN401
         """Run a program on them.
@@ -233,8 +258,7 @@ class Arguments:
 
     def outside_inference_mode(self) -> Self:
         """The same with ordinary tensors in the place of those that inference mode made."""
-        args, kwargs = _map((self.args, dict(self.kwargs)), _ordinary)
-        return replace(self, args=args, kwargs=kwargs)
+        return self.map(_ordinary)
 
 
 def keys_of(names: Sequence[str], program: Program, arguments: Arguments) -> frozenset[int | str]:

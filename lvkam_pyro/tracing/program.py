@@ -109,8 +109,10 @@ class BoundProgram(ProgramRuns):
         """The program on other data of the same kind, which is not looked at again."""
         given = Arguments(args, kwargs, with_rows=self.arguments.with_rows)
         arguments = given.outside_inference_mode()
-        num_units = self.num_units if self.unit is Unit.DATA_SET else arguments.num_rows
-        return replace(self, arguments=arguments, num_units=num_units or self.num_units)
+        if self.unit is Unit.DATA_SET:
+            return replace(self, arguments=arguments)
+        num_units = arguments.num_rows_beside(self.arguments, self.num_units)
+        return replace(self, arguments=arguments, num_units=num_units)
 
     def on_data(self, x: Tensor) -> "BoundProgram":
         """The program with other data in the place of its first argument."""

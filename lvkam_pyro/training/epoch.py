@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lvkam_pyro.guides.memory import remembering
+from lvkam_pyro.tracing.arguments import Arguments
 from lvkam_pyro.tracing.session import seeded_rng
-from lvkam_pyro.training.batches import batch_indices, some_batches, take
+from lvkam_pyro.training.batches import batch_indices, num_data, some_batches, take
 from lvkam_pyro.training.divergence import divergence_error, refusals_named, sites_not_finite
 from lvkam_pyro.training.objective import ParticleObjective
 from lvkam_pyro.training.recipe import Recipe
@@ -42,9 +43,8 @@ def train_epoch(training: TrainingState) -> dict[str, float]:
         training.scheduler.step()
         rows.append(torch.stack([norm, *values]))
         sizes.append(len(index))
-    x = training.program.like
-    weights = x.new_tensor(sizes) / len(x)
-    norm, loss, *effective = (weights @ torch.stack(rows)).tolist()
+    values = torch.stack(rows)
+    norm, loss, *effective = (values.new_tensor(sizes) / sum(sizes) @ values).tolist()
     row = {
         "epoch": training.epoch + 1,
         "loss_per_datum": loss,
@@ -57,7 +57,7 @@ def train_epoch(training: TrainingState) -> dict[str, float]:
     return row
 
 
-def held_out_loss(training: TrainingState, x: Tensor) -> float:
+def held_out_loss(training: TrainingState, data: Arguments) -> float:
     """The loss per datum of data that are not trained on, in evaluation mode.
 
     The draws are the same in every epoch, and others in every process; torch's random state is
@@ -65,21 +65,22 @@ def held_out_loss(training: TrainingState, x: Tensor) -> float:
 
     Args:
         training: The model and the guide, as they are.
-        x: Held-out data (N, ...).
+        data: Held-out data, as the arguments of the model.
 
     Returns:
         The loss per datum in nats.
     """
     training.module.eval()
-    losses = []
-    with seeded_rng(training.processes.rank, x), torch.no_grad():
-        held_out = training.program.on(x)
-        for index in batch_indices(held_out, torch.arange(len(x)), training.recipe.batch_size):
+    losses, held_out = [], training.program.on(*data.args, **data.kwargs)
+    order = torch.arange(held_out.num_units)
+    batches = batch_indices(held_out, order, training.recipe.batch_size)
+    with seeded_rng(training.processes.rank, data.like), torch.no_grad():
+        for index in batches:
             rows, weight = training.processes.share(index)
             loss = training.loss_per_datum(take(held_out, rows))
             losses.append(len(index) * weight * float(loss))
     training.module.train()
-    return training.processes.add_up(math.fsum(losses)) / len(x)
+    return training.processes.add_up(math.fsum(losses)) / sum(map(len, batches))
 
 
 def grid_metrics(training: TrainingState) -> dict[str, float]:
@@ -117,13 +118,13 @@ def _effective_size(recipe: Recipe) -> list[Tensor]:
 
 def _gradient(training: TrainingState, index: Tensor) -> tuple[Tensor, Tensor]:
     """Loss per datum and effective size, and the norm of the gradient, left in the parameters."""
-    recipe, num_data = training.recipe, len(training.program.like)
+    recipe, program = training.recipe, training.program
     training.optimizer.zero_grad()
     rows, weight = training.processes.share(index)
-    with remembering(training.guide, rows, num_data):
-        loss = training.loss_per_datum(take(training.program, rows))
+    with remembering(training.guide, rows, program.num_units):
+        loss = training.loss_per_datum(take(program, rows))
     penalty = 0.0 if recipe.regularizer is None else recipe.regularizer(training.model)
-    (weight * (loss + penalty / num_data)).backward()
+    (weight * (loss + penalty / num_data(program))).backward()
     values = weight * torch.stack([loss.detach(), *_effective_size(recipe)])
     values = training.processes.add_gradients(training.parameters, values)
     limit = math.inf if recipe.max_gradient_norm is None else recipe.max_gradient_norm

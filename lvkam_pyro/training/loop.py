@@ -6,30 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-from numpy.typing import ArrayLike
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from lvkam_pyro.tracing.arguments import Program, RowAccess
-from lvkam_pyro.tracing.program import BoundProgram
-from lvkam_pyro.training.batches import batch_indices, bind_data, take
+from lvkam_pyro.tracing.arguments import Arguments, Program
+from lvkam_pyro.training.admission import (
+    Data,
+    admit,
+    admit_held_out,
+    bind_to_fit,
+    bind_with_density,
+    check_held_out,
+)
 from lvkam_pyro.training.epoch import grid_metrics, held_out_loss, train_epoch
 from lvkam_pyro.training.preparation import isolated, prepare_training
 from lvkam_pyro.training.processes import running_processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.journal import Journal, training_identity
 from lvkam_pyro.training.state import TrainingState
-from lvkam_pyro.training.validation import (
-    as_data,
-    check_likelihood,
-    check_model_matches,
-    check_same_kind,
-    check_validation,
-)
-
-_ARGUMENTS = {"validation": "x_validation", "held_out": "x_test"}
-"""The arguments of `fit` that hold data out, by the name that their loss has."""
+from lvkam_pyro.training.stored import names_of_no_module
+from lvkam_pyro.training.validation import check_validation
 
 _WORDS = {
     "loss_per_datum": (1, "loss {:.3f}"),
@@ -79,11 +74,11 @@ class Fit:
 
 def fit(
     model: Program,
-    x: ArrayLike | Tensor,
+    x: Data,
     recipe: Recipe,
     *,
-    x_validation: ArrayLike | Tensor | None = None,
-    x_test: ArrayLike | Tensor | None = None,
+    x_validation: Data | None = None,
+    x_test: Data | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
     seed: int = 0,
@@ -91,8 +86,12 @@ def fit(
 ) -> Fit:
     """Trains the model IN PLACE, with the guide that the recipe builds for it.
 
-    The parameters are those of the modules, `objective(model, guide).parameters()`; Pyro's global
-    parameter store is neither read nor changed, nor is torch's global random state.
+    The parameters are those of the modules, `objective(model, guide).parameters()`, and those of
+    `pyro.param` and `pyro.module` statements. These begin at the values that the statements give,
+    whatever Pyro's global parameter store holds under their names; when the training ends, however
+    it ends, the trained ones are put into that store, where Pyro's tools and our estimators find
+    them, as after `SVI`. For programs made of modules alone the store is neither read nor changed.
+    Torch's global random state is left alone.
 
     With a folder, `metrics.csv` and `checkpoint.pt` there hold the state after a whole epoch. They
     are written when an epoch ends and two seconds have passed since the last time, and whenever
@@ -101,14 +100,18 @@ def fit(
     that was resumed ends with exactly the weights of one that never stopped.
 
     Args:
-        model: A Pyro program of one tensor whose first dimension is its data plate; usually a
-            module such as `LVKAM`.
-        x: Data (N, ...), floating point, of the dtype and on the device of the model. They may be
-            larger than memory, as a `numpy.memmap` (``np.load(path, mmap_mode="r")``) or a tensor
-            of ``torch.from_file``: batches are read where they lie, and the data are looked at
-            once before, in parts, for what is not finite.
+        model: A Pyro program; usually a module such as `LVKAM`.
+        x: Its argument, data (N, ...) of numbers, whole numbers or truth values; or a tuple of its
+            arguments, such as ``(x, covariates)``; or a dictionary of them by name. What has a row
+            for each datum of the data plate is taken apart together; other tensors, and what is no
+            array, are handed on as they are. Floating-point data have the dtype, and all have the
+            device, of the model. They may be larger than memory, as a `numpy.memmap`
+            (``np.load(path, mmap_mode="r")``) or a tensor of ``torch.from_file``: batches are read
+            where they lie. NaN is refused unless the model has a density there, as one has that
+            masks what is missing; so the data are looked at once before, in parts.
         recipe: Guide, objective, epochs, learning rates.
-        x_validation: Further data on which `recipe.early_stopping` chooses the epoch.
+        x_validation: Further data, of the form of x, on which `recipe.early_stopping` chooses the
+            epoch.
         x_test: Held-out data; their loss is reported every epoch and changes nothing else.
         folder: A run folder, made if need be.
         resume: Go on from the folder's checkpoint, if it has one.
@@ -151,20 +154,21 @@ def fit(
         >>> bool((result.model.loc - x.mean(0)).abs().max() < 0.3)
         True
     """
-    data = _check(model, x, recipe)
-    held_out = _check_held_out(data, validation=x_validation, held_out=x_test)
+    data = admit(model, x, recipe)
+    held_out = admit_held_out(data, validation=x_validation, held_out=x_test)
     check_validation(recipe, x_validation)
     identity = training_identity(recipe, data, seed=seed, validation=held_out.get("validation"))
     processes = running_processes()
     processes.check_same(lambda: identity, "Give all of them the same data, recipe and seed.")
     journal = Journal(folder, identity) if folder and processes.is_first else None
-    with isolated(seed, data), ExitStack() as owner:
-        program = _bind(model, data, recipe)
+    with ExitStack() as after, isolated(seed, data.like), ExitStack() as owner:
+        program = bind_to_fit(model, data, recipe, held_out)
         saved = processes.from_first(
             lambda: journal.open(owner, resume=resume) if journal else None
         )
         training = prepare_training(program, recipe, saved=saved, seed=seed, processes=processes)
-        _check_held_out_rows(training.program, held_out)
+        after.callback(training.hand_over)
+        check_held_out(training, held_out)
         bar = _bar(training, recipe, progress and processes.is_first)
         with processes.deferring_signals(), _flushing(journal), bar:
             while not recipe.is_over(training.metrics):
@@ -177,13 +181,12 @@ def fit(
     return Fit(model, training.guide, recipe, training.metrics, seed)
 
 
-def load_fit(
-    model: Program, x: ArrayLike | Tensor, recipe: Recipe, folder: str | Path, *, seed: int = 0
-) -> Fit:
+def load_fit(model: Program, x: Data, recipe: Recipe, folder: str | Path, *, seed: int = 0) -> Fit:
     """Reads from its run folder what `fit` had reached, without training on.
 
     Args:
-        model: A model built as for `fit`; its parameters are replaced IN PLACE.
+        model: A model built as for `fit`; its parameters are replaced IN PLACE, those of
+            `pyro.param` statements in Pyro's global parameter store.
         x: The data of that training.
         recipe: The recipe of that training.
         folder: Its run folder.
@@ -196,21 +199,22 @@ def load_fit(
         FileNotFoundError: If the folder holds no checkpoint.
         CheckpointError: If the checkpoint is damaged, or of another model, data or recipe.
     """
-    data = _check(model, x, recipe)
+    data = admit(model, x, recipe)
     journal = Journal(folder, training_identity(recipe, data, seed=seed))
-    with isolated(seed, data):
-        program = bind_data(model, data)
+    with isolated(seed, data.like):
+        program = bind_with_density(model, data)
         training = prepare_training(program, recipe, saved=journal.read(), seed=seed)
+    training.hand_over()
     training.finish()
     return Fit(model, training.guide, recipe, training.metrics, seed)
 
 
 def check_training(
     model: Program,
-    x: ArrayLike | Tensor,
+    x: Data,
     recipe: Recipe,
     *,
-    x_test: ArrayLike | Tensor | None = None,
+    x_test: Data | None = None,
     seed: int = 0,
 ) -> None:
     """Refuses what `fit` would refuse before its first update, and changes nothing.
@@ -225,56 +229,31 @@ def check_training(
     Raises:
         TypeError, ValueError: As `fit`.
     """
-    data = _check(model, x, recipe)
-    _check_held_out(data, held_out=x_test)
-    with isolated(seed, data):
-        _bind(model, data, recipe)
+    data = admit(model, x, recipe)
+    held_out = admit_held_out(data, held_out=x_test)
+    with isolated(seed, data.like):
+        bind_to_fit(model, data, recipe, held_out)
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
 
 
-def _check(model: Program, x: ArrayLike | Tensor, recipe: Recipe) -> Tensor:
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe must be a Recipe(name=..., ...); got {recipe!r}.")
-    data = as_data(x)
-    check_model_matches(model, data)
-    return data
-
-
-def _check_held_out(data: Tensor, **held_out: ArrayLike | Tensor | None) -> dict[str, Tensor]:
-    """The held-out data that there are, by the name that their loss has."""
-    checked = {
-        name: as_data(x, name=_ARGUMENTS[name]) for name, x in held_out.items() if x is not None
-    }
-    for name, x in checked.items():
-        check_same_kind(data, x, name=_ARGUMENTS[name])
-    return checked
-
-
-def _bind(model: Program, x: Tensor, recipe: Recipe) -> BoundProgram:
-    """The model, bound to data that it can be fitted to."""
-    program = bind_data(model, x)
-    first = torch.arange(min(recipe.batch_size, len(x)))
-    check_likelihood(take(program, batch_indices(program, first, len(first))[0]), x)
-    return program
-
-
-def _check_held_out_rows(program: BoundProgram, held_out: dict[str, Tensor]) -> None:
-    """Refuses held-out data of a model whose covariates belong to the data it is trained on."""
-    if held_out and program.access is RowAccess.ARGUMENTS_AND_INDICES:
-        raise ValueError(
-            f"The model reads something of its own by the indices of the plate "
-            f"'{program.structure.data_plate}', which belongs to the data x, so other data have no "
-            f"loss: leave out {', '.join(_ARGUMENTS[name] for name in held_out)}."
-        )
-
-
-def _epoch(training: TrainingState, held_out: dict[str, Tensor]) -> None:
+def _epoch(training: TrainingState, held_out: dict[str, Arguments]) -> None:
     row = train_epoch(training) | grid_metrics(training)
     for name, data in held_out.items():
         row[f"{name}_loss_per_datum"] = held_out_loss(training, data)
+    _check_all_trained(training)
     training.end_epoch(row)
     training.processes.check_same(training.fingerprint, _OUT_OF_STEP)
+
+
+def _check_all_trained(training: TrainingState) -> None:
+    """Refuses parameters that were made after the optimiser was."""
+    late = names_of_no_module(training.module)
+    if late:
+        raise ValueError(
+            f"These pyro.param statements did not run before the first update, so nothing trains "
+            f"them: {', '.join(late)}. Make all parameters in every run of model and guide."
+        )
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The objective of empirical Bayes: the evidence of weighted particles, climbed exactly."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import pyro
@@ -27,7 +27,8 @@ class Dreams:
     r"""Draws :math:`(z, x) \sim p(z) \, p(x \mid z)` of a model, and a guide's density of them.
 
     Attributes:
-        observed: The name of the site whose observation is the data themselves.
+        observed: The name of the site whose observation is one of the arguments.
+        place: Which of the tensors among the arguments that is.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -39,33 +40,37 @@ class Dreams:
     """
 
     observed: str
+    place: int = 0
 
     @classmethod
     def of(cls, program: BoundProgram) -> Self | None:
         """How to dream of data like the program's.
 
         Returns:
-            The dreams; None where draws would have another posterior than the data: where the
-            program observes more or less than the whole of its one argument, or a mask weighs a
-            site.
+            The dreams, given the covariates if there are any; None where draws would have another
+            posterior than the data: where the program observes more or less than the whole of one
+            argument, or a mask weighs a site.
         """
         structure, data = program.structure, program.arguments.tensors
         with torch.no_grad(), seeded_rng(0, program.like):
             run = program.record_alone()
         name, site = next(iter(run.observations.items()))
-        is_one = len(run.observations) == structure.num_plates == len(data) == 1
-        if not is_one or site["value"] is not data[0] or structure.unit is Unit.DATA_SET:
+        places = [place for place, tensor in enumerate(data) if tensor is site["value"]]
+        is_one = len(run.observations) == structure.num_plates == len(places) == 1
+        if not is_one or structure.unit is Unit.DATA_SET:
             return None
         sites = run.sites.values()
         is_plain = not any(is_weighted(site, structure.data_scale(site)) for site in sites)
-        return cls(name) if is_plain else None
+        return cls(name, places[0]) if is_plain else None
 
     def log_guide(self, program: BoundProgram, guide: Program) -> Tensor:
         """The guide's log density of as many dreams as the program has data, of shape `(N,)`."""
         with torch.no_grad(), Unconditioned():
             dream = program.record_alone()
         values = {site.name: dream.sites[site.name]["value"] for site in program.structure.latents}
-        dreamed = program.on_data(dream.sites[self.observed]["value"])
+        observed = program.arguments.tensors[self.place]
+        drawn = dream.sites[self.observed]["value"].to(observed.dtype)
+        dreamed = replace(program, arguments=program.arguments.substitute(observed, drawn))
         proposal = dreamed.record_guide_alone(guide, values)
         return sum_log_probs(proposal.sites, program.structure, (1, program.num_units))[0]
 
@@ -139,7 +144,7 @@ class EmpiricalBayes(ParticleObjective):
     Arguments:
         num_particles: Particles per datum `S`.
         sleep_weight: Weight of the dreams, one for each datum of the batch, beside the wake phase.
-            A model that observes anything else than its argument cannot dream, and does not.
+            A model that observes anything else than an argument cannot dream, and does not.
 
     Raises:
         ValueError: If `num_particles` is below 2, when there are no weights to learn from, or

@@ -1,6 +1,7 @@
 """Before the first update: the start, the guide, and every parameter in its place."""
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,21 +9,22 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.arguments import Arguments, Program
 from lvkam_pyro.tracing.bind import ProgramLoss
+from lvkam_pyro.tracing.prior_guide import LibraryGuide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import exclusive, seeded_rng
 from lvkam_pyro.training.batches import (
-    batch_indices,
     bind_guide_of,
-    evenly_spaced,
+    evenly_spaced_arguments,
+    first_batch,
     is_small,
-    take,
     warn_of_whole_data,
 )
 from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.state import TrainingState, call_objective
+from lvkam_pyro.training.stored import StoredParameters, names_of_no_module
 
 
 @contextmanager
@@ -63,28 +65,35 @@ def prepare_training(
         The training before its next update.
 
     Raises:
-        ValueError: If a parameter would not be trained: of one name in model and guide, or a
-            `pyro.param` outside of any module; or if it has no grids for the recipe to move; or if
-            the guide is no density that the objective could weigh; or if several processes cannot
-            share its chains or its data.
+        TypeError: If the recipe's functions do not take the arguments of the model.
+        ValueError: If a parameter would not be trained, since model and guide have one name for
+            two; or if it has no grids for the recipe to move; or if the guide is no density that
+            the objective could weigh; or if Pyro's objective would stack particles that the program
+            does not take; or if several processes cannot share its chains or its data.
         CheckpointError: If `saved` is of another model or guide.
     """
     model = program.model
     if recipe.grid_updates is not None:
         recipe.grid_updates.check(model)
-    sample = evenly_spaced(program.like)
+    sample = evenly_spaced_arguments(program)
     if saved is None and recipe.start is not None:
-        recipe.start(model, sample)
-    guide = recipe.build_guide(model, sample)
+        _call("start", recipe.start, model, sample)
+    guide = _call("build_guide", recipe.build_guide, model, sample)
     is_ours = isinstance(recipe.objective, ProgramLoss)
-    if saved is None or isinstance(guide, nn.Module):
+    stored = None
+    if saved is None or isinstance(guide, nn.Module) or _holds_stored(saved):
         # Not for a guide without parameters that goes on: it may refuse a model before its start.
         module = recipe.objective(model, guide)
-        _make_parameters(module, _first(program, guide, recipe), is_ours=is_ours)
+        stored = _make_parameters(module, _first(program, guide, recipe), is_ours=is_ours)
         program = bind_guide_of(program, guide, is_density=is_ours)
+        _check_vectorized(program, recipe)
     warn_of_whole_data(program, recipe.batch_size)
-    size = _plate_size(take(program, torch.arange(min(recipe.batch_size, len(program.like)))))
-    options: dict[str, Any] = {"plate_size": size, "seed": seed, "processes": processes}
+    options: dict[str, Any] = {
+        "plate_size": _plate_size(first_batch(program, recipe.batch_size)),
+        "seed": seed,
+        "processes": processes,
+        "stored": stored,
+    }
     training = TrainingState(program, guide, recipe, **options)
     if saved is not None:
         training.load_state_dict(saved)
@@ -93,16 +102,49 @@ def prepare_training(
     return training
 
 
+def _call(name: str, function: Callable[..., Any], model: Program, data: Arguments) -> Any:  # noqa: ANN401
+    """What a function of a recipe returns for the model and its arguments.
+
+    Raises:
+        TypeError: If it does not take so many.
+    """
+    try:
+        inspect.signature(function).bind(model, *data.args, **data.kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"The recipe's {name} does not take the arguments of this model ({error}). Write it "
+            f"for them: {name}=lambda model, *args, **kwargs: ..."
+        ) from error
+    return function(model, *data.args, **data.kwargs)
+
+
+def _check_vectorized(program: BoundProgram, recipe: Recipe) -> None:
+    """Pyro's objectives stack particles if told to, whether a program takes them or not."""
+    objective = recipe.objective
+    is_ours = isinstance(objective, ProgramLoss)
+    is_stacked = objective.vectorize_particles and objective.num_particles > 1
+    if is_stacked and not (is_ours or program.stacks):
+        raise ValueError(
+            "The model or its guide does not take stacked particles, so the loss of "
+            f"{type(objective).__name__} would be wrong. Give it vectorize_particles=False."
+        )
+
+
+def _holds_stored(saved: Mapping[str, Any]) -> bool:
+    """Whether a saved state has parameters of `pyro.param` statements."""
+    return any(name.startswith("stored.") for name in saved.get("module", ()))
+
+
 def _first(program: BoundProgram, guide: Program, recipe: Recipe) -> BoundProgram:
     """The data on which parameters are made: all, if a guide makes them when first run.
 
     It may make some for each datum.
     """
-    makes_own = isinstance(guide, nn.Module) and next(guide.parameters(), None) is None
+    has_own = isinstance(guide, nn.Module) and next(guide.parameters(), None) is not None
+    makes_own = not (has_own or isinstance(guide, LibraryGuide))
     if makes_own and program.subsample_size is None and is_small(program):
         return program
-    first = torch.arange(min(recipe.batch_size, len(program.like)))
-    return take(program, batch_indices(program, first, len(first))[0])
+    return first_batch(program, recipe.batch_size)
 
 
 def _check_shares(training: TrainingState) -> None:
@@ -120,8 +162,14 @@ def _check_shares(training: TrainingState) -> None:
         )
 
 
-def _make_parameters(module: nn.Module, batch: BoundProgram, *, is_ours: bool) -> None:
-    """Calls the objective once, which makes the parameters of lazy guides, and checks them."""
+def _make_parameters(
+    module: nn.Module, batch: BoundProgram, *, is_ours: bool
+) -> StoredParameters | None:
+    """Calls the objective once, which makes the parameters of lazy guides, and checks them.
+
+    Returns:
+        Those that statements have put into Pyro's store, and that are no module's.
+    """
     before = dict(module.named_parameters())
     try:
         with torch.no_grad():
@@ -129,9 +177,8 @@ def _make_parameters(module: nn.Module, batch: BoundProgram, *, is_ours: bool) -
     finally:
         after = dict(module.named_parameters())
         _check_names([name for name in before if after.get(name) is not before[name]])
-    owned = {id(parameter) for parameter in after.values()}
-    store = pyro.get_param_store().named_parameters()
-    _check_owners([name for name, parameter in store if id(parameter) not in owned])
+    loose = names_of_no_module(module)
+    return StoredParameters(loose) if loose else None
 
 
 def _plate_size(batch: BoundProgram) -> int | None:
@@ -150,12 +197,4 @@ def _check_names(replaced: list[str]) -> None:
         raise ValueError(
             "The model and the guide give one Pyro name to two parameters, of which one would not "
             f"be trained: {', '.join(replaced)}. Rename one of each pair."
-        )
-
-
-def _check_owners(loose: list[str]) -> None:
-    if loose:
-        raise ValueError(
-            f"These pyro.param statements belong to no module, so nothing would train them: "
-            f"{', '.join(loose)}. Make them parameters of a PyroModule."
         )

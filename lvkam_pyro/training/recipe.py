@@ -86,9 +86,10 @@ class Recipe:
 
     Attributes:
         name: What tables and progress bars call it.
-        build_guide: `build_guide(model, x)` makes the guide for the data x. Of more than 16,384
-            data, or 64 million entries, it is given evenly spaced ones, and so are `start` and
-            `grid_updates`.
+        build_guide: `build_guide(model, x)` makes the guide for the data x; where `fit` is given
+            several arguments it is called as the model is, `build_guide(model, *args, **kwargs)`.
+            Of more than 16,384 data, or 64 million entries, it is given evenly spaced ones, and so
+            are `start` and `grid_updates`.
         objective: A Pyro ELBO, such as `EmpiricalBayes` or `Trace_ELBO`; its loss is a sum over
             the batch.
         estimators: The evidence estimators that a run of this recipe reports.
@@ -98,7 +99,8 @@ class Recipe:
         guide_learning_rate: The same for the guide's own parameters; None: as for the model.
         max_gradient_norm: Longer gradients (of the loss per datum) are scaled down to this
             Euclidean norm; None: never.
-        start: `start(model, x)` sets the model's first parameters before the guide is built.
+        start: `start(model, x)`, or `start(model, *args, **kwargs)`, sets the model's first
+            parameters before the guide is built.
         regularizer: `regularizer(model)`, a scalar in nats: minus a log prior density of the
             model's parameters, say. All N data share it.
         grid_updates: When and how the grids of the model's KANs follow the posterior; None: never.
@@ -122,7 +124,7 @@ class Recipe:
     """
 
     name: str
-    build_guide: Callable[[Program, Tensor], Program]
+    build_guide: Callable[..., Program]
     objective: ELBO
     estimators: tuple[Estimator, ...] = ()
     num_epochs: int = 100
@@ -130,7 +132,7 @@ class Recipe:
     learning_rate: float = 1e-3
     guide_learning_rate: float | None = None
     max_gradient_norm: float | None = None
-    start: Callable[[Program, Tensor], object] | None = None
+    start: Callable[..., object] | None = None
     regularizer: Callable[[Program], Tensor] | None = None
     grid_updates: GridUpdates | None = None
     early_stopping: EarlyStopping | None = None

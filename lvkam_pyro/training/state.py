@@ -16,10 +16,11 @@ from lvkam_pyro.tracing.arguments import Program, hash_data
 from lvkam_pyro.tracing.bind import ProgramLoss
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import seed_generators
-from lvkam_pyro.training.batches import batch_indices
+from lvkam_pyro.training.batches import batch_indices, first_batch, num_data
 from lvkam_pyro.training.processes import Processes
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.checkpoint import CheckpointError
+from lvkam_pyro.training.stored import StoredParameters
 
 
 class TrainingState:
@@ -34,9 +35,11 @@ class TrainingState:
         plate_size: The full size of the data plate, if the model scales batches up to it.
         seed: Of the order of the data.
         processes: Those that share the batches; None: this one alone.
+        stored: The parameters of `pyro.param` statements, if there are any.
 
     Attributes:
-        module: `objective(model, guide)`, which owns every parameter.
+        module: `objective(model, guide)`, which owns every parameter; those of `pyro.param`
+            statements as its `stored`.
         parameters: The trained parameters.
         metrics: A row for every epoch done.
         best: The state of `module` after the best epoch, where the recipe stops early.
@@ -52,25 +55,35 @@ class TrainingState:
         plate_size: int | None = None,
         seed: int = 0,
         processes: Processes | None = None,
+        stored: StoredParameters | None = None,
     ) -> None:
         self.program = program
         self.model = model = program.model
         self.guide = guide
         self.module: nn.Module = recipe.objective(model, guide).train()
+        self.stored = stored
+        if stored is not None:
+            self.module.stored = stored
         self._takes_programs = isinstance(recipe.objective, ProgramLoss)
         self.plate_size = plate_size
         self.processes = Processes() if processes is None else processes
         self.seed = seed
         self.recipe = recipe
-        groups = parameter_groups(self.module, model, recipe)
+        groups = parameter_groups(self.module, self._of_model(), recipe)
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = Adam(groups)
-        num_updates = recipe.num_epochs * len(self._split(torch.arange(len(program.like))))
+        num_updates = recipe.num_epochs * len(self._split(torch.arange(program.num_units)))
         self.scheduler = LambdaLR(self.optimizer, cosine_decay(num_updates))
         self.order = torch.Generator().manual_seed(seed)
         self.metrics: list[dict[str, float]] = []
         self.best: dict[str, Any] | None = None
         self.memory = memory_of(guide)
+
+    def _of_model(self) -> list[nn.Parameter]:
+        """The model's own parameters, and those of the statements that it runs."""
+        stored = () if self.stored is None else self.stored.run_by(first_batch(self.program, 1))
+        own = self.model.parameters() if isinstance(self.model, nn.Module) else ()
+        return [*own, *stored]
 
     @property
     def epoch(self) -> int:
@@ -85,12 +98,12 @@ class TrainingState:
     def loss_per_datum(self, batch: BoundProgram) -> Tensor:
         """The loss of a batch, divided by the number of data that it stands for."""
         loss = call_objective(self.module, batch, takes_programs=self._takes_programs)
-        return loss / (self.plate_size or len(batch.like))
+        return loss / (self.plate_size or num_data(batch))
 
     def batches(self) -> Sequence[Tensor]:
         """The indices of the data in mini-batches, in a new order at each call."""
-        x = self.program.like
-        return self._split(torch.randperm(len(x), generator=self.order).to(x.device))
+        order = torch.randperm(self.program.num_units, generator=self.order)
+        return self._split(order.to(self.program.like.device))
 
     def _split(self, order: Tensor) -> Sequence[Tensor]:
         return batch_indices(self.program, order, self.recipe.batch_size)
@@ -118,6 +131,11 @@ class TrainingState:
         if self.best is not None:
             self.module.load_state_dict(self.best)
         self.module.eval()
+
+    def hand_over(self) -> None:
+        """Puts the parameters that no module has into Pyro's store."""
+        if self.stored is not None:
+            self.stored.hand_over()
 
     def fingerprint(self) -> dict[str, str]:
         """A hash of the parameters and buffers, which have to be equal in all processes."""
@@ -193,12 +211,14 @@ def call_objective(module: nn.Module, batch: BoundProgram, *, takes_programs: bo
     return loss
 
 
-def parameter_groups(module: nn.Module, model: Program, recipe: Recipe) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, of_model: Sequence[nn.Parameter], recipe: Recipe
+) -> list[dict[str, Any]]:
     """The trained parameters with their learning rates: the model's, then the guide's own.
 
     Args:
         module: `objective(model, guide)`.
-        model: The model.
+        of_model: The model's parameters.
         recipe: The learning rates.
 
     Returns:
@@ -207,12 +227,12 @@ def parameter_groups(module: nn.Module, model: Program, recipe: Recipe) -> list[
     Raises:
         ValueError: If there is nothing to train.
     """
-    of_model = {id(p) for p in model.parameters()} if isinstance(model, nn.Module) else set()
+    models = {id(parameter) for parameter in of_model}
     trained = [p for p in module.parameters() if p.requires_grad]
     guide_rate = recipe.guide_learning_rate or recipe.learning_rate
     groups = [
-        {"params": [p for p in trained if id(p) in of_model], "lr": recipe.learning_rate},
-        {"params": [p for p in trained if id(p) not in of_model], "lr": guide_rate},
+        {"params": [p for p in trained if id(p) in models], "lr": recipe.learning_rate},
+        {"params": [p for p in trained if id(p) not in models], "lr": guide_rate},
     ]
     if not trained:
         raise ValueError(

@@ -1,15 +1,14 @@
 """The checks of a training's data, made once at its edge."""
 
-import warnings
-
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.arguments import Arguments, Program
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.training.arrays import as_rows, named_tensors
 from lvkam_pyro.training.batches import row_chunks
+from lvkam_pyro.training.finite import check_finite
 from lvkam_pyro.training.recipe import Recipe
 
 
@@ -17,7 +16,7 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
     """Takes an array as a tensor of data, and refuses what no model can be fitted to.
 
     Args:
-        x: Data of shape (N, ...), of at least two dimensions, floating point.
+        x: Data of shape (N, ...): numbers, whole numbers or truth values.
         name: Its name in the errors.
 
     Returns:
@@ -26,51 +25,37 @@ def as_data(x: ArrayLike | Tensor, *, name: str = "x") -> Tensor:
         other array.
 
     Raises:
-        TypeError: If it is not an array of floating-point values.
-        ValueError: If it has fewer than two dimensions, is empty, holds NaN or infinity, or entries
+        TypeError: If it is not an array of numbers.
+        ValueError: If it is no more than one number, is empty, holds NaN or infinity, or entries
             are masked.
 
     Example:
         >>> as_data([[0.5, 1.0], [2.0, 3.0]]).shape
         torch.Size([2, 2])
     """
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise ValueError(
-            f"{name} masks {np.ma.getmaskarray(x).sum()} of its {x.size} entries, and what lies "
-            "under a mask is no datum. Drop these rows, or impute them and pass the result."
-        )
-    try:
-        data = _as_tensor(x)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be a tensor or an array; got {type(x).__name__}.") from error
-    if not data.is_floating_point():
-        raise TypeError(f"{name} must be floating point; got {data.dtype}: pass {name}.float().")
-    if data.dim() < 2:
-        raise ValueError(f"{name} must have shape (N, ...) with data first; got {_shape(data)}.")
-    if data.numel() == 0:
-        raise ValueError(f"{name} is empty: its shape is {_shape(data)}.")
-    _check_finite(data, name)
-    return data.detach() if data.requires_grad else data
+    data = as_rows(x, name)
+    check_finite(data, name)
+    return data
 
 
-def _as_tensor(x: ArrayLike | Tensor) -> Tensor:
-    if isinstance(x, np.memmap):
-        with warnings.catch_warnings():
-            # It may be read-only, and nothing here writes to data.
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            return torch.from_numpy(x)
-    # A copy of an array: torch cannot share one that is read-only, as those of pandas are.
-    return torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x)
-
-
-def check_same_kind(x: Tensor, x_test: Tensor, *, name: str = "x_test") -> None:
+def check_same_kind(data: Arguments, others: Arguments, *, name: str = "x_test") -> None:
     """Raises ValueError unless the held-out data, called `name`, look like the data."""
-    if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype or x.device != x_test.device:
-        raise ValueError(
-            f"x and {name} must agree in shape but for the number of data, in dtype and in device; "
-            f"got {_shape(x)} {x.dtype} on {x.device} and {_shape(x_test)} {x_test.dtype} on "
-            f"{x_test.device}."
-        )
+    pairs = [*zip(named_tensors(data, "x"), named_tensors(others, name), strict=False)]
+    is_same = len(pairs) == len(data.tensors) == len(others.tensors)
+    is_same &= len(data.args) == len(others.args) and data.kwargs.keys() == others.kwargs.keys()
+    if not is_same:
+        raise ValueError(f"x and {name} must be the same arguments; got {data} and {others}.")
+    for (of_data, x), (of_others, held_out) in pairs:
+        if _kind(x) != _kind(held_out):
+            raise ValueError(
+                f"{of_data} and {of_others} must agree in shape but for the number of data, in "
+                f"dtype and in device; got {_shape(x)} {x.dtype} on {x.device} and "
+                f"{_shape(held_out)} {held_out.dtype} on {held_out.device}."
+            )
+
+
+def _kind(x: Tensor) -> tuple[object, ...]:
+    return x.ndim, x.shape[1:], x.dtype, x.device
 
 
 def check_validation(recipe: Recipe, x_validation: object) -> None:
@@ -88,48 +73,62 @@ def check_validation(recipe: Recipe, x_validation: object) -> None:
     )
 
 
-def check_model_matches(model: Program, x: Tensor) -> None:
+def check_model_matches(model: Program, data: Arguments) -> None:
     """Raises ValueError if none of the model's parameters has the data's dtype and device."""
     if not isinstance(model, nn.Module):
         return
     kinds = {(p.dtype, p.device) for p in model.parameters() if p.is_floating_point()}
-    if kinds and (x.dtype, x.device) not in kinds:
-        dtype, device = kinds.pop()
-        raise ValueError(
-            f"The data are {x.dtype} on {x.device} and the model is {dtype} on {device}: pass "
-            f"x.to({str(device)!r}, {dtype}), or move the model by model.to(...)."
-        )
+    for name, x in named_tensors(data, "x"):
+        present = {kind if x.is_floating_point() else (x.dtype, kind[1]) for kind in kinds}
+        if kinds and (x.dtype, x.device) not in present:
+            dtype, device = kinds.pop()
+            whose = "The data are" if name == "x" else f"{name} is"
+            raise ValueError(
+                f"{whose} {x.dtype} on {x.device} and the model is {dtype} on {device}: pass "
+                f"{name}.to({str(device)!r}, {dtype}), or move the model by model.to(...)."
+            )
 
 
-def check_likelihood(program: BoundProgram, x: Tensor) -> None:
+def check_likelihood(batch: BoundProgram, data: Arguments) -> None:
     """Checks that the likelihood of a program can be fitted to the data.
 
     The likelihood of a constant column has no maximum where its scale is learned: the scale shrinks
-    to zero and the density grows without limit. A fixed scale or discrete data are not concerned.
+    to zero and the density grows without limit. A fixed scale, discrete data and covariates are not
+    concerned.
 
     Args:
-        program: The program on some of the data.
-        x: All data.
+        batch: The program on some of the data.
+        data: All data.
 
     Raises:
         ValueError: If columns are constant.
     """
     with torch.enable_grad():
-        observed = program.record_alone().observations.values()
-    if len(x) > 1 and any(_scale_requires_grad(site["fn"]) for site in observed):
-        _check_no_constant_columns(x)
+        observed = batch.record_alone().observations.values()
+    names = [name for name, _ in named_tensors(data, "x")]
+    tensors = [*zip(names, data.tensors, batch.arguments.tensors, strict=True)]
+    for site in observed:
+        if _scale_requires_grad(site["fn"]) and bool(_constant_columns(site["value"]).any()):
+            own = [(name, whole) for name, whole, part in tensors if part is site["value"]]
+            for name, x in own or [(name, whole) for name, whole, _ in tensors[:1]]:
+                _check_no_constant_columns(x, name)
 
 
-def _check_no_constant_columns(x: Tensor) -> None:
+def _check_no_constant_columns(x: Tensor, name: str) -> None:
+    constant = _constant_columns(x).flatten().nonzero().flatten().tolist()
+    if constant and len(x) > 1:
+        raise ValueError(
+            f"{name} has constant columns, for which the learned scale would shrink to zero: "
+            f"{_short(constant)}. Drop them, or dequantise (add noise of the measurement's step)."
+        )
+
+
+def _constant_columns(x: Tensor) -> Tensor:
+    """Which of the columns, of the shape of a row, hold one value."""
     unchanged = torch.ones_like(x[0], dtype=torch.bool)
     for _, part in row_chunks(x):
         unchanged &= (part == x[:1]).all(0)
-    constant = unchanged.flatten().nonzero().flatten().tolist()
-    if constant:
-        raise ValueError(
-            f"x has constant columns, for which the learned scale would shrink to zero: "
-            f"{_short(constant)}. Drop them, or dequantise (add noise of the measurement's step)."
-        )
+    return unchanged
 
 
 def _scale_requires_grad(distribution: object) -> bool:
@@ -137,21 +136,6 @@ def _scale_requires_grad(distribution: object) -> bool:
         distribution = distribution.base_dist
     scales = [getattr(distribution, name, None) for name in ("scale", "scale_tril")]
     return any(isinstance(scale, Tensor) and scale.requires_grad for scale in scales)
-
-
-def _check_finite(data: Tensor, name: str) -> None:
-    count, where = 0, ()
-    for first, part in row_chunks(data):
-        bad = (~part.isfinite()).nonzero()
-        if len(bad) and not count:
-            row, *rest = bad[0].tolist()
-            where = (first + row, *rest)
-        count += len(bad)
-    if count:
-        raise ValueError(
-            f"{name} holds NaN or infinity in {count} of its {data.numel()} entries, first "
-            f"{data[where].item()} at {where}. Remove or impute them."
-        )
 
 
 def _shape(data: Tensor) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lvkam_pyro as lv
+from lvkam_pyro.tracing.arguments import Arguments
 from lvkam_pyro.training import loop
 from lvkam_pyro.training.epoch import held_out_loss
 from lvkam_pyro.training.loop import Fit, load_fit
@@ -89,7 +90,7 @@ def test_kept_weights_have_the_lowest_loss_that_was_reported() -> None:
     losses = [row["validation_loss_per_datum"] for row in result.metrics]
     with isolated(0, VALIDATION):
         training = TrainingState(lv.bind(result.model, toy_data()), result.guide, result.recipe)
-        assert held_out_loss(training, VALIDATION) == min(losses)
+        assert held_out_loss(training, Arguments((VALIDATION,), {})) == min(losses)
     assert result.epoch == losses.index(min(losses)) + 1
 
 

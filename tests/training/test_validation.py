@@ -36,10 +36,19 @@ WRONG_DATA = {
         ValueError,
         "NaN or infinity in 40",
     ),
-    "one dimension": (X[:, 0], ValueError, r"shape \(N, ...\).*got \(40,\)"),
+    "one number": (X[0, 0], ValueError, r"shape \(N, ...\).*got one number"),
+    "one column of another model": (
+        X[:, 0],
+        ValueError,
+        r"data of shape \(3,\); the data are \(\)",
+    ),
     "empty": (X[:0], ValueError, r"x is empty: its shape is \(0, 3\)"),
     "no columns": (X[:, :0], ValueError, "x is empty"),
-    "integers": (X.long(), TypeError, r"floating point; got torch.int64.*x.float\(\)"),
+    "complex numbers": (
+        X + 1j,
+        TypeError,
+        r"floating point, .*; got torch.complex",
+    ),
     "text": ("digits.npy", TypeError, "must be a tensor or an array; got str"),
     "constant columns": (
         X.index_fill(1, torch.tensor([0, 2]), 1.5),

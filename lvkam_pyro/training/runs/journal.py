@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pyro
 import torch
-from torch import Tensor
 
 from lvkam_pyro import __version__
-from lvkam_pyro.tracing.arguments import hash_data
+from lvkam_pyro.tracing.arguments import Arguments
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.checkpoint import CheckpointError, serialize_checkpoint
 from lvkam_pyro.training.runs.files import write_atomically
@@ -108,10 +107,11 @@ class Journal:
 
 
 def training_identity(
-    recipe: Recipe, x: Tensor, *, seed: int, validation: Tensor | None = None
+    recipe: Recipe, data: Arguments, *, seed: int, validation: Arguments | None = None
 ) -> dict[str, object]:
     """The plain values that a training shares with the one that it goes on from.
 
+    One tensor is known by its hash; of several arguments, the names and plain values count too.
     Without validation data they are not compared: who only reads a training needs none.
     """
     parts = {"grid_updates": recipe.grid_updates, "early_stopping": recipe.early_stopping}
@@ -119,11 +119,24 @@ def training_identity(
         "recipe": recipe.name,
         **{name: getattr(recipe, name) for name in _NUMBERS},
         **{name: None if part is None else asdict(part) for name, part in parts.items()},
-        "num_data": len(x),
-        "data_hash": hash_data(x),
+        "num_data": data.longest,
+        "data_hash": data.hash,
+        **_options_of(data),
         "seed": seed,
-        **({} if validation is None else {"validation_hash": hash_data(validation)}),
+        **({} if validation is None else {"validation_hash": validation.hash}),
     }
+
+
+def _options_of(data: Arguments) -> dict[str, object]:
+    """The arguments by name or place, without the values of tensors; nothing of a single tensor."""
+    if len(data.args) == 1 and not data.kwargs:
+        return {}
+    named = {**{str(place): value for place, value in enumerate(data.args)}, **data.kwargs}
+    return {"arguments": {name: _plain(value) for name, value in named.items()}}
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, bool | int | float | str | None) else type(value).__name__
 
 
 def changes_of(now: Mapping[str, object], saved: Mapping[str, object]) -> str:

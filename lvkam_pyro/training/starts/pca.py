@@ -1,7 +1,7 @@
 """Where an additive model starts: at the principal components of the data."""
 
 from dataclasses import dataclass
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from lvkam_pyro.likelihoods.quantized import QuantizedLikelihood
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.modules.prior import EnergyPrior
-from lvkam_pyro.tracing.arguments import Program
+from lvkam_pyro.tracing.arguments import Arguments, Program
 from lvkam_pyro.training.starts.ridge import ridge_log_odds, ridge_regression
 
 Part = NormalLikelihood | QuantizedLikelihood | BernoulliLikelihood | CategoricalLikelihood
@@ -72,7 +72,8 @@ class PCAStart:
                 f"{type(model).__name__}. Start other models where they are: Recipe(start=None)."
             )
         layer = cast("KANLayer", cast("KANGenerator", model.generator).layers[0])
-        parts = _parts(model.likelihood, x)
+        # Whole numbers and truth values have neither means nor scores.
+        parts = _parts(model.likelihood, x if x.is_floating_point() else x.to(layer.coefficients))
         with torch.no_grad():
             scores = _whitened_scores(_columns(parts), model.prior.num_latents)
             z = _latents_of_scores(model.prior, scores)
@@ -94,23 +95,24 @@ class PCAStart:
         )
 
 
-def start_additive(model: Program, x: Tensor) -> None:
+def start_additive(model: Program, *args: Any, **kwargs: Any) -> None:
     """Starts an additive LV-KAM at the principal components, any other model where it is.
 
     Args:
         model: Changed in place where `PCAStart` fits it: an LVKAM of one generator layer with a
             likelihood of this library.
-        x: Data (N, ...).
+        *args: The model's arguments; of such an LVKAM data (N, ...).
+        **kwargs: The same by name.
 
     Example:
         >>> start_additive(lambda x: None, None)
     """
     start = PCAStart()
     if start.fits(model):
-        start(model, x)
+        start(model, *args, **kwargs)
 
 
-def start_vague(model: Program, x: Tensor) -> None:
+def start_vague(model: Program, *args: Any, **kwargs: Any) -> None:
     """Starts as `start_additive`, with normal noise so wide that no datum is far from the model.
 
     The largest residual of an output at the principal components is 1.5 standard deviations: so
@@ -119,7 +121,8 @@ def start_vague(model: Program, x: Tensor) -> None:
 
     Args:
         model: Changed in place where `PCAStart` fits it.
-        x: Data (N, ...).
+        *args: The model's arguments; of such an LVKAM data (N, ...).
+        **kwargs: The same by name.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -134,8 +137,9 @@ def start_vague(model: Program, x: Tensor) -> None:
     start = PCAStart()
     if not start.fits(model):
         return
-    z = start(model, x)
+    z = start(model, *args, **kwargs)
     if isinstance(model.likelihood, NormalLikelihood):
+        [x] = Arguments(args, kwargs).tensors
         with torch.no_grad():
             farthest = (x - model.generator(z)).abs().amax(0)
             model.likelihood.set_scale(
