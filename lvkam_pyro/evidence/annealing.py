@@ -25,6 +25,9 @@ from lvkam_pyro.statistics.weights import pareto_k
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
+MAX_NAN_SHARE = 1e-3
+"""Of log densities. Those of positions far out overflow, at the beginning of a long way."""
+
 
 class AnnealingEstimator(ReplicateEstimator):
     """An estimator by weighted particles that go from the prior to the posterior.
@@ -76,7 +79,8 @@ class AnnealingEstimator(ReplicateEstimator):
             path = self.path(target)
             draws = self.anneal(target, path, target.draw_finite_prior(self.num_drawn))
             count = count_for_all(block, target.num_evaluations)
-            summary = {**_summarize(draws, path), **self.diagnostics(target)}
+            summary = {**_summarize(draws, path), "nan_share": target.nan_share}
+            summary |= self.diagnostics(target)
             yield {"num_evaluations": count, **summary}
 
     def anneal(
@@ -97,6 +101,9 @@ class AnnealingEstimator(ReplicateEstimator):
         return [
             Gate.below("an effective sample size", summary["ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
             spread_gate(summary),
+            Gate.above(
+                "a share of log densities that are NaN", summary["nan_share"], MAX_NAN_SHARE
+            ),
         ]
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:

@@ -78,7 +78,7 @@ class Estimator(ProgramLoss):
         else:
             with _nan_explained(program):
                 evidence = self.estimate_bound(program, guide, seed)
-        if bool(evidence.log_evidence.isnan().any()):
+        if bool(evidence.verdict.unreliable.any()):
             verdict = evidence.verdict.with_reason(_explain_nan(program))
             evidence = replace(evidence, verdict=verdict)
         return replace(evidence, unit=program.unit.value)

@@ -40,7 +40,7 @@ def sometimes_nan(x: Tensor) -> None:
 def unchecked_nan(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        scale = torch.where(z > 2.5, torch.nan, 1.0)
+        scale = torch.where(z > 2.0, torch.nan, 1.0)
         pyro.sample("x", dist.Normal(z, scale, validate_args=False), obs=x)
 
 
