@@ -18,7 +18,7 @@ from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.reference import Part, Reference
 from lvkam_pyro.tracing.stacking import reference_of, stacking
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
-from lvkam_pyro.tracing.sums import look_at_sums
+from lvkam_pyro.tracing.sums import look_at_sums, without_idle
 
 _FEW = 9
 """Data below which one half of them shows too little."""
@@ -30,6 +30,9 @@ def look(model: Program, arguments: Arguments) -> BoundProgram:
     runs.add_model()
     with own_failure(model, arguments, run), run:
         trace = pyro.poutine.trace(model).get_trace(*arguments.args, **arguments.kwargs)
+    seen = without_idle(model, arguments, run)
+    if seen is not None:
+        return look(seen, arguments)
     structure = ProgramStructure.of(run, arguments.num_rows)
     program = _unseen(model, arguments, structure, run, runs)
     for site in run.observations.values():

@@ -185,6 +185,21 @@ def is_discrete(site: Site) -> bool:
     return discrete
 
 
+def is_summable(site: Site) -> bool:
+    """Whether a discrete site has few enough values to run them all side by side.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> is_summable({"name": "n", "fn": dist.Categorical(torch.ones(3))})
+        True
+    """
+    try:
+        check_summable(site)
+    except DiscreteLatentError:
+        return False
+    return True
+
+
 def check_summable(site: Site) -> None:
     """A discrete latent site has few enough values to run them all side by side.
 

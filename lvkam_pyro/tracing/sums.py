@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
+from pyro.poutine import block
 from torch import Tensor
+from torch.nn import Module
 
+from lvkam_pyro.tracing.arguments import Arguments, Program
 from lvkam_pyro.tracing.densities import site_log_prob
 from lvkam_pyro.tracing.enumeration import largest_size, summed_log_densities
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.sites import DiscreteLatentError
+from lvkam_pyro.tracing.sites import DiscreteLatentError, is_discrete, is_summable
+
+_NUM_REDRAWN = 3
+"""Runs in which idle latents are drawn anew, lest a redraw be the same by chance."""
 
 _TOLERANCE = 1e-3
 """Of densities in single precision, relative to their size: a wrong axis is far off."""
@@ -100,3 +107,51 @@ def _term(site: Site, places: Mapping[int, Tensor], program: BoundProgram) -> Te
             own = index.reshape([1] * (log_prob.ndim - index.ndim) + list(index.shape))
             log_prob = log_prob.take_along_dim(own[(0,) * (own.ndim - log_prob.ndim)], dim)
     return log_prob.reshape(log_prob.shape[-plates:] if plates else ())
+
+
+def without_idle(model: Program, arguments: Arguments, run: SiteRecorder) -> Program | None:
+    """The model without discrete latents that cannot be summed and that no density depends on.
+
+    `obs_mask` makes such ones: what was not observed is drawn, and looked at by nobody.
+
+    Args:
+        model: The model.
+        arguments: Its arguments.
+        run: Its first run.
+
+    Returns:
+        The model in which nobody sees these sites; None if there is none, or another density is not
+        what it was where they are drawn anew.
+
+    Example:
+        >>> import torch, pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     idle = pyro.sample("idle", dist.Poisson(3.0))
+        ...     pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+        >>> arguments = Arguments((torch.tensor(0.0),), {})
+        >>> with SiteRecorder() as run:
+        ...     model(*arguments.args)
+        >>> without = without_idle(model, arguments, run)
+        >>> with SiteRecorder() as seen:
+        ...     without(*arguments.args)
+        >>> list(seen.sites)
+        ['x']
+    """
+    latents = run.latents.items()
+    names = [name for name, site in latents if is_discrete(site) and not is_summable(site)]
+    kept = {name: site["value"] for name, site in latents if name not in names}
+    if not names or isinstance(model, Module):
+        return None
+    for _ in range(_NUM_REDRAWN):
+        with SiteRecorder({**run.subsamples, **kept}) as again:
+            model(*arguments.args, **arguments.kwargs)
+        for name in run.sites.keys() - set(names):
+            before, after = (_density_of(each.sites[name]) for each in (run, again))
+            if not torch.equal(before, after):
+                return None
+    return block(model, hide=names)
+
+
+def _density_of(site: Site) -> Tensor:
+    log_prob: Tensor = site["fn"].log_prob(site["value"])
+    return log_prob
