@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, nan
 
 import torch
 from torch import Tensor
@@ -76,6 +76,8 @@ class BayesFactor(Row):
     @property
     def data_standard_error(self) -> float:
         """The standard error over data; not a number where there is but one."""
+        if len(self.differences) < 2:
+            return nan
         return float(self.differences.std() * len(self.differences) ** 0.5)
 
     def to_dict(self) -> dict[str, object]:

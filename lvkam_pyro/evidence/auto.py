@@ -27,6 +27,9 @@ MAX_QUASI_COORDINATES = 8
 MAX_JOINT_COORDINATES = 2
 """Latents of a data set as a whole up to which quadrature is cheap."""
 
+_NUM_JOINT_PARTICLES = 8192
+"""Particles of a data set as a whole: as cheap as a quarter of them of each of many data."""
+
 _MAX_VALUES = 2**14
 """Values of a data set for the same."""
 
@@ -151,7 +154,9 @@ def _general_methods(program: BoundProgram) -> list[Estimator]:
         return [MixtureImportance(), ladder]
     # One ladder's temperatures suit most of many data, but not every data set with a vague prior.
     is_small = num_coordinates <= MAX_MIXTURE_COORDINATES
-    few: list[Estimator] = [MixtureImportance(), TemperedSMC()] if is_small else []
+    few: list[Estimator] = (
+        [MixtureImportance(), TemperedSMC(_NUM_JOINT_PARTICLES)] if is_small else []
+    )
     return [*few, MixtureSMC(), ladder]
 
 

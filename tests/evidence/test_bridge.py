@@ -264,7 +264,7 @@ def one_by_one(x: Tensor) -> None:
         pyro.sample("x", dist.Normal(mean, 1.0), obs=x)
 
 
-@pytest.mark.filterwarnings("ignore::lvkam_pyro.tracing.looks.StackingWarning")
+@pytest.mark.filterwarnings("ignore::lvkam_pyro.tracing.stacking.StackingWarning")
 def test_a_program_that_takes_one_particle_at_a_time() -> None:
     draws = {"mean": normal_posterior(X).sample((4, 50))}
     evidence = Bridge(200, proposal=NormalProposal()).estimate(one_by_one, X, draws=draws)
