@@ -14,6 +14,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import MCMC, NUTS
+from torch import Tensor
 
 import lvkam_pyro as lv
 
@@ -21,14 +22,14 @@ effects = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 errors = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 
 
-def pooled(effects, errors):
+def pooled(effects: Tensor, errors: Tensor) -> None:
     """One effect, the same everywhere."""
     mean = pyro.sample("mean", dist.Normal(0.0, 10.0))
     with pyro.plate("schools", len(effects)):
         pyro.sample("effects", dist.Normal(mean, errors), obs=effects)
 
 
-def partial(effects, errors):
+def partial(effects: Tensor, errors: Tensor) -> None:
     """Effects of their own around a common mean, by a spread that is learned."""
     mean = pyro.sample("mean", dist.Normal(0.0, 10.0))
     spread = pyro.sample("spread", dist.HalfCauchy(10.0))
@@ -38,7 +39,7 @@ def partial(effects, errors):
         pyro.sample("effects", dist.Normal(effect, errors), obs=effects)
 
 
-def separate(effects, errors):
+def separate(effects: Tensor, errors: Tensor) -> None:
     """Effects that know nothing of each other."""
     with pyro.plate("schools", len(effects)):
         effect = pyro.sample("effect", dist.Normal(0.0, 20.0))
@@ -150,7 +151,7 @@ plt.show()
 
 
 # %%
-def some_schools(effects, errors):
+def some_schools(effects: Tensor, errors: Tensor) -> None:
     """At each school the programme works, with a common effect, or it does nothing."""
     share = pyro.sample("share", dist.Beta(1.0, 1.0))
     mean = pyro.sample("mean", dist.Normal(0.0, 10.0))
