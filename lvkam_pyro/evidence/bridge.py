@@ -23,6 +23,7 @@ from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.draws import read_draws
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed
+from lvkam_pyro.tracing.structure import ProgramStructure
 from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram, check_ladder
 
 NUM_BLOCKS = 20
@@ -139,6 +140,7 @@ class Bridge(Estimator):
         check_ladder(program.structure)
         if draws is None:
             return super().estimate(program, guide=guide, seed=seed)
+        _check_unmasked(program.structure)
         with program.session(seed=seed):
             evidence = self.estimate_from(program, read_draws(draws, program), seed=seed)
         return replace(evidence, unit=program.unit.value)
@@ -277,3 +279,13 @@ def _gates(summary: Mapping[str, Tensor]) -> list[Gate]:
         rhat,
         common_failure(rhat),
     ]
+
+
+def _check_unmasked(structure: ProgramStructure) -> None:
+    """No mask is on a latent: of what it hides a sampler's draws need not be the prior's."""
+    for site in structure.latents:
+        if site.masked:
+            raise ValueError(
+                f"The latent site '{site.name}' has a mask around it, and what it hides is drawn "
+                "by samplers as they like. Use Auto, or Bridge without draws."
+            )

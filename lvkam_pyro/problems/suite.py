@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from lvkam_pyro.evidence.annealed import AnnealedImportance, TemperedSMC
+from lvkam_pyro.evidence.annealed import AnnealedImportance, MixtureSMC, TemperedSMC
 from lvkam_pyro.evidence.auto import Auto
 from lvkam_pyro.evidence.bridge import Bridge
 from lvkam_pyro.evidence.elbo import ELBO
@@ -75,6 +75,7 @@ _ESTIMATORS: tuple[type[Estimator], ...] = (
     MultistateBAR,
     AnnealedImportance,
     TemperedSMC,
+    MixtureSMC,
     Quadrature,
     QuasiMonteCarlo,
     MixtureImportance,

@@ -27,8 +27,8 @@ def as_data_arguments(x: object, *, name: str = "x") -> Arguments:
         TypeError, ValueError: As `as_data`, but for NaN and infinity.
 
     Example:
-        >>> as_data_arguments(([0.5, 1.0], np.arange(2), 3.0))
-        Arguments(args=([0.5, 1.0], tensor([0, 1]), 3.0), kwargs={}, indices=None)
+        >>> as_data_arguments(([0.5, 1.0], np.arange(2), 3.0)).args
+        ([0.5, 1.0], tensor([0, 1]), 3.0)
     """
     if isinstance(x, tuple | dict):
         return as_arguments(_with_tensors(x, name))

@@ -105,7 +105,6 @@ def test_wrong_file_is_refused(
 
 WRONG_ARRAYS = {
     "names": ({"a": X, "b": X}, "arrays a, b; name two of them x_train and x_test"),
-    "one dimension": ({"x": X[:, 0]}, r"shape \(N, ...\)"),
     "text": ({"x": np.array([["a", "b"]])}, r"x\.npz must hold numbers; it holds <U1"),
     "complex": ({"x": X + 1j}, "it holds complex128"),
     "too large": ({"x": X * 1e300}, r"values beyond 3\.4e\+38"),

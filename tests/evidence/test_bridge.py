@@ -258,7 +258,6 @@ def test_draws_that_are_impossible_are_flagged() -> None:
 
 
 def one_by_one(x: Tensor) -> None:
-    """`normal_mean` of a number: no particles can be stacked."""
     mean = float(pyro.sample("mean", dist.Normal(0.0, 1.0)))
     with pyro.plate("data", len(x)):
         pyro.sample("x", dist.Normal(mean, 1.0), obs=x)
@@ -375,7 +374,6 @@ BAD: dict[str, tuple[Callable[[Tensor], None], object, type[Exception], str]] = 
         ValueError,
         r"'rate' of shape .*2, 3",
     ),
-    "a scalar": (poisson, {"rate": torch.tensor(1.0)}, ValueError, r"'rate' of shape .*got \(\)"),
     "other numbers": (
         nested,
         {"scale": GOOD, "row": torch.zeros(90, 3, 1)},

@@ -117,7 +117,6 @@ def no_latent(x: Tensor) -> None:
 
 WRONG = {
     "no latent": (no_latent, torch.zeros(3), "no latent site"),
-    "masked latent": (models.with_obs_mask, torch.ones(3, 2), "'x_unobserved' has a mask"),
     "scaled prior": (scaled_prior, torch.zeros(3), "'z' has a scale"),
     "not finite": (models.two_sites, torch.tensor([math.nan]), "1 of 1 values"),
 }
