@@ -117,7 +117,8 @@ def explain_nan(program: BoundProgram) -> str:
     """
     # Torch's own checks would raise where the density is to be looked at.
     with pyro.validation_enabled(False):
-        runs = program.runs_at_prior(_NUM_TRIED if program.stacks else 1)
+        most = min(_NUM_TRIED, program.particles_per_run())
+        runs = program.runs_at_prior(most if program.stacks else 1)
         return next(filter(None, map(_nan_in, runs)), "")
 
 

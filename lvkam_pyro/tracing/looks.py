@@ -15,7 +15,8 @@ from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess, RunCount
 from lvkam_pyro.tracing.failures import FirstRun, own_failure
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
-from lvkam_pyro.tracing.reference import Part, Reference
+from lvkam_pyro.tracing.reference import NUM_STACKED, Part, Reference
+from lvkam_pyro.tracing.session import LargestArray
 from lvkam_pyro.tracing.stacking import reference_of, stacking
 from lvkam_pyro.tracing.structure import ProgramStructure, Unit, find_data_plate
 from lvkam_pyro.tracing.sums import look_at_sums, without_idle
@@ -80,7 +81,10 @@ def _unseen(
 def _seen_jointly(program: BoundProgram, reference: Reference) -> BoundProgram:
     """The program whose data have one evidence, which needs nothing but stacked particles."""
     everything = Part(torch.zeros(1, dtype=torch.long))
-    return stacking(program, reference, everything)
+    # What the program makes of its latents and of what it has closed over is no argument's size.
+    with LargestArray() as largest:
+        program = stacking(program, reference, everything)
+    return replace(program, values_per_particle=-(-largest.num_values // NUM_STACKED))
 
 
 def _seen_by_datum(program: BoundProgram, reference: Reference, run: SiteRecorder) -> BoundProgram:

@@ -41,8 +41,8 @@ class BoundProgram(ProgramRuns):
         refusal: Why they cannot be taken apart; empty if they can.
         subsample_size: The size of the plate, where the program subsamples its data by itself.
         runs: The numbers of runs so far.
-        values_per_particle: The size of a particle's largest log density, over all values of
-            discrete latents.
+        values_per_particle: The size of the largest array of a particle that was seen: a log
+            density over all values of discrete latents; of a data set anything that it makes.
 
     Example:
         >>> import pyro, pyro.distributions as dist

@@ -15,7 +15,7 @@ from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.sites import is_delta, plates
 from lvkam_pyro.tracing.structure import ProgramStructure
 
-_NUM_STACKED = 3
+NUM_STACKED = 3
 """Particles of a look: the known one lies between two fresh ones, so that neither the first nor the
 last one passes for all."""
 
@@ -159,7 +159,7 @@ class Reference:
         arguments = self.arguments
         if part.index is not None:
             arguments = arguments.rows(part.index, self.num_rows, part.access)
-        particles = pyro.plate("_particles", _NUM_STACKED, dim=self.structure.particle_dim)
+        particles = pyro.plate("_particles", NUM_STACKED, dim=self.structure.particle_dim)
         self.count()
         replay = _PartialReplay(self, part, stacked=stacked)
         with replay, particles if stacked else nullcontext():
@@ -168,7 +168,7 @@ class Reference:
 
     def compare(self, sites: Mapping[str, Site], part: Part, *, stacked: bool) -> Difference | None:
         """The first density of the known data that is another one than here, None if none is."""
-        shape = (_NUM_STACKED if stacked else 1, len(part.places))
+        shape = (NUM_STACKED if stacked else 1, len(part.places))
         found = site_log_probs(sites, self.structure, shape)
         units = part.places[part.known]
         for name, expected in self.log_probs.items():
@@ -219,7 +219,7 @@ class _PartialReplay(SiteRecorder):
         self.structure = reference.structure
         self.places = part.places.clamp(min=0)
         axes = [1] * self.structure.num_plates
-        particle = torch.arange(_NUM_STACKED if stacked else 1).eq(int(stacked)).reshape(-1, *axes)
+        particle = torch.arange(NUM_STACKED if stacked else 1).eq(int(stacked)).reshape(-1, *axes)
         axes[self.structure.data_dim] = len(part.places)
         self.mask = particle & part.known.reshape(axes)
 

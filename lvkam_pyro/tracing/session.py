@@ -1,13 +1,15 @@
 """The surroundings in which programs run: one thread, one seed, own parameters, no open plates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
+from typing import Any
 
 import pyro
 import torch
 from pyro.poutine.runtime import _DIM_ALLOCATOR
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _LOCK = RLock()
 """Pyro's handlers, plates and parameters are global: one thread runs programs at a time."""
@@ -124,3 +126,32 @@ def draw_seed() -> int:
         True
     """
     return int(torch.randint(2**31, ()))
+
+
+class LargestArray(TorchDispatchMode):
+    """The number of values of the largest array that an operation of torch makes inside.
+
+    Example:
+        >>> with LargestArray() as largest:
+        ...     _ = (torch.ones(4, 1) * torch.ones(5)).sum()
+        >>> largest.num_values
+        20
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.num_values = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run an operation and note the size of what it makes."""
+        made = func(*args, **(kwargs or {}))
+        for part in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(part, Tensor):
+                self.num_values = max(self.num_values, part.numel())
+        return made

@@ -67,7 +67,7 @@ def look_at_sums(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
                 f"{float(found.sum()):.6g} among all values of the discrete latents "
                 f"{sorted(names)}: the model mixes their axes. Broadcast over axes on the left."
             )
-    return replace(program, values_per_particle=size)
+    return replace(program, values_per_particle=max(size, program.values_per_particle))
 
 
 def _log_prob(site: Site, program: BoundProgram) -> Tensor:
