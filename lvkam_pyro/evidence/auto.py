@@ -27,8 +27,8 @@ MAX_QUASI_COORDINATES = 8
 MAX_JOINT_COORDINATES = 2
 """Latents of a data set as a whole up to which quadrature is cheap."""
 
-_NUM_JOINT_PARTICLES = 8192
-"""Particles of a data set as a whole: as cheap as a quarter of them of each of many data."""
+_SMALL = 128
+"""Values of a data set that counts as small."""
 
 _MAX_VALUES = 2**14
 """Values of a data set for the same."""
@@ -154,10 +154,13 @@ def _general_methods(program: BoundProgram) -> list[Estimator]:
         return [MixtureImportance(), ladder]
     # One ladder's temperatures suit most of many data, but not every data set with a vague prior.
     is_small = num_coordinates <= MAX_MIXTURE_COORDINATES
-    few: list[Estimator] = (
-        [MixtureImportance(), TemperedSMC(_NUM_JOINT_PARTICLES)] if is_small else []
-    )
+    few: list[Estimator] = [MixtureImportance(), _population(program)] if is_small else []
     return [*few, MixtureSMC(), ladder]
+
+
+def _population(program: BoundProgram) -> TemperedSMC:
+    """More particles than by default where a data set is small, and they cost next to nothing."""
+    return TemperedSMC(8192) if program.values_per_unit <= _SMALL else TemperedSMC()
 
 
 def _data_of(program: BoundProgram, left: Tensor) -> Tensor:
