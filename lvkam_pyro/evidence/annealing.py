@@ -15,7 +15,7 @@ from lvkam_pyro.evidence.replicates import (
     count_for_all,
     spread_gate,
 )
-from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate
+from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, nan_gate
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealedDraws, AnnealingPath, anneal
 from lvkam_pyro.options import check_count
@@ -24,9 +24,6 @@ from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.statistics.weights import pareto_k
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
-
-MAX_NAN_SHARE = 1e-3
-"""Of log densities. Those of positions far out overflow, at the beginning of a long way."""
 
 
 class AnnealingEstimator(ReplicateEstimator):
@@ -101,9 +98,7 @@ class AnnealingEstimator(ReplicateEstimator):
         return [
             Gate.below("an effective sample size", summary["ess"], MIN_EFFECTIVE_SAMPLE_SIZE),
             spread_gate(summary),
-            Gate.above(
-                "a share of log densities that are NaN", summary["nan_share"], MAX_NAN_SHARE
-            ),
+            nan_gate(summary["nan_share"]),
         ]
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:

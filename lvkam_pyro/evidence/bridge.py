@@ -11,7 +11,7 @@ from torch import Tensor
 from lvkam_pyro.evidence.estimator import Estimator, with_fisher_gradient
 from lvkam_pyro.evidence.evidence import Evidence, to_double
 from lvkam_pyro.evidence.proposals import MixtureProposal, Proposal, swapped
-from lvkam_pyro.evidence.verdict import MAX_RHAT, MIN_OVERLAP, Gate, common_failure
+from lvkam_pyro.evidence.verdict import MAX_RHAT, MIN_OVERLAP, Gate, common_failure, nan_gate
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.bridge import BridgeRatio
@@ -137,9 +137,9 @@ class Bridge(Estimator):
                 or outside of the support.
         """
         program = bind(model, *args, **kwargs)
-        check_ladder(program.structure)
         if draws is None:
             return super().estimate(program, guide=guide, seed=seed)
+        check_ladder(program.structure)
         _check_unmasked(program.structure)
         with program.session(seed=seed):
             evidence = self.estimate_from(program, read_draws(draws, program), seed=seed)
@@ -208,6 +208,7 @@ class Bridge(Estimator):
             "impossible_draws": first.isneginf().sum(0),
             "ess": size.amin(-1),
             "rhat": _rhat(position.double()).amax(-1),
+            "nan_share": target.nan_share.to(first),
             "num_evaluations": torch.full_like(first[0], target.num_evaluations),
         }
 
@@ -272,6 +273,7 @@ def _gates(summary: Mapping[str, Tensor]) -> list[Gate]:
     rhat = Gate.above("R-hat", summary["rhat"], MAX_RHAT)
     return [
         Gate.above("draws where the model's density is zero", summary["impossible_draws"], 0),
+        nan_gate(summary["nan_share"]),
         Gate.below("an overlap of posterior and proposal", summary["overlap"], MIN_OVERLAP),
         Gate.above("Pareto k of both ratios", k, _MAX_PARETO_K),
         Gate.above("a gap between the halves' estimates in standard errors", scores, limit),

@@ -9,6 +9,8 @@ from torch import Tensor
 MIN_EFFECTIVE_SAMPLE_SIZE = 10.0
 MAX_CHAIN_SPREAD = 2.0
 MAX_RHAT = 1.05
+MAX_NAN_SHARE = 1e-3
+"""Positions far out overflow, at the beginning of a long way."""
 MIN_OVERLAP = 0.03
 """Below it two densities share too few draws (Klimovich, Shirts and Mobley 2015)."""
 
@@ -125,3 +127,13 @@ class Verdict:
         if self.reliable:
             return "reliable"
         return " ".join(["unreliable:", *self.reasons, self.remedy]).strip()
+
+
+def nan_gate(shares: Tensor) -> Gate:
+    """The condition that hardly any log density was NaN, which counts as none.
+
+    Example:
+        >>> nan_gate(torch.tensor([0.0, 0.2])).failed
+        tensor([False,  True])
+    """
+    return Gate.above("a share of NaN log densities", shares, MAX_NAN_SHARE)

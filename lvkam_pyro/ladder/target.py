@@ -49,12 +49,6 @@ class GradientTarget(UnconstrainedProgram):
     def __init__(self, program: BoundProgram) -> None:
         super().__init__(program)
         self._fresh: list[Tensor] = []
-        self._num_nan, self._num_seen = torch.zeros(program.num_units), 0
-
-    @property
-    def nan_share(self) -> Tensor:
-        """The share of evaluations so far whose log likelihood was NaN, `(U,)`."""
-        return self._num_nan / max(1, self._num_seen)
 
     def state_at(self, position: Tensor) -> GradientState:
         """The state of chains at positions `(T, C, N, D)`, by one run of the model.
@@ -67,8 +61,6 @@ class GradientTarget(UnconstrainedProgram):
         def stack(name: str) -> Tensor:
             return torch.cat([getattr(part, name) for part in parts]).unflatten(0, rungs)
 
-        self._num_seen += len(flat)
-        self._num_nan += sum(part.log_likelihood.isnan().sum(0).cpu() for part in parts)
         return GradientState(
             position=position,
             log_likelihood=_possible(stack("log_likelihood")),

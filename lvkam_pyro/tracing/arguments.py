@@ -159,10 +159,12 @@ class Arguments:
     @property
     def hash(self) -> str:
         """A short name of the data: equal for equal values, shapes and precisions."""
-        digests = [hash_data(tensor) for tensor in self.tensors]
-        if len(digests) == 1:
-            return digests[0]
-        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+        pairs = [(str(key), hash_data(x)) for key, value in self._by_key() for x in _tensors(value)]
+        if len(pairs) == 1:
+            return pairs[0][1]
+        # By name: which of two tensors is which belongs to the data, their order does not.
+        text = " ".join(" ".join(pair) for pair in sorted(pairs, key=lambda pair: pair[0]))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def rows(self, index: Tensor, num_data: int, access: RowAccess) -> Self:
         """The arguments for some of the data.

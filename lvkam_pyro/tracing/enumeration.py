@@ -18,7 +18,7 @@ from lvkam_pyro.tracing.sites import plates
 from lvkam_pyro.tracing.structure import ProgramStructure
 
 _PARTICLES, _UNITS = "_particles", "_units"
-"""What the axes of particles and units are called among the plates."""
+"""The names of the axes of particles and units among those of plates."""
 
 
 class AllValues(EnumMessenger):

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyro
-from pyro.distributions import ImproperUniform
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Arguments, Program
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.session import is_out_of_memory
+from lvkam_pyro.tracing.sites import is_improper
 
 _NUM_TRIED = 1000
 """Draws from the prior at which a density is tried."""
@@ -37,7 +38,7 @@ class FirstRun(SiteRecorder):
     """
 
     def _pyro_sample(self, msg: Site) -> None:
-        if isinstance(msg["fn"], ImproperUniform) and not msg["is_observed"]:
+        if is_improper(msg) and not msg["is_observed"]:
             raise UndefinedEvidenceError(
                 f"The latent site '{msg['name']}' has an improper prior, with which the evidence "
                 "is undefined: it would be known up to a factor. Give it a proper one, such as a "
@@ -71,6 +72,8 @@ def own_failure(model: Program, arguments: Arguments, run: SiteRecorder) -> Iter
     except UndefinedEvidenceError as error:
         raise UndefinedEvidenceError(_text(error)) from None
     except (ValueError, RuntimeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
         arguments.check_finite()
         shapes = [tuple(tensor.shape) for tensor in arguments.tensors]
         raise ValueError(
@@ -116,10 +119,12 @@ def explain_nan(program: BoundProgram) -> str:
         ''
     """
     # Torch's own checks would raise where the density is to be looked at.
-    with pyro.validation_enabled(False):
-        most = min(_NUM_TRIED, program.particles_per_run())
-        runs = program.runs_at_prior(most if program.stacks else 1)
-        return next(filter(None, map(_nan_in, runs)), "")
+    most = min(_NUM_TRIED, program.particles_per_run()) if program.stacks else 1
+    try:
+        with pyro.validation_enabled(False):
+            return next(filter(None, map(_nan_in, program.runs_at_prior(most))), "")
+    except (ValueError, RuntimeError):
+        return ""  # A reason is looked for, and what was estimated must not be lost by that.
 
 
 def _nan_in(run: SiteRecorder) -> str:

@@ -174,8 +174,8 @@ def _joint(program: BoundProgram, run: SiteRecorder) -> BoundProgram:
     arguments = program.arguments
     structure = ProgramStructure.of(run, arguments.num_rows, jointly=True)
     joint = _unseen(program.model, arguments, structure, run, program.runs)
-    joint = replace(joint, stacks=program.stacks, refusal=program.refusal)
-    return _seen_jointly(joint, reference_of(joint, run)) if program.stacks else joint
+    joint = replace(joint, refusal=program.refusal)
+    return _seen_jointly(joint, reference_of(joint, run))
 
 
 def _check_event_shape(site: Site) -> None:

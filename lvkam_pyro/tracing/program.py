@@ -227,7 +227,9 @@ class BoundProgram(ProgramRuns):
     ) -> list[SiteRecorder]:
         """The model's runs at what a guide has drawn."""
         if self.maps or (len(proposals) < 2 and not self.stacks):
-            return self.runs_at(self.structure.all_to_pyro(self.latents_of(proposals)))
+            drawn = self._proposed(guide, proposals[0])
+            sites = [site for site in self.structure.sites if site.name in drawn]
+            return self.runs_at(self.structure.all_to_pyro(self.values_of(proposals, sites)))
         values = [
             self._proposed(guide, one) | ({} if shared else one.subsamples) for one in proposals
         ]

@@ -12,6 +12,7 @@ from torch import Tensor
 from lvkam_pyro.tracing.arguments import Arguments, Program, RowAccess
 from lvkam_pyro.tracing.densities import site_log_probs
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
+from lvkam_pyro.tracing.session import is_out_of_memory
 from lvkam_pyro.tracing.sites import is_delta, plates
 from lvkam_pyro.tracing.structure import ProgramStructure
 
@@ -187,17 +188,11 @@ class Reference:
         try:
             found = self.compare(self.again(part, stacked=stacked), part, stacked=stacked)
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             # Whatever else it is: this is a run that the program does not allow.
             return f"the program fails with {type(error).__name__}: {' '.join(str(error).split())}"
         return None if found is None else str(found)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether torch's allocator of the CPU, which has no error of its own, found no memory."""
-    is_own = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_own or "can't allocate memory" in str(error)
 
 
 def _is_close(found: Tensor, expected: Tensor, all_expected: Tensor) -> Tensor:

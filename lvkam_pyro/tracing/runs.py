@@ -283,7 +283,6 @@ class ProgramRuns:
         """
         if not self.structure.discrete:
             return {}
-
         values = self.structure.all_to_pyro(latents)
         if not self.stacks:
             alone = [
@@ -314,5 +313,5 @@ class ProgramRuns:
 
 
 def _marked(site: Site, names: Collection[str]) -> dict[str, str]:
-    """What Pyro's own inference is told of a site: to run all of its values, or nothing."""
+    """The word to Pyro's own inference about a site: to run all of its values, or nothing."""
     return {"enumerate": "parallel"} if site["name"] in names else {}

@@ -128,6 +128,17 @@ def draw_seed() -> int:
     return int(torch.randint(2**31, ()))
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is that of a lack of memory, for which torch's CPU has no class of its own.
+
+    Example:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("a shape"))
+        (True, False)
+    """
+    is_own = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_own or "can't allocate memory" in str(error)
+
+
 class LargestArray(TorchDispatchMode):
     """The number of values of the largest array that an operation of torch makes inside.
 

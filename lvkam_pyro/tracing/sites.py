@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from pyro.distributions import Delta, MaskedDistribution
+from pyro.distributions import Delta, ImproperUniform, MaskedDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -137,6 +137,17 @@ def is_delta(site: Site) -> bool:
         True
     """
     return any(isinstance(fn, Delta) for fn in _bases(site["fn"]))
+
+
+def is_improper(site: Site) -> bool:
+    """Whether a site's distribution has no normalised density.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> is_improper({"fn": dist.ImproperUniform(dist.constraints.real, (3,), ()).to_event(1)})
+        True
+    """
+    return any(isinstance(fn, ImproperUniform) for fn in _bases(site["fn"]))
 
 
 def has_atoms(site: Site) -> bool:

@@ -145,7 +145,10 @@ def without_idle(model: Program, arguments: Arguments, run: SiteRecorder) -> Pro
     for _ in range(_NUM_REDRAWN):
         with SiteRecorder({**run.subsamples, **kept}) as again:
             model(*arguments.args, **arguments.kwargs)
-        for name in run.sites.keys() - set(names):
+        others = run.sites.keys() - set(names)
+        if again.sites.keys() - set(names) != others:
+            return None
+        for name in others:
             before, after = (_density_of(each.sites[name]) for each in (run, again))
             if not torch.equal(before, after):
                 return None

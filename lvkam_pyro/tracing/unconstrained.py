@@ -148,6 +148,12 @@ class UnconstrainedProgram:
         self.num_coordinates = program.structure.num_coordinates
         self.num_units = program.num_units
         self.num_evaluations = 0
+        self._num_nan, self._num_seen = torch.zeros(1), 0
+
+    @property
+    def nan_share(self) -> Tensor:
+        """The share of the log likelihoods so far that were NaN, `(U,)`."""
+        return (self._num_nan / max(1, self._num_seen)).expand(self.num_units)
 
     def draw_prior(self, num_draws: int) -> Tensor:
         """Exact draws from the prior for each unit, of shape `(num_draws, U, D)`."""
@@ -219,6 +225,8 @@ class UnconstrainedProgram:
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
         runs = self.program.runs_at(self._unflatten(position), _ConstrainedRecorder)
         log_prior, log_likelihood = self.program.log_densities(runs, len(position))
+        self._num_nan = self._num_nan.to(log_likelihood.device) + log_likelihood.isnan().sum(0)
+        self._num_seen += len(position)
         return log_prior + self._log_jacobians(runs), log_likelihood
 
     def _log_jacobians(self, runs: Sequence[SiteRecorder]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a fit is given: checked, and bound, before its first update."""
+"""The data of a fit: checked, and bound to the model, before its first update."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from lvkam_pyro.training.validation import (
 )
 
 Data = ArrayLike | Tensor | tuple[Any, ...] | dict[str, Any]
-"""What `fit` is given: one array, a tuple of arguments, or a dictionary of them by name."""
+"""The data that `fit` takes: one array, a tuple of arguments, or a dictionary of them by name."""
 
 _ARGUMENTS = {"validation": "x_validation", "held_out": "x_test"}
 """The arguments of `fit` that hold data out, by the name that their loss has."""

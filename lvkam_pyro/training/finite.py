@@ -1,4 +1,4 @@
-"""What is not finite among the data: refused, unless the program has a density there."""
+"""Data that are not finite: refused, unless the program has a density there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -103,7 +103,7 @@ def prepare_training(
 
 
 def _call(name: str, function: Callable[..., Any], model: Program, data: Arguments) -> Any:  # noqa: ANN401
-    """What a function of a recipe returns for the model and its arguments.
+    """The result of a function of a recipe for the model and its arguments.
 
     Raises:
         TypeError: If it does not take so many.

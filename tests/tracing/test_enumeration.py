@@ -68,9 +68,17 @@ def forward(means: Tensor, x: Tensor) -> Tensor:
     return total.logsumexp(0)
 
 
+ESTIMATORS = (
+    lv.evidence.Auto(),
+    lv.evidence.SteppingStone(),
+    lv.evidence.ELBO(),
+    lv.evidence.Bridge(),
+)
+
+
 def test_program_of_discrete_latents_alone_has_its_density_as_evidence() -> None:
     terms = WEIGHTS.log() + dist.Normal(MEANS, 0.5).log_prob(X[:, None])
-    for estimator in (lv.evidence.Auto(), lv.evidence.SteppingStone(), lv.evidence.ELBO()):
+    for estimator in ESTIMATORS:
         evidence = estimator.estimate(assignments, X)
         torch.testing.assert_close(evidence.log_evidence.float(), terms.logsumexp(-1))
         assert evidence.verdict.reliable

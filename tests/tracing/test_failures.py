@@ -19,6 +19,13 @@ def improper(x: Tensor) -> None:
         pyro.sample("x", dist.Normal(mean, 1.0), obs=x)
 
 
+def improper_events(x: Tensor) -> None:
+    prior = dist.ImproperUniform(dist.constraints.real, (3,), ()).to_event(1)
+    weights = pyro.sample("weights", prior)
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(weights[..., 0], 1.0), obs=x)
+
+
 def plate_of_another_size(x: Tensor) -> None:
     with pyro.plate("data", 7):
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -46,6 +53,7 @@ def unchecked_nan(x: Tensor) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Tensor], None], str]] = {
     "an improper prior": (improper, "site 'mean' has an improper prior, with which the evidence"),
+    "an improper prior of events": (improper_events, "site 'weights' has an improper prior"),
     "a plate of a fixed size": (plate_of_another_size, r"own arguments of shapes \[\(5,\)\]"),
     "a density that is always NaN": (always_nan, "site 'penalty' is NaN at 100.0% .* at z = "),
 }
@@ -80,7 +88,13 @@ def test_density_that_pyro_finds_to_be_nan_is_explained(estimator: lv.evidence.E
 
 
 @pytest.mark.parametrize(
-    "estimator", [lv.evidence.Importance(), lv.evidence.SteppingStone(), lv.evidence.TemperedSMC()]
+    "estimator",
+    [
+        lv.evidence.Importance(),
+        lv.evidence.SteppingStone(),
+        lv.evidence.TemperedSMC(),
+        lv.evidence.Bridge(4000),
+    ],
 )
 def test_density_that_is_nan_unseen_is_flagged_and_explained(
     estimator: lv.evidence.Estimator,

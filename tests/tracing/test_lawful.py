@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import lvkam_pyro as lv
-from lvkam_pyro.tracing.arguments import RowAccess
+from lvkam_pyro.tracing.arguments import Arguments, RowAccess
 from lvkam_pyro.tracing.bind import bind
 from lvkam_pyro.tracing.structure import Unit
 
@@ -252,3 +252,10 @@ def test_arguments_with_rows_can_be_named() -> None:
     assert named.rows(torch.tensor([2])).arguments.kwargs["weights"] is weights
     with pytest.raises(ValueError, match=r"name arguments of the model \(x, weights\), got y"):
         bind(model, x, weights=weights, rows=["y"])
+
+
+def test_data_are_known_by_the_names_of_their_arguments() -> None:
+    x, y = torch.randn(3), torch.randn(3)
+    assert Arguments((), {"a": x, "b": y}).hash == Arguments((), {"b": y, "a": x}).hash
+    assert Arguments((), {"a": x, "b": y}).hash != Arguments((), {"a": y, "b": x}).hash
+    assert Arguments((x,), {}).hash == Arguments((), {"x": x}).hash

@@ -102,6 +102,45 @@ def test_ladders_map_over_particles_too() -> None:
     assert_within_standard_errors(evidence.log_evidence, exact, evidence.standard_error)
 
 
+def test_data_that_are_joined_by_their_latents_are_mapped_over_too() -> None:
+    def joined(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z.cumsum(0), 0.5), obs=x)
+
+    x = torch.tensor([0.3, -1.2, 2.2])
+    program = lv.bind(joined, x)
+    assert (program.num_units, program.stacks, program.maps) == (1, False, True)
+    steps = torch.ones(3, 3).tril()
+    exact = dist.MultivariateNormal(torch.zeros(3), steps @ steps.T + 0.25 * torch.eye(3))
+    evidence = lv.evidence.Importance(20_000).estimate(program)
+    error = evidence.standard_error
+    assert_within_standard_errors(evidence.log_evidence, exact.log_prob(x).double()[None], error)
+
+
+def test_guide_draws_the_discrete_latent_of_a_program_that_is_mapped_over() -> None:
+    def model(x: Tensor) -> None:
+        w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        c = pyro.sample("c", dist.Bernoulli(0.3))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w[0] + 2.0 * c, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        pyro.sample("c", dist.Bernoulli(0.45))
+        pyro.sample("w", dist.Normal(torch.zeros(2), 1.2).to_event(1))
+
+    x = torch.tensor([0.3, -1.2, 2.2, 0.9])
+    covariance = torch.ones(4, 4) + torch.eye(4)
+    terms = [
+        math.log(share) + dist.MultivariateNormal(torch.full((4,), mean), covariance).log_prob(x)
+        for mean, share in ((0.0, 0.7), (2.0, 0.3))
+    ]
+    exact = torch.stack(terms).logsumexp(0).double()[None]
+    assert lv.bind(model, x).maps
+    evidence = lv.evidence.Importance(20_000).estimate(model, x, guide=guide)
+    assert_within_standard_errors(evidence.log_evidence, exact, evidence.standard_error)
+
+
 def conjugate(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
         a = pyro.sample("a", dist.Normal(0.0, 1.0))
