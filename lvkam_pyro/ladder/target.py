@@ -59,7 +59,8 @@ class GradientTarget(UnconstrainedProgram):
         parts = [self.evaluate(part) for part in flat.split(self._particles_per_run())]
 
         def stack(name: str) -> Tensor:
-            return torch.cat([getattr(part, name) for part in parts]).unflatten(0, rungs)
+            values = [getattr(part, name) for part in parts]
+            return (values[0] if len(values) == 1 else torch.cat(values)).unflatten(0, rungs)
 
         return GradientState(
             position=position,

@@ -149,6 +149,8 @@ class ProgramRuns:
         Returns:
             `(S, U)` each.
         """
+        if len(runs) == 1:
+            return self._split(runs[0], num_particles)
         size = num_particles // len(runs)
         priors, likelihoods = zip(*(self._split(run, size) for run in runs), strict=True)
         return torch.cat(priors), torch.cat(likelihoods)

@@ -231,7 +231,8 @@ class UnconstrainedProgram:
 
     def _log_jacobians(self, runs: Sequence[SiteRecorder]) -> Tensor:
         """Log |dz/du| of all particles: what broadcasts to `(S, U)`."""
-        return torch.cat([self._log_jacobian(run) for run in runs])
+        each = [self._log_jacobian(run) for run in runs]
+        return each[0] if len(each) == 1 else torch.cat(each)
 
     def _log_jacobian(self, run: SiteRecorder) -> Tensor:
         """Log |dz/du| of a run: what broadcasts to `(S, U)`."""
