@@ -1,4 +1,4 @@
-"""What people get wrong: through the library and through `lvkam`."""
+"""Mistakes that people make: through the library and through `lvkam`."""
 
 import re
 import shutil

@@ -62,7 +62,7 @@ class AnnealingEstimator(ReplicateEstimator):
         return GradientTarget(program)
 
     def diagnostics(self, target: GradientTarget) -> Summary:
-        """What the target itself has to say, `(U,)` each."""
+        """The diagnostics that the target itself has, `(U,)` each."""
         return {}
 
     @abstractmethod

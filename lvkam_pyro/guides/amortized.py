@@ -76,7 +76,7 @@ class AmortizedGuide(PyroModule):
             }
 
     def _rows(self, arguments: Arguments) -> Tensor:
-        """What the encoders see of each datum, `(N, F)`."""
+        """The features of each datum that the encoders see, `(N, F)`."""
         if self._features is not None:
             return as_features(self._features(*arguments.args, **arguments.kwargs))
         tensors = arguments.tensors

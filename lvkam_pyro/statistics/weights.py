@@ -144,7 +144,7 @@ def _smooth_column(log_weights: NDArray[np.float64]) -> tuple[NDArray[np.float64
     with np.errstate(all="ignore"):
         # arviz_stats expects log likelihoods, whose importance weights are their inverses.
         smoothed, k = array_stats.psislw(-log_weights)
-    if not np.isfinite(k):
+    if not np.isfinite(k) or np.isnan(smoothed).any():  # NaN under a k where the fit underflows.
         return log_weights, float("inf")
     mean = np.logaddexp.reduce(log_weights) - np.logaddexp.reduce(smoothed)
     return smoothed + mean, float(k)

@@ -1,4 +1,4 @@
-"""What is read off an additive model, and which models are none."""
+"""The parts read off an additive model, and which models are none."""
 
 import pyro
 import pyro.distributions as dist

@@ -1,4 +1,4 @@
-"""What holds for every check, and the limits of those of weights, chains and evidence."""
+"""Properties of every check, and the limits of those of weights, chains and evidence."""
 
 import re
 from collections.abc import Callable

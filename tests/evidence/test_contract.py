@@ -117,6 +117,25 @@ def test_impossible_particles_and_an_impossible_datum(name: str) -> None:
         assert_within_standard_errors(evidence.log_evidence[0], half, error, extra=slack)
 
 
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "quadrature"])
+def test_an_outlier_is_right_or_flagged_and_the_other_data_stay(name: str) -> None:
+    model = models.LinearGaussian(5, 8, scale=0.1)
+    x = model.sample(6)
+    x[2] *= 20
+    exact = model.exact(x)
+    evidence = ESTIMATORS[name].make().estimate(model, x, seed=1)
+    believed = ~evidence.verdict.unreliable
+    if name in {"mixture", "mixture smc", "lookahead", "auto"}:
+        assert believed[torch.arange(6) != 2].all(), str(evidence)
+    discretization = evidence.discretization_error
+    slack = 2e-5 - 1e-6 * exact + (0.0 if discretization is None else discretization)
+    error = WIDER * evidence.standard_error.clamp(min=1e-12)
+    assert not evidence.log_evidence.isnan().any()
+    assert not error.isnan().any()
+    believed_values = torch.where(believed, evidence.log_evidence, exact)
+    assert_within_standard_errors(believed_values, exact, error, extra=slack)
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_gradient_is_fishers(name: str) -> None:
     shift = torch.tensor(0.5, requires_grad=True)

@@ -11,6 +11,7 @@ from lvkam_pyro.statistics.weights import (
     largest_weight,
     normalized_weights,
     pareto_k,
+    smooth_weights,
 )
 from lvkam_pyro.tracing.arguments import Arguments, hash_data
 from lvkam_pyro.tracing.session import seeded_rng
@@ -67,6 +68,15 @@ def test_pareto_k_recovers_the_tail() -> None:
     # The asymptotic standard deviation of the fit over M tail weights is (1 + k) / sqrt(M).
     error = 1.5 / (3 * 100_000**0.5) ** 0.5
     assert (pareto_k(log_weights) - 0.5).abs().max() < 5 * error
+
+
+def test_a_tail_that_underflows_has_no_shape() -> None:
+    steps = torch.linspace(1, 20, 200, dtype=torch.float64)
+    log_weights = -steps * torch.arange(1024, dtype=torch.float64)[:, None]
+    smoothed, k = smooth_weights(log_weights)
+    assert (k > 0.7).all(), k
+    assert not smoothed.isnan().any()
+    assert torch.equal(smoothed[:, k == torch.inf], log_weights[:, k == torch.inf])
 
 
 def test_few_particles_have_no_tail() -> None:

@@ -1,4 +1,4 @@
-"""What fails inside a user's program is explained: its site, its latents, and what to do."""
+"""Failures inside a user's program are explained: its site, its latents, and what to do."""
 
 from collections.abc import Callable
 

@@ -265,7 +265,7 @@ def additional_site(x: Tensor) -> None:
 
 
 def joint_auxiliary(x: Tensor) -> None:
-    """What AutoDiagonalNormal does: one draw for all data, then its pieces."""
+    """A guide like AutoDiagonalNormal: one draw for all data, then its pieces."""
     joint = pyro.sample(
         "joint",
         dist.Normal(torch.zeros(2 * len(x)), 1.0).to_event(1),

@@ -1,4 +1,4 @@
-"""What a program observes is drawn; what it computes is computed, in every room that draws."""
+"""Observations are drawn anew and computed values computed, in every room that draws."""
 
 import pyro
 import pyro.distributions as dist

@@ -1,4 +1,4 @@
-"""What training refuses of its data, by name."""
+"""Data that training refuses, by name."""
 
 import numpy as np
 import pyro
