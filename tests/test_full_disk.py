@@ -121,12 +121,18 @@ def test_stopped_process_keeps_whole_epochs(number: signal.Signals) -> None:
     long = ["--set", "num_epochs=1000000", "hidden=[4]"]
     command = [sys.executable, "-m", "lvkam_pyro.cli", "fit", "two_moons", *long]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # A suite in the background ignores SIGINT, and its children inherit that, but no handler.
+    before = signal.signal(number, signal.default_int_handler)
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    signal.signal(number, before)
     checkpoint, deadline = Path("runs/two_moons/checkpoint.pt"), time.monotonic() + 100
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=100)
+    try:
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=100)
+    finally:
+        process.kill()
     code, word = STOPS[number]
     assert process.returncode == code, said
     assert said.startswith(f"lvkam: {word}. Whole epochs are kept; go on by: lvkam fit")
