@@ -23,7 +23,7 @@ from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.tracing.arguments import Arguments, Program, as_arguments
-from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import exclusive
 
@@ -100,7 +100,7 @@ def compare_evidence(
         EvidenceTask(name, model, arguments, group, guides[name], seed)
         for name, model in named.items()
         for group in group_estimators(
-            {i: one for i, one in enumerate(estimators) if (name, i) not in results}
+            {i: one for i, one in enumerate(estimators) if (name, i) not in results}, guides[name]
         )
     ]
     count, done = len(named) * len(estimators), len(results)
@@ -209,14 +209,16 @@ class EvidenceTask:
         first = next(iter(self.estimators.values()))
         program = bind(self.model, *self.arguments.args, **self.arguments.kwargs)
         if isinstance(first, LadderEstimator):
-            yield from self._climb(first.ladder, program)
+            if self.guide is not None:
+                program = bind_guide(program, self.guide)
+            yield from self._climb(first.ladder_from(self.guide), program)
             return
         for index, estimator in self.estimators.items():
             evidence = estimator.estimate(program, guide=self.guide, seed=self.seed)
             yield TaskResult(self.name, index, evidence, is_whole=True)
 
     def _climb(self, ladder: Ladder, program: BoundProgram) -> Iterator[TaskResult]:
-        samples = ladder.sample(program, seed=self.seed)
+        samples = ladder.sample_bound(program, self.guide, seed=self.seed)
         is_whole = len(samples.log_likelihood) == ladder.num_samples
         for index, estimator in self.estimators.items():
             if isinstance(estimator, LadderEstimator):
@@ -225,7 +227,7 @@ class EvidenceTask:
 
 
 def group_estimators(
-    estimators: Mapping[int, Estimator],
+    estimators: Mapping[int, Estimator], guide: Program | None = None
 ) -> Sequence[dict[int, Estimator]]:
     """Estimators with equal ladders together, every other one alone.
 
@@ -238,7 +240,8 @@ def group_estimators(
     """
     groups: list[tuple[Ladder | None, dict[int, Estimator]]] = []
     for index, estimator in estimators.items():
-        ladder = estimator.ladder if isinstance(estimator, LadderEstimator) else None
+        is_ladder = isinstance(estimator, LadderEstimator)
+        ladder = estimator.ladder_from(guide) if is_ladder else None
         shared = [group for other, group in groups if ladder is not None and other == ladder]
         if shared:
             shared[0][index] = estimator

@@ -14,6 +14,7 @@ from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import MAX_DRIFT, AnnealingPath
 from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.statistics.weights import MAX_PARETO_K
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
 _MIN_ISLAND_SIZE = 15.0
@@ -36,7 +37,8 @@ class AnnealedImportance(AnnealingEstimator):
         num_temperatures: T.
         num_replicates: R islands, at least 8.
         num_moves: MALA steps at each temperature.
-        schedule: Where the temperatures lie.
+        schedule: Where the temperatures lie; None: `PowerSchedule()`, or in equal steps from a
+            guide.
 
     Raises:
         TypeError: If a count is no integer.
@@ -68,11 +70,13 @@ class AnnealedImportance(AnnealingEstimator):
     ) -> None:
         super().__init__(num_particles, num_replicates=num_replicates, num_moves=num_moves)
         self.num_temperatures = check_count("num_temperatures", num_temperatures, minimum=2)
-        self.schedule = PowerSchedule() if schedule is None else schedule
+        self.schedule = schedule
 
     def path(self, target: GradientTarget) -> AnnealingPath:
         """The schedule's temperatures, moves learned from few particles; see the base class."""
-        temperatures = self.schedule(self.num_temperatures)
+        is_near = isinstance(target, ReferenceTarget)
+        schedule = self.schedule or PowerSchedule(1.0 if is_near else 5.0)
+        temperatures = schedule(self.num_temperatures)
         return AnnealingPath.along(target, temperatures, max(256, self.num_particles // 4))
 
     def gates(self, summary: Summary) -> list[Gate]:
@@ -195,11 +199,11 @@ class MixtureSMC(TemperedSMC):
         )
         self.num_pilots = num_pilots
 
-    def target(self, program: BoundProgram) -> ReferenceTarget:
+    def target(self, program: BoundProgram, guide: Program | None) -> ReferenceTarget:
         """The way from the fitted density; see `AnnealingEstimator.target`."""
-        guide = MixtureGuide(program.model, num_pilots=self.num_pilots, num_moves=self.num_moves)
+        fitted = MixtureGuide(program.model, num_pilots=self.num_pilots, num_moves=self.num_moves)
         pilots = GradientTarget(program)
-        target = ReferenceTarget(program, guide.fit(pilots))
+        target = ReferenceTarget(program, fitted.fit(pilots))
         target.num_evaluations = pilots.num_evaluations
         return target
 

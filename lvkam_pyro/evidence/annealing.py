@@ -16,6 +16,7 @@ from lvkam_pyro.evidence.replicates import (
     spread_gate,
 )
 from lvkam_pyro.evidence.verdict import MIN_EFFECTIVE_SAMPLE_SIZE, Gate, nan_gate
+from lvkam_pyro.ladder.reference import target_from
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import AnnealedDraws, AnnealingPath, anneal
 from lvkam_pyro.options import check_count
@@ -27,11 +28,12 @@ from lvkam_pyro.tracing.program import BoundProgram
 
 
 class AnnealingEstimator(ReplicateEstimator):
-    """An estimator by weighted particles that go from the prior to the posterior.
+    """An estimator by weighted particles that go from the prior, or a guide, to the posterior.
 
     The temperatures, step sizes and covariances are learned from other particles, so that each
     island's exp(estimate) is unbiased; islands are the replicates of the standard error. It needs
-    no guide: one that is given is left aside.
+    no guide; from one that is given the particles start in the place of the prior (see
+    `target_from`).
 
     Implementing one: define `path(target)`, and set `threshold` and `remedy`; `gates(summary)` may
     add to the conditions.
@@ -57,9 +59,9 @@ class AnnealingEstimator(ReplicateEstimator):
         super().__init__(num_particles, num_replicates=num_replicates)
         self.num_moves = check_count("num_moves", num_moves)
 
-    def target(self, program: BoundProgram) -> GradientTarget:
-        """The densities between which particles go: by default from the prior."""
-        return GradientTarget(program)
+    def target(self, program: BoundProgram, guide: Program | None) -> GradientTarget:
+        """The densities between which particles go."""
+        return target_from(program, guide)
 
     def diagnostics(self, target: GradientTarget) -> Summary:
         """The diagnostics that the target itself has, `(U,)` each."""
@@ -70,9 +72,9 @@ class AnnealingEstimator(ReplicateEstimator):
         """The temperatures and how to move at each."""
 
     def summaries(self, program: BoundProgram, guide: Program | None) -> Iterator[Summary]:
-        """The particles of each block of data; see the base class. A guide is left aside."""
+        """The particles of each block of data; see the base class."""
         for block in program.blocks(self.num_drawn * program.values_per_unit):
-            target = self.target(block)
+            target = self.target(block, guide)
             path = self.path(target)
             draws = self.anneal(target, path, target.draw_finite_prior(self.num_drawn))
             count = count_for_all(block, target.num_evaluations)
@@ -104,7 +106,7 @@ class AnnealingEstimator(ReplicateEstimator):
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total, whose gradient is that of the joint density at the last particles."""
         with torch.no_grad():
-            target = self.target(program)
+            target = self.target(program, guide)
             path = self.path(target)
             position = target.draw_finite_prior(self.num_drawn)
             population = self.anneal(target, path, position).population

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.mixture_fit import fit_mixture
+from lvkam_pyro.ladder.mixture_fit import fit_mixture
 from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
 
 _SHARES = (0.0, 0.01, 0.03, 0.1, 0.3, 0.6, 1.0)

@@ -8,6 +8,8 @@ from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
 
 _INFINITE = "have an infinite mean log likelihood at some temperature"
 
+_MAX_GRID_ERROR = 0.25
+
 
 class ThermodynamicIntegration(LadderEstimator):
     r"""The area under the thermodynamic curve of each datum.
@@ -18,6 +20,8 @@ class ThermodynamicIntegration(LadderEstimator):
     error comes from the rule against itself on every second temperature; the standard error from
     the jackknife over chains. Diagnostics: `rhat`, `ess`, `lower_bound`, `upper_bound` (left and
     right sums), `chain_spread` (the standard deviation of the chains' own estimates), `(N,)` each;
+    the verdict is unreliable where the discretisation error exceeds a quarter of a nat, for then a
+    coarse grid says little of its own error; further
     `mean_log_likelihood`, `variance_log_likelihood`, `mean_log_likelihood_error`, `acceptance`
     over `(T, N)`, `swap_rate` `(T - 1, N)` and `temperatures` `(T,)`.
 
@@ -51,6 +55,7 @@ class ThermodynamicIntegration(LadderEstimator):
         )
         log_evidence = self.rule.integrate(temperatures, *curve)
         lower, upper = bracket(temperatures, moments.mean)
+        grid_error = to_double(self.rule.error(temperatures, *curve))
         return LadderEstimate(
             log_evidence,
             self.rule.integrate(
@@ -58,6 +63,9 @@ class ThermodynamicIntegration(LadderEstimator):
             ),
             chain_estimates=chain_estimates,
             diagnostics={"lower_bound": lower, "upper_bound": upper},
-            gates=[Gate(~to_double(log_evidence).isfinite(), _INFINITE)],
-            discretization_error=to_double(self.rule.error(temperatures, *curve)),
+            gates=[
+                Gate(~to_double(log_evidence).isfinite(), _INFINITE),
+                Gate.above("a discretisation error in nats", grid_error, _MAX_GRID_ERROR),
+            ],
+            discretization_error=grid_error,
         )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvkam_pyro.guides.mixture_fit import fit_mixture
 from lvkam_pyro.guides.population import Draw, PopulationGuide
-from lvkam_pyro.ladder.reference import DefensiveMixture
+from lvkam_pyro.ladder.mixture_fit import fit_mixture
+from lvkam_pyro.ladder.reference import PRIOR_SHARE, DefensiveDensity
 from lvkam_pyro.ladder.target import GradientTarget
 from lvkam_pyro.ladder.tempering import Tempering
 from lvkam_pyro.options import check_count, check_share
@@ -73,7 +73,7 @@ class MixtureGuide(PopulationGuide):
         *,
         num_pilots: int = 1024,
         num_moves: int = 5,
-        prior_share: float = 0.05,
+        prior_share: float = PRIOR_SHARE,
     ) -> None:
         super().__init__(model)
         self.num_pilots = check_count("num_pilots", num_pilots)
@@ -87,7 +87,7 @@ class MixtureGuide(PopulationGuide):
         self.num_evaluations += target.num_evaluations
         return _Proposal(target, reference)
 
-    def fit(self, target: GradientTarget) -> DefensiveMixture:
+    def fit(self, target: GradientTarget) -> DefensiveDensity:
         """The density fitted to a population whose halves share no ancestor."""
         size = 2 * math.ceil(self.num_pilots / 2)
         pilots = Tempering(target, size, num_islands=2, num_moves=self.num_moves)
@@ -98,7 +98,8 @@ class MixtureGuide(PopulationGuide):
         is_first = torch.arange(size, device=position.device) < size // 2
         # The halves count alike: under a vague prior their own estimates differ by many nats.
         mixture = fit_mixture(position, torch.zeros_like(position[..., 0]), is_first)
-        return DefensiveMixture(mixture, self.prior_share, drift)
+        share = torch.full_like(drift, self.prior_share)
+        return DefensiveDensity(mixture, share, drift)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class _Proposal:
     """Draws from the reference of each datum, among the latents."""
 
     target: GradientTarget
-    reference: DefensiveMixture
+    reference: DefensiveDensity
 
     def __call__(self, num_draws: int) -> tuple[Tensor, Tensor]:
         """Positions `(S, N, Q)` among the latents, and their log densities `(S, N)`."""

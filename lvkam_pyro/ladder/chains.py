@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lvkam_pyro.ladder.adaptation import Adaptation, Start
 from lvkam_pyro.ladder.kernel import Kernel, TargetT
-from lvkam_pyro.ladder.state import StateT, exchange
+from lvkam_pyro.ladder.state import StateT, exchange, neighbours
 
 MIN_DRAWS = 4
 """The least number of kept draws of which convergence can be judged."""
@@ -31,6 +31,7 @@ class Chains(Generic[StateT, TargetT]):
     Attributes:
         state: Where they stand.
         adaptation: The metric and the step sizes in use.
+        restarts: The states that have come from the first temperature to the last, `(C, N)`.
 
     Example:
         >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
@@ -62,6 +63,8 @@ class Chains(Generic[StateT, TargetT]):
         self.adaptation = Adaptation(start, num_warmup, target_acceptance=kernel.target_acceptance)
         self._num_warmup = num_warmup
         self._num_steps = 0
+        self._is_fresh = torch.zeros_like(start.state.log_likelihood, dtype=torch.bool)
+        self.restarts = torch.zeros_like(self._is_fresh[0], dtype=torch.long)
 
     def step(self) -> tuple[Tensor, Tensor]:
         """Move every chain, then offer exchanges.
@@ -75,11 +78,27 @@ class Chains(Generic[StateT, TargetT]):
             self.state, stacked, self.adaptation.tuning, self.target
         )
         first = self._num_steps % 2
-        self.state, offered = exchange(state, self.temperatures, first=first)
+        self.state, accepted, offered = exchange(state, self.temperatures, first=first)
+        self._follow(accepted, first)
         swaps = torch.full_like(probability[1:], torch.nan)
         swaps[first::2] = offered
         self._num_steps += 1
         return probability, swaps
+
+    def _follow(self, accepted: Tensor, first: int) -> None:
+        """Note which states were exact draws of the first temperature since they were at the last.
+
+        Only they bring anything new: what moves and exchanges do above is to mix what is there.
+        """
+        lower, upper = neighbours(len(self.temperatures), first)
+        fresh = self._is_fresh
+        fresh[0] = True
+        fresh[lower], fresh[upper] = (
+            torch.where(accepted, fresh[upper], fresh[lower]),
+            torch.where(accepted, fresh[lower], fresh[upper]),
+        )
+        self.restarts += fresh[-1]
+        fresh[-1] = False
 
     def warm_up(self, tick: Callable[[], object] = lambda: None) -> None:
         """Forget the start and adapt.

@@ -14,6 +14,7 @@ from lvkam_pyro.ladder.kernel import Kernel
 from lvkam_pyro.ladder.state import LadderState
 from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.resampling import resample_systematic
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
 
@@ -126,8 +127,8 @@ class GridGibbsKernel(Kernel[NodeState, NodeTarget]):
         if self.num_nodes is not None:
             check_count("num_nodes", self.num_nodes)
 
-    def bind(self, program: BoundProgram) -> NodeTarget:
-        """The program in its additive form, tabulated; see `Kernel.bind`."""
+    def bind(self, program: BoundProgram, guide: Program | None = None) -> NodeTarget:
+        """The program in its additive form, tabulated; a guide is left aside."""
         return NodeTarget(program, self.num_nodes)
 
     def start(self, target: NodeTarget, temperatures: Tensor, num_chains: int) -> Start[NodeState]:

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.ladder.adaptation import Start, Tuning
+from lvkam_pyro.ladder.reference import target_from
 from lvkam_pyro.ladder.state import GradientState, StateT
 from lvkam_pyro.ladder.target import Evaluate, GradientTarget, Target
 from lvkam_pyro.ladder.tempering import temper
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
 TargetT = TypeVar("TargetT", bound=Target)
@@ -41,8 +43,13 @@ class Kernel(ABC, Generic[StateT, TargetT]):
     target_acceptance: float
 
     @abstractmethod
-    def bind(self, program: BoundProgram) -> TargetT:
-        """The program and its data as the kernel needs them."""
+    def bind(self, program: BoundProgram, guide: Program | None = None) -> TargetT:
+        """The program and its data as the kernel needs them.
+
+        Args:
+            program: The bound program.
+            guide: Where the ladder begins in the place of the prior, if the kernel can do that.
+        """
 
     @abstractmethod
     def start(self, target: TargetT, temperatures: Tensor, num_chains: int) -> Start[StateT]:
@@ -105,9 +112,9 @@ class GradientKernel(Kernel[GradientState, GradientTarget]):
         """Which moves are made."""
         return torch.rand_like(probability) < probability
 
-    def bind(self, program: BoundProgram) -> GradientTarget:
+    def bind(self, program: BoundProgram, guide: Program | None = None) -> GradientTarget:
         """The program over unconstrained latents; see `Kernel.bind`."""
-        return GradientTarget(program)
+        return target_from(program, guide)
 
     def start(
         self, target: GradientTarget, temperatures: Tensor, num_chains: int

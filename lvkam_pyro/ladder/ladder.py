@@ -15,7 +15,7 @@ from lvkam_pyro.ladder.target import Target
 from lvkam_pyro.options import check_count
 from lvkam_pyro.statistics.convergence import chain_effective_sample_size, chain_rhat
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.bind import bind
+from lvkam_pyro.tracing.bind import bind, bind_guide
 from lvkam_pyro.tracing.program import BoundProgram
 
 
@@ -34,6 +34,8 @@ class LadderSamples:
         step_size: `(T, N)`, the steps in preconditioned units; infinite where a kernel has none.
         rhat: `(T, N)`, R-hat of the log likelihood between whole chains.
         ess: `(T, N)`, the effective number of draws of the mean log likelihood.
+        restarts: `(N,)`, the states of all chains that have come from the first temperature, where
+            draws are exact, to the last: independent visits of the posterior.
         num_likelihood_evaluations: Per datum; warm-up, start and a schedule's pilot included.
         data_scale: The data plate's full size divided by its size.
         data_hash: A short name of the observations.
@@ -58,6 +60,7 @@ class LadderSamples:
     step_size: Tensor
     rhat: Tensor
     ess: Tensor
+    restarts: Tensor
     num_likelihood_evaluations: int
     data_scale: float
     data_hash: str
@@ -92,6 +95,13 @@ class Ladder:
     (preconditioned MALA by default), exchange of neighbours after each step, per datum. The chains
     start from a short tempered sequential Monte Carlo run (look-ahead draws, with
     `GridGibbsKernel`). Equal ladders compare equal, so that estimators can share one run.
+
+    With a guide q the way begins there in the place of the prior,
+
+    .. math:: p_t(z|x_n) \propto q(z|x_n)^{1 - t} \, p(x_n, z)^t
+
+    and what is called a log likelihood is log p(x, z) - log q(z|x); see `target_from`. It is
+    shorter: few temperatures in equal steps, `PowerSchedule(1.0)`, do what many do from the prior.
 
     Args:
         num_temperatures: T.
@@ -141,7 +151,13 @@ class Ladder:
             check_count(name, getattr(self, name), minimum=minimum)
 
     def sample(
-        self, model: Program, *args: Any, seed: int = 0, progress: bool = False, **kwargs: Any
+        self,
+        model: Program,
+        *args: Any,
+        guide: Program | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        **kwargs: Any,
     ) -> LadderSamples:
         """Draw from the densities at all temperatures, for each unit.
 
@@ -151,6 +167,7 @@ class Ladder:
         Args:
             model: A Pyro program, or a bound program, which stands for its arguments too.
             *args: The program's arguments.
+            guide: Where the ladder begins in the place of the prior; see `Ladder`.
             seed: Equal seeds give equal draws; the caller's generators are left alone.
             progress: Whether to show a progress bar.
             **kwargs: The program's keyword arguments.
@@ -160,17 +177,27 @@ class Ladder:
 
         Raises:
             TypeError: If data are no tensors.
-            ValueError: If `bind` refuses the model, or its prior is not normalised.
+            ValueError: If `bind` refuses the model, or its prior is not normalised, or
+                `bind_guide` the guide.
         """
         program = bind(model, *args, **kwargs)
+        if guide is not None:
+            program = bind_guide(program, guide)
+        return self.sample_bound(program, guide, seed=seed, progress=progress)
+
+    def sample_bound(
+        self, program: BoundProgram, guide: Program | None, *, seed: int, progress: bool = False
+    ) -> LadderSamples:
+        """Draw from a program that was bound, and seen with the guide; see `sample`."""
         temperatures, pilot_evaluations = self._temperatures(program, seed)
         rungs = self.num_temperatures * self.num_chains
         blocks = list(program.blocks(rungs * self.kernel.num_values(program)))
         num_steps = len(blocks) * (self.num_warmup + self.num_samples * self.thinning)
         bar = tqdm(total=num_steps, desc="ladder", unit="step", disable=not progress)
-        with bar, program.session(seed=seed):
+        with bar, program.session(guide, seed=seed):
             parts = [
-                self._climb(self.kernel.bind(block), temperatures, bar.update) for block in blocks
+                self._climb(self.kernel.bind(block, guide), temperatures, bar.update)
+                for block in blocks
             ]
         samples = _join(parts, program)
         evaluations = samples.num_likelihood_evaluations + pilot_evaluations
@@ -196,6 +223,7 @@ class Ladder:
             step_size=chains.adaptation.tuning.step,
             rhat=chain_rhat(log_likelihood),
             ess=chain_effective_sample_size(log_likelihood),
+            restarts=chains.restarts.sum(0),
             num_likelihood_evaluations=target.num_evaluations,
             data_scale=1.0,
             data_hash="",
@@ -212,7 +240,7 @@ class Ladder:
         return schedule(self.num_temperatures).to(program.like.device), evaluations
 
 
-_PER_DATUM = ("acceptance", "swap_rate", "step_size", "rhat", "ess")
+_PER_DATUM = ("acceptance", "swap_rate", "step_size", "rhat", "ess", "restarts")
 
 
 def _join(parts: list[LadderSamples], program: BoundProgram) -> LadderSamples:

@@ -108,7 +108,7 @@ def tempered(power: Tensor, log_likelihood: Tensor) -> Tensor:
     return torch.where(power == 0, 0.0, power * log_likelihood)
 
 
-def exchange(state: StateT, temperatures: Tensor, *, first: int) -> tuple[StateT, Tensor]:
+def exchange(state: StateT, temperatures: Tensor, *, first: int) -> tuple[StateT, Tensor, Tensor]:
     r"""Offer an exchange to the pairs (first, first + 1), (first + 2, first + 3), ...
 
     .. math:: \log r = (t_{k+1} - t_k) (l_k - l_{k+1})
@@ -123,8 +123,8 @@ def exchange(state: StateT, temperatures: Tensor, *, first: int) -> tuple[StateT
         first: 0 for the even pairs, 1 for the odd ones.
 
     Returns:
-        The state after the exchange (refused pairs bit for bit as before) and the probability of
-        each offered exchange, of shape `(pairs, C, N)`.
+        The state after the exchange (refused pairs bit for bit as before), which exchanges were
+        made, and the probability of each offered one, of shape `(pairs, C, N)` both.
 
     Example:
         >>> l = torch.tensor([3.0, 1.0]).reshape(2, 1, 1)
@@ -132,16 +132,25 @@ def exchange(state: StateT, temperatures: Tensor, *, first: int) -> tuple[StateT
         >>> exchange(state, torch.tensor([0.0, 1.0]), first=0)[0].position.squeeze()
         tensor([1., 3.])
     """
-    pairs = (len(temperatures) - first) // 2
-    lower = slice(first, first + 2 * pairs, 2)
-    upper = slice(first + 1, first + 2 * pairs, 2)
+    lower, upper = neighbours(len(temperatures), first)
     probability = exchange_probability(
         state.log_likelihood[lower],
         state.log_likelihood[upper],
         (temperatures[upper] - temperatures[lower])[:, None, None],
     )
     accepted = torch.rand_like(probability) < probability
-    return state.swap(lower, upper, accepted), probability
+    return state.swap(lower, upper, accepted), accepted, probability
+
+
+def neighbours(num_temperatures: int, first: int) -> tuple[slice, slice]:
+    """The lower and the upper temperatures of the pairs from `first` on.
+
+    Example:
+        >>> neighbours(4, 1)
+        (slice(1, 3, 2), slice(2, 3, 2))
+    """
+    end = first + (num_temperatures - first) // 2 * 2
+    return slice(first, end, 2), slice(first + 1, end, 2)
 
 
 def exchange_probability(lower: Tensor, upper: Tensor, gap: Tensor) -> Tensor:

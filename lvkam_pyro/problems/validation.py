@@ -213,7 +213,7 @@ class _Timer:
         """The result, and its seconds."""
         start, shared = perf_counter(), 0.0
         if isinstance(estimator, LadderEstimator):
-            samples, shared = self._sample(estimator.ladder)
+            samples, shared = self._sample(estimator.ladder_from(None))
             start = perf_counter()
             result = estimator.estimate_from(samples)
         else:

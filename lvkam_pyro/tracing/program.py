@@ -212,6 +212,10 @@ class BoundProgram(ProgramRuns):
         runs = self._runs_of(guide, proposals, shared=shared)
         return self._weigh(guide, proposals, runs, num_particles, shared=shared)
 
+    def propose(self, guide: Program, num_particles: int) -> dict[str, Tensor]:
+        """Latents drawn from a guide as in `draw`, `(S, U, ...)` each, without their weights."""
+        return self.latents_of(self._propose(guide, num_particles))
+
     def _propose(self, guide: Program, num_particles: int) -> list[SiteRecorder]:
         """The guide's run, or a run a particle."""
         # The library's own guides take all particles at once; the prior is a run of the model.

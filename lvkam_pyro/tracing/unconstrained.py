@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions.constraints import independent
 from torch.distributions.transforms import Transform
 
+from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.densities import per_unit
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import LatentRecorder, Site, SiteRecorder
@@ -163,16 +164,19 @@ class UnconstrainedProgram:
         """The positions `(S, U, D)` of a recorded run of S particles (one without their axis)."""
         return torch.cat([self._flatten(site, run) for site in self.structure.latents], -1)
 
-    def positions(self, latents: Mapping[str, Tensor]) -> Tensor:
+    def positions(self, latents: Mapping[str, Tensor], *, check_support: bool = True) -> Tensor:
         """The positions `(S, U, D)` of given latents.
 
         Args:
             latents: Site name to values, `(S, U, *inner plates, *event)` each.
+            check_support: Whether they may come from anywhere; else what is rounded to the edge of
+                a support has an infinite position.
 
         Raises:
             ValueError: If a value lies outside of its site's support.
         """
-        recording = partial(_SupportRecorder, last=self.structure.latents[-1].name)
+        kind = _SupportRecorder if check_support else LatentRecorder
+        recording = partial(kind, last=self.structure.latents[-1].name)
         runs = self.program.runs_at(self.structure.all_to_pyro(latents), recording)
         return torch.cat([self.unconstrain(run) for run in runs])
 
@@ -244,13 +248,29 @@ class UnconstrainedProgram:
     @torch.no_grad()
     def locate(self, position: Tensor) -> Location:
         """The latents at positions `(S, U, D)`, without the likelihood."""
-        recording = partial(_ConstrainedRecorder, last=self.structure.latents[-1].name)
-        runs = self.program.runs_at(self._unflatten(position), recording)
+        runs = self._runs_of_latents(position)
         log_prior, _ = self.program.log_densities(runs, len(position))
         log_jacobian = self._log_jacobians(runs).double()
         return Location(
             self.program.latents_of(runs), log_prior.double(), log_jacobian.expand_as(log_prior)
         )
+
+    def guide_log_density(self, guide: Program, position: Tensor) -> Tensor:
+        """The log density of a guide at positions `(S, U, D)`, `(S, U)`, by one run of it.
+
+        Args:
+            guide: Draws the latents, and nothing else, from densities that it takes at any value.
+            position: Where; gradients flow to it if they are on.
+        """
+        runs, structure = self._runs_of_latents(position), self.structure
+        latents = self.program.latents_of(runs)
+        run = self.program.record_guide(guide, len(position), structure.all_to_pyro(latents))
+        return self.program.sum(run.latents, len(position)) + self._log_jacobians(runs)
+
+    def _runs_of_latents(self, position: Tensor) -> list[SiteRecorder]:
+        """The runs at positions `(S, U, D)`, which end at the last latent."""
+        recording = partial(_ConstrainedRecorder, last=self.structure.latents[-1].name)
+        return self.program.runs_at(self._unflatten(position), recording)
 
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
         """The latent sites' values, of shape `(S, U, *inner plates, *event)` each."""

@@ -45,13 +45,13 @@ def test_rows_are_the_estimators_own_results() -> None:
 
 def test_equal_ladders_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    original = Ladder.sample
+    original = Ladder.sample_bound
 
     def counted(self: Ladder, *args: object, **kwargs: object) -> LadderSamples:
         runs.append(self)
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(Ladder, "sample", counted)
+    monkeypatch.setattr(Ladder, "sample_bound", counted)
     compare()
     assert len(runs) == 2
 

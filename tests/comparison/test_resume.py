@@ -134,7 +134,7 @@ def test_interrupted_comparison_goes_on(tmp_path: Path, estimated: list[str]) ->
 
 
 def test_ladder_cut_short_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = lv.ladder.Ladder.sample
+    original = lv.ladder.Ladder.sample_bound
 
     def cut(self: lv.ladder.Ladder, *args: object, **kwargs: object) -> LadderSamples:
         samples = original(replace(self, num_samples=8), *args, **kwargs)
@@ -142,7 +142,7 @@ def test_ladder_cut_short_is_not_kept(tmp_path: Path, monkeypatch: pytest.Monkey
 
     ladder = replace(LADDER, num_samples=8)
     with monkeypatch.context() as patch:
-        patch.setattr(lv.ladder.Ladder, "sample", cut)
+        patch.setattr(lv.ladder.Ladder, "sample_bound", cut)
         compare(tmp_path, estimators=[lv.evidence.SteppingStone(ladder)])
     assert not list(tmp_path.iterdir())
     compare(tmp_path, estimators=[lv.evidence.SteppingStone(ladder)])

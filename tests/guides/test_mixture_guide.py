@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 import lvkam_pyro as lv
-from lvkam_pyro.guides.mixture_fit import fit_mixture
+from lvkam_pyro.ladder.mixture_fit import fit_mixture
 from lvkam_pyro.tracing.bind import bind
 from tests.assertions import assert_within_standard_errors
 from tests.tracing import models

@@ -30,9 +30,10 @@ def test_exchange_moves_whole_states_and_leaves_refused_ones(
 ) -> None:
     state = random_state((num_temperatures, 4, 3, 2))
     temperatures = torch.linspace(0, 1, num_temperatures)
-    after, probability = exchange(state, temperatures, first=first)
+    after, accepted, probability = exchange(state, temperatures, first=first)
     assert probability.shape == ((num_temperatures - first) // 2, 4, 3)
     moved = after.log_likelihood != state.log_likelihood
+    assert torch.equal(moved[first::2][: len(accepted)], accepted)
     for mine, theirs in zip(after.tensors, state.tensors, strict=True):
         assert torch.equal(mine[~moved], theirs[~moved])
     for lower in range(first, num_temperatures - 1, 2):
