@@ -29,7 +29,6 @@ _FROM_GUIDE = Ladder(
     num_temperatures=6, num_chains=16, num_warmup=60, num_samples=60, schedule=PowerSchedule(1.0)
 )
 
-_MIN_RESTARTS = 1.0
 _MANY_RESTARTS = 5.0
 """States of a chain that have come all the way from an exact draw."""
 
@@ -190,11 +189,6 @@ def _ladder_gates(
         ),
         rhat,
         common_failure(rhat),
-        Gate.below(
-            "a number of restarts a chain from exact draws",
-            to_double(summary["restarts"] / num_chains),
-            _MIN_RESTARTS,
-        ),
         Gate.above(
             "a drift between the halves of the chains in standard errors",
             to_double(half_drift(samples.log_likelihood).amax(0)),
