@@ -18,6 +18,8 @@ from lvkam_pyro.tracing.program import BoundProgram
 
 _MIN_RANK_P_VALUE = 1e-5
 """A chance of false alarm; ranks of slice moves that are too few have p-values far below."""
+_MIN_MOVES = 3
+"""With two, insertion ranks of one latent were not uniform."""
 _LEVELS_PER_RUN = 20
 """Of a run of medium length: how many deaths, in numbers of live points, memory is planned for."""
 
@@ -55,7 +57,7 @@ class NestedSampling(Estimator):
     Args:
         num_live_points: S, at least (rounded up to full islands of at least 8).
         num_replicates: R islands, at least 8.
-        num_moves: Slice steps of each new point; None: half the number of coordinates, at least 2.
+        num_moves: Slice steps of each new point; None: half the number of coordinates, at least 3.
         num_prior_draws: The most prior draws that look for what lies above a plateau.
         remaining_share: Of the evidence among live points, at which an island ends.
         max_levels: Levels at each of which a quarter of the points dies.
@@ -116,7 +118,7 @@ class NestedSampling(Estimator):
         )
 
     def _run(self, program: BoundProgram, *, keep_positions: bool = False) -> NestedIslands:
-        moves = self.num_moves or max(2, math.ceil(program.structure.num_coordinates / 2))
+        moves = self.num_moves or max(_MIN_MOVES, math.ceil(program.structure.num_coordinates / 2))
         islands = NestedIslands(
             program,
             self.num_replicates,

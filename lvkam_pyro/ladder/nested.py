@@ -12,6 +12,9 @@ from lvkam_pyro.tracing.program import BoundProgram
 _DEATHS = 0.25
 """The share of an island's points that die at each level."""
 
+_MOST = 0.5
+"""The share of the islands at a level whose survivors count."""
+
 _NUM_BINS = 20
 """Of the insertion ranks."""
 
@@ -41,7 +44,7 @@ class NestedIslands:
         log_evidence: Of each island by itself, `(R, U)`.
         num_levels: `(U,)`, and `num_evaluations`, `num_tries`, `num_steps` likewise.
         ranks: Counts of the insertion ranks, in equal parts from lowest to highest, `(20, U)`.
-        fewest: The least number of points of all islands that outlived a level, `(U,)`.
+        fewest: The least number of points of all islands above a level, `(U,)`.
         is_exhausted: Whether levels were lacking, `(U,)`.
 
     Example:
@@ -133,25 +136,25 @@ class NestedIslands:
         """One level: the lowest die, and are replaced."""
         log_likelihood = self._live.log_likelihood
         level = log_likelihood.sort(0).values[num_deaths - 1]
-        dead = self._dead(log_likelihood, level)
+        ends = self._ends(log_likelihood)
+        self._note((log_likelihood > level).sum(0), ends)
+        dead = (log_likelihood <= level) | ends
         self._bury(log_likelihood, dead)
         num_alive = (~dead).sum(0)
         self._log_volume = self._log_volume + (num_alive / len(dead)).log()
         num_born = torch.where(num_alive > 0, self.num_live - num_alive, 0)
         self._births.append(self._spread(level[None], num_born[None]))
-        self._note(num_alive)
         self._live = self._live.select(dead.byte().argsort(dim=0, stable=True)[: self.num_live])
         if bool((num_born > 0).any()):
             self._replace(level, num_alive, num_born)
         self._leave_out(num_alive)
 
-    def _dead(self, log_likelihood: Tensor, level: Tensor) -> Tensor:
-        """Who dies: all up to the level, and everyone where an island ends."""
+    def _ends(self, log_likelihood: Tensor) -> Tensor:
+        """The islands whose live points can add no more than the remaining share, `(R, U)`."""
         log_mean = log_likelihood.logsumexp(0) - math.log(len(log_likelihood))
         log_evidence = self.log_evidence[:, self._units]
         total = torch.logaddexp(log_evidence, self._log_volume + log_mean)
-        share = self._log_volume + log_likelihood.amax(0) - total
-        return (log_likelihood <= level) | (share < self.log_remaining)
+        return self._log_volume + log_likelihood.amax(0) - total < self.log_remaining
 
     def _bury(self, log_likelihood: Tensor, dead: Tensor) -> None:
         """Record the dead, and add them to their island's evidence."""
@@ -169,10 +172,13 @@ class NestedIslands:
         gain = gain - math.log(len(dead))
         self.log_evidence[:, self._units] = torch.logaddexp(log_evidence, gain)
 
-    def _note(self, num_alive: Tensor) -> None:
+    def _note(self, num_above: Tensor, ends: Tensor) -> None:
+        """Count the level, and who outlives it where half of the islands have come so far."""
         self.num_levels[self._units] += 1
-        alive = num_alive.sum(0).double()
-        fewest = torch.minimum(self.fewest[self._units], alive.where(alive > 0, torch.inf))
+        is_open = (self._log_volume > -torch.inf) & ~ends
+        above = (num_above * is_open).sum(0).double()
+        counts = (above > 0) & (is_open.double().mean(0) >= _MOST)
+        fewest = torch.minimum(self.fewest[self._units], above.where(counts, torch.inf))
         self.fewest[self._units] = fewest
 
     def _replace(self, level: Tensor, num_alive: Tensor, num_born: Tensor) -> None:
@@ -200,14 +206,14 @@ class NestedIslands:
 
     def _rank(self, log_likelihood: Tensor, is_new: Tensor, num_alive: Tensor) -> None:
         """Count the ranks of the new points, each among those in places before its own."""
-        below = torch.stack(
-            [
-                (log_likelihood[:place] < log_likelihood[place]).sum(0)
-                for place in range(self.num_live)
-            ]
+        places = range(self.num_live)
+        below, equal = (
+            torch.stack([compare(log_likelihood[:p], log_likelihood[p]).sum(0) for p in places])
+            for compare in (torch.lt, torch.eq)
         )
-        places = torch.arange(self.num_live, device=below.device)[:, None, None]
-        share = (below + torch.rand_like(log_likelihood)) / (places + 1)
+        # Any of the ranks of its equals.
+        rank = below + (equal + 1) * torch.rand_like(log_likelihood)
+        share = rank / torch.arange(1, self.num_live + 1, device=below.device)[:, None, None]
         bins = (share * _NUM_BINS).long().clamp(max=_NUM_BINS - 1)
         counts = torch.zeros(_NUM_BINS, bins.shape[-1]).to(self.ranks)
         counts.scatter_add_(0, bins.flatten(0, 1), is_new.flatten(0, 1).to(counts))
