@@ -16,7 +16,7 @@ from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
-_MIN_RANK_P_VALUE = 1e-5
+_MIN_RANK_P_VALUE = 1e-4
 """A chance of false alarm; ranks of slice moves that are too few have p-values far below."""
 _MIN_MOVES = 3
 """With two, insertion ranks of one latent were not uniform."""
@@ -51,14 +51,15 @@ class NestedSampling(Estimator):
     `rank_p_value` (of insertion ranks, which are uniform where moves forget their parents: Fowlie,
     Handley and Su 2020, https://doi.org/10.1093/mnras/staa2345), `fewest_survivors` of a level,
     `num_levels`, `num_tries` (the mean evaluations of a slice step) and `num_evaluations`. The
-    verdict is unreliable at a p-value below 1e-5, a spread above 2 nats, fewer than 10 survivors,
+    verdict is unreliable at a p-value below 1e-4, a spread above 2 nats, fewer than 10 survivors,
     or levels exhausted. It needs no guide and no gradients: a guide is left aside.
 
     Args:
         num_live_points: S, at least (rounded up to full islands of at least 8).
         num_replicates: R islands, at least 8.
         num_moves: Slice steps of each new point; None: half the number of coordinates, at least 3.
-        num_prior_draws: The most prior draws that look for what lies above a plateau.
+        num_prior_draws: The most prior draws that look for what lies above a plateau (where there
+            is none, 8 for each live point).
         remaining_share: Of the evidence among live points, at which an island ends.
         max_levels: Levels at each of which a quarter of the points dies.
 
