@@ -36,10 +36,11 @@ class NestedSampling(Estimator):
     leaving out one at a time gives the standard error: moves too short to forget their parents
     widen it. Simulated volumes, the usual error of nested sampling, do not see those.
 
-    Cost and accuracy: in 5 dimensions 170 to 290 thousand evaluations and 0.06 to 0.09 nats for a
-    peak in 1e-4 to 2e-6 of the prior, 0.18 nats at 1e-7; in 10 dimensions 0.08 nats. The error is
-    about :math:`\sqrt{H / S}` for S live points, H the information gained in nats, and evaluations
-    grow with H S. Where peaks are not hidden, `MixtureImportance` or `TemperedSMC` is cheaper.
+    Cost and accuracy: in 5 dimensions 170 to 290 thousand evaluations and errors of 0.06 and 0.1
+    nats for a peak in 1e-4 and 2e-6 of the prior, 0.17 at 1e-7; in 10 dimensions 0.08 to 0.17 nats
+    for 0.3 to 0.85 million. The error is at least :math:`\sqrt{H / S}` for S live points, H the
+    information gained in nats, and evaluations grow with H S. Where peaks are not hidden,
+    `MixtureImportance` or `TemperedSMC` is cheaper.
 
     What remains invisible: what no live point has met when their values stop to matter. On an
     exact plateau that is a peak whose *rise above rounding* takes less than about 1e-4 of the prior

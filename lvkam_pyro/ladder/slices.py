@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.ladder.target import GradientTarget, possible
 
 _MAX_TRIES = 100
 """Of one step: the interval is shorter than rounding by then, and the chain stays."""
@@ -87,7 +87,7 @@ class SliceTarget(GradientTarget):
         pairs = [self._log_densities(part) for part in parts]
         self.num_evaluations += len(position)
         densities = (torch.cat(each).double() for each in zip(*pairs, strict=True))
-        return Points(position, *(_possible(each) for each in densities))
+        return Points(position, *(possible(each) for each in densities))
 
 
 @dataclass
@@ -186,10 +186,6 @@ class SliceWalk:
         _put(self._aim.tensors, index, aims)
         tries = _take(self.num_tries, index) + (left > 0).long()
         _put((self._left, self.num_tries), index, (left - stepped.long(), tries))
-
-
-def _possible(log_density: Tensor) -> Tensor:
-    return log_density.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def _fit(index: Tensor, tensor: Tensor) -> Tensor:
