@@ -20,12 +20,20 @@ class Funnel:
     .. math:: v \sim N(0, 2^2), \qquad z_i \sim N(0, e^v), \qquad x_i \sim N(z_i, 0.5^2), \qquad
               p(x) = \int N(v; 0, 2^2) \prod_{i=1}^{9} N(x_i; 0, e^v + 0.5^2) \, dv
 
+    Args:
+        prior: The standard deviation of v.
+        noise: That of the data.
+        num_effects: How many there are.
+
     Example:
         >>> Funnel().log_evidence(torch.zeros(1, 9).double()).shape
         torch.Size([1])
     """
 
-    prior, noise, num_effects = 2.0, 0.5, 9
+    def __init__(self, *, prior: float = 2.0, noise: float = 0.5, num_effects: int = 9) -> None:
+        self.prior = prior
+        self.noise = noise
+        self.num_effects = num_effects
 
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the data x (N, 9)."""
@@ -50,12 +58,18 @@ class Banana:
     .. math:: z_1, z_2 \sim N(0, 2^2), \qquad x \sim N(z_2 - z_1^2, 0.1^2), \qquad
               p(x) = \int N(z_1; 0, 2^2) \, N(x; -z_1^2, 2^2 + 0.1^2) \, dz_1
 
+    Args:
+        prior: The standard deviation of the unknowns.
+        noise: That of the data.
+
     Example:
         >>> Banana().log_evidence(torch.zeros(1).double()).shape
         torch.Size([1])
     """
 
-    prior, noise = 2.0, 0.1
+    def __init__(self, *, prior: float = 2.0, noise: float = 0.1) -> None:
+        self.prior = prior
+        self.noise = noise
 
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the data x (N,)."""
@@ -77,12 +91,18 @@ class LabelSwitching:
     .. math:: \mu_1, \mu_2 \sim N(0, 3^2), \qquad
               x_i \sim \tfrac12 N(\mu_1, 0.7^2) + \tfrac12 N(\mu_2, 0.7^2), \quad i = 1, \dots, 20
 
+    Args:
+        scale: The components' standard deviation.
+
     Example:
         >>> LabelSwitching().log_evidence(torch.zeros(1, 20).double()).shape
         torch.Size([1])
     """
 
-    prior, scale, limit = 3.0, 0.7, 12.0
+    prior, limit = 3.0, 12.0
+
+    def __init__(self, *, scale: float = 0.7) -> None:
+        self.scale = scale
 
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the sets of points x (N, 20)."""
