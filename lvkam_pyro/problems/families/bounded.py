@@ -14,6 +14,7 @@ from lvkam_pyro.problems.families.pieces import (
     directions,
     log_integer,
     log_uniform,
+    panels,
     rotation,
     simulate,
 )
@@ -80,7 +81,9 @@ def _corner() -> Answered:
     """Uniform latents, and data at the corners of their cube or outside of it."""
     scale, shape = float(log_uniform(0.02, 0.5)), (NUM_DATA, log_integer(1, 10))
     model = Product(
-        lambda zeros: dist.Uniform(zeros, zeros + 1.0), lambda y: dist.Normal(y, scale), (0.0, 1.0)
+        lambda zeros: dist.Uniform(zeros, zeros + 1.0),
+        lambda y: dist.Normal(y, scale),
+        panels(0.0, 1.0),
     )
     corner = torch.randint(2, shape) + scale * torch.randn(shape, dtype=torch.float64)
     x = torch.where(torch.rand(shape) < 0.5, corner, torch.rand(shape, dtype=torch.float64))
@@ -92,7 +95,7 @@ def _scales() -> Answered:
     model = Product(
         lambda zeros: dist.LogNormal(zeros, 1.5),
         lambda y: dist.Normal(0.0 * y[..., None], y[..., None].expand(*y.shape, 5)).to_event(1),
-        (1e-6, 80.0),
+        panels(-11.0, 8.0).exp(),
     )
     x = simulate(model, _blank(log_integer(1, 6), 5))
     x = x * (10 / x.norm(dim=-1, keepdim=True)).clamp(max=1.0)
@@ -103,7 +106,9 @@ def _half_normal() -> Answered:
     """Latents pressed against zero by data on either side of it."""
     scale = float(log_uniform(0.03, 1.0))
     model = Product(
-        lambda zeros: dist.HalfNormal(zeros + 1.0), lambda y: dist.Laplace(y, scale), (0.0, 9.0)
+        lambda zeros: dist.HalfNormal(zeros + 1.0),
+        lambda y: dist.Laplace(y, scale),
+        panels(0.0, 9.0),
     )
     x = simulate(model, _blank(log_integer(1, 12))) - 0.5
     return model, x, model.log_evidence(x)

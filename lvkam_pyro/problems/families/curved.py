@@ -12,8 +12,9 @@ from lvkam_pyro.problems.families.pieces import (
     STANDARD,
     log_integer,
     log_uniform,
-    nodes_between,
+    nodes_on,
     normal_product,
+    panels,
     rotation,
     simulate,
 )
@@ -54,7 +55,7 @@ class Valleys:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`."""
-        y, log_weights = nodes_between(*STANDARD)
+        y, log_weights = nodes_on(STANDARD)
         log_masses = log_weights + dist.Normal(0.0, 1.0).log_prob(y)
         output = dist.Normal(-self.curvature * y.square(), math.hypot(1.0, self.scale))
         return (log_masses + output.log_prob(x.double()[..., None])).logsumexp(-1).sum(-1)
@@ -66,7 +67,7 @@ class Rosenbrock:
     .. math:: z \sim N(0, I_3), \qquad x_1 \sim N(z_2 - z_1^2, s^2), \qquad
               x_2 \sim N(z_3 - z_2^2, s^2)
 
-    so that :math:`z_3` is integrated out in closed form, and :math:`z_1` on a grid.
+    so that :math:`z_3` is integrated out in closed form, :math:`z_1` and the first error on a grid.
 
     Args:
         scale: The noise's standard deviation s.
@@ -88,15 +89,16 @@ class Rosenbrock:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`."""
-        nodes, log_weights = nodes_between(-7.0, 7.0, 250)
-        log_masses = log_weights + dist.Normal(0.0, 1.0).log_prob(nodes)
-        step = dist.Normal(nodes - nodes.square()[:, None], self.scale)
-        last = dist.Normal(-nodes.square(), math.hypot(1.0, self.scale))
-        parts = [
-            (log_masses[:, None] + step.log_prob(first)).logsumexp(0) + last.log_prob(second)
-            for first, second in x.double()
-        ]
-        return (log_masses + torch.stack(parts)).logsumexp(-1)
+        z, log_weights = nodes_on(panels(-8.0, 8.0, 500))
+        noise, log_noise = nodes_on(panels(-8.0, 8.0, 30))
+        standard = dist.Normal(0.0, 1.0)
+        log_masses = (
+            (log_weights + standard.log_prob(z))[:, None] + log_noise + standard.log_prob(noise)
+        )
+        first, second = x.double().T[..., None, None]
+        middle = first + z[:, None].square() + self.scale * noise
+        last = dist.Normal(-middle.square(), math.hypot(1.0, self.scale)).log_prob(second)
+        return (log_masses + standard.log_prob(middle) + last).logsumexp((1, 2))
 
 
 class Shell:
@@ -124,7 +126,7 @@ class Shell:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`."""
-        r, log_weights = nodes_between(0.0, 15.0)
+        r, log_weights = nodes_on(panels(0.0, 15.0))
         log_norm = (self.size / 2 - 1) * math.log(2) + math.lgamma(self.size / 2)
         log_masses = log_weights + (self.size - 1) * r.log() - r.square() / 2 - log_norm
         measured, scale = x.double()[..., None].unbind(1)

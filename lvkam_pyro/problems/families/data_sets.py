@@ -1,6 +1,7 @@
 """Latents that all data share: one evidence of the data set."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from lvkam_pyro.problems.families.pieces import (
     log_integer,
+    log_plane_integral,
     log_uniform,
-    nodes_between,
+    nodes_on,
+    panels,
     simulate,
 )
 from lvkam_pyro.problems.family import Family, Half
@@ -44,7 +47,7 @@ class Schools:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(y), `(1,)`: normal given the spread, whose logarithm has the nodes."""
-        log_tau, log_weights = nodes_between(-15.0, 12.0)
+        log_tau, log_weights = nodes_on(panels(-15.0, 12.0))
         tau = log_tau.exp()
         y, error = x.double().T
         spread = torch.diag_embed(error.square() + tau.square()[:, None])
@@ -81,14 +84,12 @@ class Regression:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(y), `(1,)`, by nodes on both coefficients."""
-        nodes, log_weights = nodes_between(-7 * self.prior, 7 * self.prior, 140)
-        log_masses = log_weights + dist.Normal(0.0, self.prior).log_prob(nodes)
-        y, *features = x.double().T
-        rows = [
-            self.likelihood(first * features[0] + nodes[:, None] * features[1]).log_prob(y).sum(-1)
-            for first in nodes
-        ]
-        return (log_masses[:, None] + log_masses + torch.stack(rows)).logsumexp((0, 1))[None]
+        return log_plane_integral(partial(self._log_joint, x.double()), 7 * self.prior)[None]
+
+    def _log_joint(self, x: Tensor, beta: Tensor) -> Tensor:
+        log_prior = dist.Normal(0.0, self.prior).log_prob(beta).sum(-1)
+        log_joint: Tensor = log_prior + self.likelihood(beta @ x[:, 1:].T).log_prob(x[:, 0]).sum(-1)
+        return log_joint
 
 
 def _schools() -> Answered:

@@ -1,5 +1,7 @@
 """Counts, choices and yes or no."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -8,8 +10,8 @@ from torch import Tensor
 from lvkam_pyro.problems.families.pieces import (
     NUM_DATA,
     log_integer,
+    log_plane_integral,
     log_uniform,
-    nodes_between,
     normal_product,
     simulate,
 )
@@ -49,13 +51,14 @@ class Choices:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`."""
-        nodes, log_weights = nodes_between(-8.0, 8.0, 40)
-        log_masses = log_weights + dist.Normal(0.0, 1.0).log_prob(nodes)
-        z = torch.cartesian_prod(nodes, nodes)
-        log_prior = (log_masses[:, None] + log_masses).flatten()
-        log_likelihood = dist.Categorical(logits=self._logits(z)[:, None]).log_prob(x).sum(-1)
-        total: Tensor = (log_prior[:, None] + log_likelihood).logsumexp(0)
-        return total
+        return torch.stack([log_plane_integral(partial(self._log_joint, row), 8.0) for row in x])
+
+    def _log_joint(self, row: Tensor, z: Tensor) -> Tensor:
+        log_prior = dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
+        log_joint: Tensor = log_prior + dist.Categorical(logits=self._logits(z)).log_prob(row).sum(
+            -1
+        )
+        return log_joint
 
 
 def _poisson() -> Answered:

@@ -49,10 +49,12 @@ class Correlated:
         return normal_log_prob(x, x.new_zeros(x.shape[1]), covariance)
 
 
-def _linear(num_outputs: int, num_latents: int, scale: float) -> Answered:
+def _linear(num_outputs: int, num_latents: int, scale: float, first: float = 1.0) -> Answered:
+    """A random map; the first datum is as many times as large as it was drawn."""
     weight = torch.randn(num_outputs, num_latents, dtype=torch.float64) / num_latents**0.5
     model = LinearGaussian(weight, scale=scale)
     x = simulate(model, torch.zeros(NUM_DATA, num_outputs, dtype=torch.float64))
+    x[0] *= first
     return model, x, model.log_evidence(x)
 
 
@@ -87,9 +89,7 @@ def _vague_prior() -> Answered:
 
 def _outlier() -> Answered:
     """A datum times 20, under five latents and small noise."""
-    model, x, _ = _linear(log_integer(5, 20), 5, 0.1)
-    x[0] *= 20
-    return model, x, LinearGaussian.log_evidence(model, x)
+    return _linear(log_integer(5, 20), 5, 0.1, first=20.0)
 
 
 def _split_latents() -> Answered:

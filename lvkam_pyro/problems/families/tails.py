@@ -13,19 +13,20 @@ from lvkam_pyro.problems.families.pieces import (
     log_integer,
     log_uniform,
     normal_product,
+    panels,
 )
 from lvkam_pyro.problems.family import Family, Half
 from lvkam_pyro.problems.problem import Answered
 
-_FAR = 60.0
-"""The end of integrals over heavy tails, of which the data leave next to nothing beyond."""
+_WIDE = panels(-60.0, 60.0, 6000)
+"""Panels for latents of heavy tails, of which the data leave next to nothing beyond."""
 
 
 def _heavy(
     degrees: float, likelihood: Callable[[Tensor], TorchDistribution], x: Tensor
 ) -> Answered:
     """Independent latents of Student's t distribution."""
-    model = Product(lambda zeros: dist.StudentT(degrees, zeros, 1.0), likelihood, (-_FAR, _FAR))
+    model = Product(lambda zeros: dist.StudentT(degrees, zeros, 1.0), likelihood, _WIDE)
     return model, x, model.log_evidence(x)
 
 
