@@ -11,9 +11,9 @@ _HEAD = """# Validation of the estimators
 
 `lvkam validate` runs every estimator, at its default size, on families of problems whose evidence
 is known exactly, and wrote this page. A seed draws a problem of each family (its dimension, noise,
-modes and data) and is that of the run; {counts} here. No estimator has a guide: where one would
-be used, the proposal is the prior. Limits of gates are chosen on the families of one half and
-reported on the other.
+modes and data) and is that of the run ({counts}). No estimator has a guide: where one would be
+used, the proposal is the prior. Limits of gates are chosen on the families of one half and reported
+on the other.
 
 - values: over problems and data;
 - reliable: the share that the estimator trusts; its verdict knows nothing of the exact answer;
@@ -49,7 +49,7 @@ def to_markdown(validation: Validation) -> str:
         '# Validation of the estimators'
     """
     num_seeds = len({trial.seed for trial in validation})
-    counts = f"{len(validation.families)} families and {num_seeds} seed{'s' * (num_seeds != 1)}"
+    counts = f"families: {len(validation.families)}, seeds: {num_seeds}"
     pooled = [_cells(name, validation.select(name)) for name in validation.estimators]
     wrong = [_wrong_cells(name, each) for name, each in _silent(validation)]
     sections = [line for family in validation.families for line in _section(validation, family)]

@@ -1,12 +1,14 @@
 """Posteriors of shapes that are hard to follow: evidence by quadrature, or in closed form."""
 
 import math
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from lvkam_pyro.problems.families.pieces import log_plane_integral
 from lvkam_pyro.problems.problem import Answered
 from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 
@@ -99,7 +101,7 @@ class LabelSwitching:
         torch.Size([1])
     """
 
-    prior, limit = 3.0, 12.0
+    prior = 3.0
 
     def __init__(self, *, scale: float = 0.7) -> None:
         self.scale = scale
@@ -114,13 +116,17 @@ class LabelSwitching:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`, by Gauss-Legendre nodes on both means."""
-        nodes, log_masses = _normal_nodes(self.prior, self.limit)
-        parts = dist.Normal(nodes[:, None], self.scale).log_prob(x.double()[:, None]) - math.log(2)
-        totals = []
-        for part in parts:
-            likelihood = torch.logaddexp(part[:, None], part).sum(-1)
-            totals.append((log_masses[:, None] + log_masses + likelihood).logsumexp((0, 1)))
-        return torch.stack(totals)
+        integrals = [
+            log_plane_integral(partial(self._log_joint, points), 10 * self.prior)
+            for points in x.double()
+        ]
+        return torch.stack(integrals)
+
+    def _log_joint(self, points: Tensor, means: Tensor) -> Tensor:
+        parts = dist.Normal(means[:, None], self.scale).log_prob(points[:, None]) - math.log(2)
+        log_prior = dist.Normal(0.0, self.prior).log_prob(means).sum(-1)
+        log_joint: Tensor = log_prior + parts.logsumexp(-1).sum(-1)
+        return log_joint
 
 
 class GaussianShells:

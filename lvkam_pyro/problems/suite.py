@@ -42,7 +42,7 @@ from lvkam_pyro.problems.shapes import (
 _First = partial(Family, stream=0)
 """The problems of the first edition, whose data stay what they were."""
 
-_FIRST = (
+FIRST = (
     _First("linear_gaussian_1", "linear Gaussian, 1-D", Half.CHOOSING, partial(linear_gaussian, 1)),
     _First(
         "linear_gaussian_10", "linear Gaussian, 10-D", Half.REPORTING, partial(linear_gaussian, 10)
@@ -102,10 +102,12 @@ _FIRST = (
         blind_spot="no draw reaches the spike, which holds 98 % of the evidence",
     ),
 )
+"""The problems that `load_problem` had before there were families."""
+
 _FAMILIES = {
     family.name: family
     for family in (
-        *_FIRST,
+        *FIRST,
         *modes.FAMILIES,
         *normals.FAMILIES,
         *curved.FAMILIES,

@@ -13,6 +13,9 @@ from lvkam_pyro.tracing.arguments import Program
 
 NUM_DATA = 8
 _NUM_NODES = 4
+_NUM_PANELS = (30, 30, 60)
+"""Of the three grids of a plane, along either side."""
+
 _NEGLIGIBLE = 45.0
 """Nats below the highest density where nothing is left to integrate."""
 
@@ -99,13 +102,13 @@ def log_plane_integral(log_density: Callable[[Tensor], Tensor], limit: float) ->
         True
     """
     ends = torch.tensor([[-limit, limit]] * 2, dtype=torch.float64)
-    for _ in range(3):
-        axes = [nodes_on(panels(float(low), float(high), 60)) for low, high in ends]
+    for count in _NUM_PANELS:
+        axes = [nodes_on(panels(float(low), float(high), count)) for low, high in ends]
         points = torch.cartesian_prod(*(nodes for nodes, _ in axes))
         log_weights = torch.cartesian_prod(*(log_weights for _, log_weights in axes)).sum(-1)
         values = log_density(points)
         near = points[values > values.max() - _NEGLIGIBLE]
-        step = (ends[:, 1] - ends[:, 0]) / 60
+        step = (ends[:, 1] - ends[:, 0]) / count
         ends = torch.stack([near.amin(0) - step, near.amax(0) + step], -1)
     return (values + log_weights).logsumexp(0)
 
