@@ -1,6 +1,7 @@
 """A validation as a Markdown page."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 
 from lvkam_pyro.problems.calibration import Calibration
 from lvkam_pyro.problems.family import Family
@@ -20,13 +21,14 @@ on the other.
 - silent: values that are trusted and wrong, by more than 4 standard errors on top of the reported
   discretisation error, and by more than 0.01 nats;
 - false alarms: values that are not trusted and right, within 2.5 standard errors and 0.1 nats;
-- RMS of z: of errors in standard errors, of all trusted values whose Monte Carlo error is above
-  their known ones: 1 for exact standard errors, 1.07 for those of 16 replicates;
-- in 95 %: the share of those whose 95 % interval holds the exact answer;
-- RMSE: root mean square error, in nats;
-- cost: mean squared error times likelihood evaluations per datum, which does not depend on how long
-  one lets it run; those of look-ahead, grids and Gibbs sweeps are look-ups in tables, not runs of
-  the model;
+- RMS of z: of errors in standard errors, of the trusted values whose Monte Carlo error is above
+  their known ones, silent errors apart: 1 for exact standard errors, 1.07 for those of 16
+  replicates;
+- in 95 %: the share of those, silent errors among them, whose 95 % interval holds the exact answer;
+- RMSE: root mean square error of the trusted values, in nats;
+- cost: RMSE² times likelihood evaluations per datum, which does not depend on how long one lets it
+  run, the median over problems; evaluations of look-ahead, grids and Gibbs sweeps are look-ups in
+  tables, not runs of the model;
 - seconds: of one run on one thread, ladders included; a guide to magnitudes only.
 
 All families without a declared blind spot:
@@ -111,15 +113,20 @@ def _cells(estimator: str, trials: Sequence[ValidationTrial]) -> dict[str, str]:
     return {
         "estimator": estimator,
         "values": str(pooled.num_estimates),
-        "reliable": f"{100 * pooled.share_reliable:.0f} %",
+        "reliable": _number("{:.0f} %", 100 * pooled.share_reliable),
         "silent": str(pooled.num_silent),
         "false alarms": str(pooled.num_false_alarms),
-        "RMS of z": f"{pooled.root_mean_square_z:.2f}" if pooled.num_pairs else "",
-        "in 95 %": f"{100 * pooled.coverage:.1f} %" if pooled.num_pairs else "",
-        "RMSE": f"{pooled.root_mean_square_error:.2g}",
-        "cost": f"{pooled.cost:.2g}",
-        "seconds": f"{pooled.seconds:.1f}",
+        "RMS of z": _number("{:.2f}", pooled.root_mean_square_z),
+        "in 95 %": _number("{:.1f} %", 100 * pooled.coverage),
+        "RMSE": _number("{:.2g}", pooled.root_mean_square_error),
+        "cost": _number("{:.2g}", pooled.cost),
+        "seconds": _number("{:.1f}", pooled.seconds),
     }
+
+
+def _number(form: str, value: float) -> str:
+    """Nothing where there is no number."""
+    return "" if isnan(value) else form.format(value)
 
 
 def _wrong_cells(estimator: str, wrong: SilentError) -> dict[str, str]:

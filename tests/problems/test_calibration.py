@@ -14,10 +14,13 @@ def test_z_scores_and_coverage_are_pooled() -> None:
     one, other = (trial(values) for values in ([-1.1, -2.1], [-1.0, -1.0]))
     pooled = Calibration.of([one, other])
     assert pooled.num_pairs == pooled.num_estimates == pooled.num_reliable == 4
-    assert pooled.root_mean_square_z == pytest.approx(((1 + 1 + 0 + 100) / 4) ** 0.5)
+    assert pooled.root_mean_square_z == pytest.approx((2 / 3) ** 0.5), (
+        "the fourth is a silent error"
+    )
     assert pooled.coverage == 0.75
+    assert pooled.num_silent == 1
     assert pooled.root_mean_square_error == pytest.approx((1.02 / 4) ** 0.5)
-    # Of one likelihood evaluation each, the mean of two mean squared errors.
+    # Of one likelihood evaluation each, the median of two mean squared errors.
     assert pooled.cost == pytest.approx((0.01 + 0.5) / 2)
     assert pooled.seconds == 1.0
 
@@ -32,6 +35,9 @@ def test_what_is_flagged_exact_refused_or_a_bound_has_no_z_score() -> None:
     assert math.isnan(pooled.root_mean_square_z)
     assert pooled.num_estimates == 8
     assert pooled.share_reliable == 0.5
+    # What is flagged may be anything: it counts neither in the error nor in the cost.
+    assert pooled.root_mean_square_error == pytest.approx((2 * 0.3**2 / 4) ** 0.5)
+    assert math.isnan(Calibration.of([flagged, REFUSED]).cost)
 
 
 SILENT = {
