@@ -216,12 +216,12 @@ CASES = {
     ),
     "unknown problem": Case(
         lambda: load_problem("bananas"), ValueError, "no problem 'bananas'. Did you mean 'banana'",
-        ("validate", "--problems", "bananas"),
+        ("validate", "--families", "bananas"),
     ),
     "unknown estimator": Case(
         lambda: make_estimator("Importanc"), ValueError,
         "no estimator 'Importanc'. Did you mean 'Importance'",
-        ("validate", "--problems", "banana", "--estimators", "Importanc"),
+        ("validate", "--families", "banana", "--estimators", "Importanc"),
     ),
     "program that fails": Case(
         lambda: load_program("model", "broken.py"), ProgramError, "broken.py fails: NameError",

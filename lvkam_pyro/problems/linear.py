@@ -41,9 +41,9 @@ class LinearGaussian:
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the data x (N, O)."""
         with pyro.plate("data", len(x)):
-            prior = dist.Normal(self.weight.new_zeros(self.weight.shape[1]), 1.0).to_event(1)
-            z = pyro.sample("z", prior)
-            pyro.sample("x", dist.Normal(z @ self.weight.T, self.scale).to_event(1), obs=x)
+            z = pyro.sample("z", dist.Normal(x.new_zeros(self.weight.shape[1]), 1.0).to_event(1))
+            loc = z @ self.weight.to(x).T
+            pyro.sample("x", dist.Normal(loc, self.scale).to_event(1), obs=x)
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`."""
@@ -61,35 +61,42 @@ class MixedLinear:
 
     Args:
         weight: W, `(O, Q)` in float64.
+        noise: The noise's standard deviation.
+        scales: Those of the two components.
 
     Example:
         >>> MixedLinear(torch.eye(2).double()).log_evidence(torch.zeros(1, 2).double()).shape
         torch.Size([1])
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(
+        self, weight: Tensor, *, noise: float = _NOISE, scales: tuple[float, float] = _SCALES
+    ) -> None:
         self.weight = weight
+        self.noise = noise
+        self.scales = scales
 
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the data x (N, O)."""
         shares, means, scales = (
-            self.weight.new_tensor(values).expand(self.weight.shape[1], 2)
-            for values in (_SHARES, _MEANS, _SCALES)
+            x.new_tensor(values).expand(self.weight.shape[1], 2)
+            for values in (_SHARES, _MEANS, self.scales)
         )
         prior = dist.MixtureSameFamily(dist.Categorical(shares), dist.Normal(means, scales))
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", prior.to_event(1))
-            pyro.sample("x", dist.Normal(z @ self.weight.T, _NOISE).to_event(1), obs=x)
+            loc = z @ self.weight.to(x).T
+            pyro.sample("x", dist.Normal(loc, self.noise).to_event(1), obs=x)
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`, by all 2^Q combinations of components."""
         num_latents = self.weight.shape[1]
         choices = torch.cartesian_prod(*[torch.arange(2)] * num_latents).reshape(-1, num_latents)
         shares, means, scales = (
-            self.weight.new_tensor(values)[choices] for values in (_SHARES, _MEANS, _SCALES)
+            self.weight.new_tensor(values)[choices] for values in (_SHARES, _MEANS, self.scales)
         )
         scaled = self.weight * scales[:, None]
-        noise = _NOISE**2 * torch.eye(len(self.weight)).to(self.weight)
+        noise = self.noise**2 * torch.eye(len(self.weight)).to(self.weight)
         parts = normal_log_prob(x, means @ self.weight.T, scaled @ scaled.mT + noise)
         return (shares.log().sum(-1) + parts).logsumexp(-1)
 

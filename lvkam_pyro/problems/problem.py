@@ -7,7 +7,7 @@ from torch import Tensor
 from lvkam_pyro.tracing.arguments import Arguments, Program
 
 Answered = tuple[Program, Tensor, Tensor]
-"""A model, its data `(N, ...)` and their exact log evidence `(N,)` in float64."""
+"""A model, its data `(N, ...)` and their exact log evidence in float64, `(N,)` or `(1,)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,15 +17,18 @@ class Problem:
     Attributes:
         name: What `load_problem` finds it by.
         title: What it is, in a few words.
-        model: The Pyro model, of one tensor, with a data plate along its first axis.
+        model: The Pyro model, of one tensor: a data plate along its first axis, or latents that all
+            data share.
         x: The data, of shape `(N, ...)`.
-        log_evidence: The exact log p(x_n), `(N,)` in float64, in nats.
+        log_evidence: The exact log p(x_n), `(N,)` in float64, in nats; `(1,)` where some latent is
+            shared by all data.
         source: How the exact answer is known.
         blind_spot: Why every estimator is expected to miss it; empty where none should.
 
     Raises:
         TypeError: If the data are no tensor.
-        ValueError: If the data are empty or not finite, or there is not one answer a datum.
+        ValueError: If the data are empty or not finite, or there is neither one answer a datum nor
+            one in all.
 
     Example:
         >>> import lvkam_pyro as lv
@@ -44,14 +47,14 @@ class Problem:
 
     def __post_init__(self) -> None:
         Arguments((self.x,), {}).check()
-        if self.log_evidence.shape != (len(self.x),):
+        if self.log_evidence.shape not in {(len(self.x),), (1,)}:
             raise ValueError(
                 f"Expected the exact log evidence of {len(self.x)} data, of shape "
                 f"({len(self.x)},), but got shape {tuple(self.log_evidence.shape)}. Give one value "
-                "a datum."
+                "a datum, or one of them all."
             )
 
     @property
     def num_data(self) -> int:
-        """The number of data N."""
-        return len(self.x)
+        """The number of answers: of the data N, or 1 where they are one unit."""
+        return len(self.log_evidence)

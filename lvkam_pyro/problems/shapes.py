@@ -1,12 +1,14 @@
 """Posteriors of shapes that are hard to follow: evidence by quadrature, or in closed form."""
 
 import math
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from lvkam_pyro.problems.families.pieces import log_plane_integral
 from lvkam_pyro.problems.problem import Answered
 from lvkam_pyro.statistics.quadrature import composite_gauss_legendre
 
@@ -20,12 +22,20 @@ class Funnel:
     .. math:: v \sim N(0, 2^2), \qquad z_i \sim N(0, e^v), \qquad x_i \sim N(z_i, 0.5^2), \qquad
               p(x) = \int N(v; 0, 2^2) \prod_{i=1}^{9} N(x_i; 0, e^v + 0.5^2) \, dv
 
+    Args:
+        prior: The standard deviation of v.
+        noise: That of the data.
+        num_effects: How many there are.
+
     Example:
         >>> Funnel().log_evidence(torch.zeros(1, 9).double()).shape
         torch.Size([1])
     """
 
-    prior, noise, num_effects = 2.0, 0.5, 9
+    def __init__(self, *, prior: float = 2.0, noise: float = 0.5, num_effects: int = 9) -> None:
+        self.prior = prior
+        self.noise = noise
+        self.num_effects = num_effects
 
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the data x (N, 9)."""
@@ -50,12 +60,18 @@ class Banana:
     .. math:: z_1, z_2 \sim N(0, 2^2), \qquad x \sim N(z_2 - z_1^2, 0.1^2), \qquad
               p(x) = \int N(z_1; 0, 2^2) \, N(x; -z_1^2, 2^2 + 0.1^2) \, dz_1
 
+    Args:
+        prior: The standard deviation of the unknowns.
+        noise: That of the data.
+
     Example:
         >>> Banana().log_evidence(torch.zeros(1).double()).shape
         torch.Size([1])
     """
 
-    prior, noise = 2.0, 0.1
+    def __init__(self, *, prior: float = 2.0, noise: float = 0.1) -> None:
+        self.prior = prior
+        self.noise = noise
 
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the data x (N,)."""
@@ -77,12 +93,18 @@ class LabelSwitching:
     .. math:: \mu_1, \mu_2 \sim N(0, 3^2), \qquad
               x_i \sim \tfrac12 N(\mu_1, 0.7^2) + \tfrac12 N(\mu_2, 0.7^2), \quad i = 1, \dots, 20
 
+    Args:
+        scale: The components' standard deviation.
+
     Example:
         >>> LabelSwitching().log_evidence(torch.zeros(1, 20).double()).shape
         torch.Size([1])
     """
 
-    prior, scale, limit = 3.0, 0.7, 12.0
+    prior = 3.0
+
+    def __init__(self, *, scale: float = 0.7) -> None:
+        self.scale = scale
 
     def __call__(self, x: Tensor) -> None:
         """Declares the model of the sets of points x (N, 20)."""
@@ -94,13 +116,17 @@ class LabelSwitching:
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """The exact log p(x_n), `(N,)`, by Gauss-Legendre nodes on both means."""
-        nodes, log_masses = _normal_nodes(self.prior, self.limit)
-        parts = dist.Normal(nodes[:, None], self.scale).log_prob(x.double()[:, None]) - math.log(2)
-        totals = []
-        for part in parts:
-            likelihood = torch.logaddexp(part[:, None], part).sum(-1)
-            totals.append((log_masses[:, None] + log_masses + likelihood).logsumexp((0, 1)))
-        return torch.stack(totals)
+        integrals = [
+            log_plane_integral(partial(self._log_joint, points), 10 * self.prior)
+            for points in x.double()
+        ]
+        return torch.stack(integrals)
+
+    def _log_joint(self, points: Tensor, means: Tensor) -> Tensor:
+        parts = dist.Normal(means[:, None], self.scale).log_prob(points[:, None]) - math.log(2)
+        log_prior = dist.Normal(0.0, self.prior).log_prob(means).sum(-1)
+        log_joint: Tensor = log_prior + parts.logsumexp(-1).sum(-1)
+        return log_joint
 
 
 class GaussianShells:

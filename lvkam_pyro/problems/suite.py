@@ -1,8 +1,6 @@
 """All problems by name, and the estimators that are validated on them."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import torch
 
@@ -20,8 +18,19 @@ from lvkam_pyro.evidence.steppingstone import SteppingStone
 from lvkam_pyro.evidence.thermodynamic import ThermodynamicIntegration
 from lvkam_pyro.options import suggestion
 from lvkam_pyro.problems.chain import lvkam_chain
+from lvkam_pyro.problems.families import (
+    additive,
+    bounded,
+    curved,
+    data_sets,
+    discrete,
+    modes,
+    normals,
+    tails,
+)
+from lvkam_pyro.problems.family import Family, Half
 from lvkam_pyro.problems.linear import bimodal, conjugate_regression, linear_gaussian, mixture_prior
-from lvkam_pyro.problems.problem import Answered, Problem
+from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.shapes import (
     banana,
     funnel,
@@ -29,42 +38,85 @@ from lvkam_pyro.problems.shapes import (
     label_switching,
     spike_and_plateau,
 )
-from lvkam_pyro.tracing.session import seeded_rng
 
+_First = partial(Family, stream=0)
+"""The problems of the first edition, whose data stay what they were."""
 
-class _Entry(NamedTuple):
-    """A line of the suite; `Problem` says what each field is."""
-
-    title: str
-    answered: Callable[[], Answered]
-    source: str = "closed form"
-    blind_spot: str = ""
-
-
-_PROBLEMS = {
-    "linear_gaussian_1": _Entry("linear Gaussian, 1-D", partial(linear_gaussian, 1)),
-    "linear_gaussian_10": _Entry("linear Gaussian, 10-D", partial(linear_gaussian, 10)),
-    "linear_gaussian_50": _Entry("linear Gaussian, 50-D", partial(linear_gaussian, 50)),
-    "bimodal": _Entry("two modes, 10-D", bimodal),
-    "mixture_prior": _Entry(
-        "latents with two peaks, 8-D", partial(mixture_prior, 8), "sum over 256 components"
+FIRST = (
+    _First("linear_gaussian_1", "linear Gaussian, 1-D", Half.CHOOSING, partial(linear_gaussian, 1)),
+    _First(
+        "linear_gaussian_10", "linear Gaussian, 10-D", Half.REPORTING, partial(linear_gaussian, 10)
     ),
-    "conjugate_regression": _Entry("regressions on the diabetes data, 5-D", conjugate_regression),
-    "lvkam_chain_8": _Entry("LV-KAM chain, 8-D", partial(lvkam_chain, 8), "transfer matrices"),
-    "lvkam_chain_16": _Entry("LV-KAM chain, 16-D", partial(lvkam_chain, 16), "transfer matrices"),
-    "label_switching": _Entry(
-        "exchangeable components, 2-D", partial(label_switching, 20), "tensor quadrature"
+    _First(
+        "linear_gaussian_50", "linear Gaussian, 50-D", Half.CHOOSING, partial(linear_gaussian, 50)
     ),
-    "gaussian_shells": _Entry(
-        "Gaussian shells, 10-D", gaussian_shells, "quadrature over the radius"
+    _First("bimodal", "two modes, 10-D", Half.CHOOSING, bimodal),
+    _First(
+        "mixture_prior",
+        "latents with two peaks, 8-D",
+        Half.REPORTING,
+        partial(mixture_prior, 8),
+        "sum over 256 components",
     ),
-    "funnel": _Entry("funnel, 10-D", funnel, "quadrature over the size"),
-    "banana": _Entry("banana, 2-D", banana, "quadrature over one latent"),
-    "spike_and_plateau": _Entry(
+    _First(
+        "conjugate_regression",
+        "regressions on the diabetes data, 5-D",
+        Half.REPORTING,
+        conjugate_regression,
+    ),
+    _First(
+        "lvkam_chain_8",
+        "LV-KAM chain, 8-D",
+        Half.CHOOSING,
+        partial(lvkam_chain, 8),
+        "transfer matrices",
+    ),
+    _First(
+        "lvkam_chain_16",
+        "LV-KAM chain, 16-D",
+        Half.REPORTING,
+        partial(lvkam_chain, 16),
+        "transfer matrices",
+    ),
+    _First(
+        "label_switching",
+        "exchangeable components, 2-D",
+        Half.REPORTING,
+        partial(label_switching, 20),
+        "tensor quadrature",
+    ),
+    _First(
+        "gaussian_shells",
+        "Gaussian shells, 10-D",
+        Half.REPORTING,
+        gaussian_shells,
+        "quadrature over the radius",
+    ),
+    _First("funnel", "funnel, 10-D", Half.CHOOSING, funnel, "quadrature over the size"),
+    _First("banana", "banana, 2-D", Half.CHOOSING, banana, "quadrature over one latent"),
+    _First(
+        "spike_and_plateau",
         "spike beside a plateau, 10-D",
+        Half.REPORTING,
         spike_and_plateau,
         blind_spot="no draw reaches the spike, which holds 98 % of the evidence",
     ),
+)
+"""The problems that `load_problem` had before there were families."""
+
+_FAMILIES = {
+    family.name: family
+    for family in (
+        *FIRST,
+        *modes.FAMILIES,
+        *normals.FAMILIES,
+        *curved.FAMILIES,
+        *tails.FAMILIES,
+        *discrete.FAMILIES,
+        *bounded.FAMILIES,
+        *additive.FAMILIES,
+        *data_sets.FAMILIES,
+    )
 }
 
 _ESTIMATORS: tuple[type[Estimator], ...] = (
@@ -86,21 +138,49 @@ _ESTIMATORS: tuple[type[Estimator], ...] = (
 )
 
 
-def problem_names() -> list[str]:
-    """The names of all problems.
+def problem_names(half: Half | str | None = None) -> list[str]:
+    """The names of all families of problems.
+
+    Args:
+        half: Those of one half alone.
+
+    Raises:
+        ValueError: If there is no such half.
 
     Example:
-        >>> problem_names()[0], len(problem_names())
-        ('linear_gaussian_1', 13)
+        >>> problem_names()[0], problem_names("reporting")[0]
+        ('linear_gaussian_1', 'linear_gaussian_10')
     """
-    return list(_PROBLEMS)
+    if half is None:
+        return list(_FAMILIES)
+    _check_name("half", half, list(Half))
+    return [name for name, family in _FAMILIES.items() if family.half == half]
 
 
-def load_problem(name: str) -> Problem:
+def load_family(name: str) -> Family:
+    """A family of problems: a function of a seed.
+
+    Args:
+        name: One of `problem_names()`.
+
+    Raises:
+        ValueError: If there is no such family.
+
+    Example:
+        >>> load_family("banana").problem().log_evidence.shape
+        torch.Size([4])
+    """
+    _check_name("problem", name, problem_names())
+    return _FAMILIES[name]
+
+
+def load_problem(name: str, seed: int = 0, *, dtype: torch.dtype = torch.float64) -> Problem:
     """Builds a problem: a model with data and its exact log evidence.
 
     Args:
         name: One of `problem_names()`.
+        seed: Of the family's parameters and data.
+        dtype: Of the data, and of what the model computes.
 
     Returns:
         The problem, the same each time.
@@ -113,11 +193,7 @@ def load_problem(name: str) -> Problem:
         >>> problem.num_data, problem.source
         (4, 'quadrature over one latent')
     """
-    _check_name("problem", name, problem_names())
-    entry = _PROBLEMS[name]
-    with seeded_rng(0, torch.empty(0)):
-        model, x, log_evidence = entry.answered()
-    return Problem(name, entry.title, model, x, log_evidence, entry.source, entry.blind_spot)
+    return load_family(name).problem(seed, dtype=dtype)
 
 
 def estimator_names() -> list[str]:

@@ -1,146 +1,40 @@
-"""Every estimator on every problem, against the exact answer."""
+"""Every estimator on every family of problems, against the exact answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
-from statistics import fmean
+from functools import partial
+from multiprocessing import get_context
 from time import perf_counter
 
 import torch
 from pandas import DataFrame
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.problems.calibration import Calibration
+from lvkam_pyro.problems.family import Family
 from lvkam_pyro.problems.problem import Problem
-
-ROUNDING = 1e-6
-"""Of an exact answer and its estimate, relative."""
-
-
-@dataclass(frozen=True, eq=False)
-class ValidationTrial:
-    r"""One estimator on one problem, once for each seed.
-
-    Attributes:
-        problem: The problem.
-        estimator: The estimator's name.
-        results: One a seed; none where it refuses the problem.
-        seconds: The mean time of an estimate, with its ladder.
-        refusal: Why it does not apply; empty where it does.
-
-    Example:
-        >>> import lvkam_pyro as lv
-        >>> problem = lv.problems.load_problem("linear_gaussian_1")
-        >>> (trial,) = lv.problems.validate([problem], [lv.evidence.Lookahead()], progress=False)
-        >>> trial.root_mean_square_error < 1e-3, trial.verdict
-        (True, 'reliable')
-    """
-
-    problem: Problem
-    estimator: str
-    results: tuple[Evidence, ...]
-    seconds: float
-    refusal: str = ""
-
-    @property
-    def errors(self) -> Tensor:
-        """Estimate less exact answer, `(seeds, N)`, in nats."""
-        estimates = torch.stack([result.log_evidence for result in self.results])
-        return estimates - self.problem.log_evidence
-
-    @property
-    def error(self) -> float:
-        """The mean error over data and seeds, in nats."""
-        return float(self.errors.mean())
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of that mean, as the estimator reports it."""
-        squares = sum(result.mean_standard_error**2 for result in self.results)
-        return float(squares**0.5 / len(self.results))
-
-    @property
-    def z(self) -> float:
-        """The mean error beyond the discretisation error and rounding, in standard errors."""
-        slack = fmean(r.total_discretization_error / r.num_data for r in self.results)
-        slack += ROUNDING * abs(float(self.problem.log_evidence.mean()))
-        excess = abs(self.error) - slack
-        if excess <= 0:
-            return 0.0
-        size = excess / self.standard_error if self.standard_error > 0 else inf
-        return size if self.error > 0 else -size
-
-    @property
-    def root_mean_square_error(self) -> float:
-        """Over data and seeds, in nats."""
-        return float(self.errors.square().mean().sqrt())
-
-    @property
-    def cost(self) -> float:
-        """Squared error times likelihood evaluations: what does not depend on the sample's size."""
-        evaluations = fmean(r.num_likelihood_evaluations for r in self.results)
-        return self.root_mean_square_error**2 * evaluations
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the estimator does not apply to the problem."""
-        return bool(self.refusal)
-
-    @property
-    def is_lower_bound(self) -> bool:
-        """Whether its results are lower bounds."""
-        return any(result.is_lower_bound for result in self.results)
-
-    @property
-    def num_unreliable(self) -> int:
-        """The number of estimates, over data and seeds, that the estimator does not trust."""
-        return sum(int(result.verdict.unreliable.sum()) for result in self.results)
-
-    @property
-    def is_reliable(self) -> bool:
-        """Whether there are estimates of the evidence, and the estimator trusts all of them."""
-        return not (self.is_refused or self.is_lower_bound or self.num_unreliable)
-
-    @property
-    def verdict(self) -> str:
-        """`reliable`, or how many of the estimates are not; or that it is a bound, or refused."""
-        if self.is_refused:
-            return "refused"
-        if self.is_lower_bound:
-            return "lower bound"
-        count = sum(result.num_data for result in self.results)
-        return "reliable" if self.is_reliable else f"{self.num_unreliable}/{count} bad"
-
-    def to_dict(self) -> dict[str, str | float | None]:
-        """The trial as plain values; None where it was refused."""
-        names = ("error", "standard_error", "z", "root_mean_square_error", "cost")
-        return {
-            "problem": self.problem.name,
-            "estimator": self.estimator,
-            **{name: None if self.refusal else getattr(self, name) for name in names},
-            "verdict": self.verdict,
-            "seconds": self.seconds,
-            "refusal": self.refusal,
-        }
+from lvkam_pyro.problems.trial import SilentError, ValidationTrial, done
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Every estimator on every problem.
+    """Every estimator on every family.
 
     Attributes:
-        trials: The trials, problem by problem.
+        trials: The trials.
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problems = [lv.problems.load_problem(name) for name in ("linear_gaussian_1", "funnel")]
-        >>> validation = lv.problems.validate(problems, [lv.evidence.Lookahead()], progress=False)
-        >>> validation.to_frame()["verdict"].tolist()
-        ['reliable', 'refused']
+        >>> families = [lv.problems.load_family(name) for name in ("linear_gaussian_1", "funnel")]
+        >>> validation = lv.problems.validate(families, [lv.evidence.Lookahead()], progress=False)
+        >>> validation.to_frame()["num_reliable"].tolist()
+        [4, 0]
     """
 
     trials: tuple[ValidationTrial, ...]
@@ -148,57 +42,112 @@ class Validation:
     def __iter__(self) -> Iterator[ValidationTrial]:
         return iter(self.trials)
 
+    @property
+    def families(self) -> list[Family]:
+        """All families, each once."""
+        return list({trial.family.name: trial.family for trial in self.trials}.values())
+
+    @property
+    def estimators(self) -> list[str]:
+        """The names of all estimators."""
+        return list(dict.fromkeys(trial.estimator for trial in self.trials))
+
+    def select(self, estimator: str, family: str | None = None) -> tuple[ValidationTrial, ...]:
+        """The trials of an estimator, in one family or all that have no declared blind spot."""
+        return tuple(
+            trial
+            for trial in self.trials
+            if trial.estimator == estimator
+            and (not trial.family.blind_spot if family is None else trial.family.name == family)
+        )
+
+    def silent_errors(self, estimator: str) -> list[SilentError]:
+        """The values of an estimator that it trusts and that are wrong, but for blind spots."""
+        return [each for trial in done(self.select(estimator)) for each in trial.silent_errors()]
+
     def to_frame(self) -> DataFrame:
-        """A row a trial."""
-        return DataFrame([trial.to_dict() for trial in self.trials])
+        """A row a family and an estimator."""
+        return DataFrame(
+            [
+                {
+                    "family": family.name,
+                    "half": str(family.half),
+                    "estimator": estimator,
+                    **vars(Calibration.of(self.select(estimator, family.name))),
+                }
+                for family in self.families
+                for estimator in self.estimators
+            ]
+        )
 
 
 def validate(
-    problems: Sequence[Problem],
+    families: Sequence[Family],
     estimators: Sequence[Estimator],
     *,
     seeds: Sequence[int] = (0,),
+    dtype: torch.dtype = torch.float64,
+    num_jobs: int = 1,
     progress: bool = True,
 ) -> Validation:
-    """Run every estimator on every problem and measure it against the exact answer.
+    """Run every estimator on problems of every family and hold it against the exact answers.
 
-    No estimator gets a guide: those that use one propose from the prior. Estimators with equal
-    ladders share their draws, and each is charged for all of them.
+    A seed is that of a problem and that of the run. No estimator gets a guide: those that use one
+    propose from the prior. Estimators with equal ladders share their draws, and each is charged for
+    all of them.
 
     Args:
-        problems: What to estimate.
+        families: What to estimate.
         estimators: What to estimate it by.
-        seeds: One run of everything for each.
+        seeds: One problem of each family and one run of everything for each.
+        dtype: Of the data and of what models compute.
+        num_jobs: How many processes; above 1 families and estimators must be ones that pickle, as
+            the library's own are.
         progress: Whether to show a progress bar.
 
     Returns:
         A trial for each problem and estimator; those that refuse a problem say why.
 
     Raises:
-        ValueError: If there is no problem, no estimator or no seed.
+        ValueError: If there is no family, no estimator or no seed.
 
     Example:
         >>> import lvkam_pyro as lv
-        >>> problem = lv.problems.load_problem("linear_gaussian_10")
-        >>> (trial,) = validate([problem], [lv.evidence.Lookahead(64)], progress=False)
-        >>> abs(trial.error) < 1e-3
+        >>> family = lv.problems.load_family("linear_gaussian_10")
+        >>> (trial,) = validate([family], [lv.evidence.Lookahead(64)], progress=False)
+        >>> float(trial.errors.abs().max()) < 1e-3
         True
     """
-    if not (problems and estimators and seeds):
+    if not (families and estimators and seeds):
         raise ValueError(
-            "Expected at least one problem, one estimator and one seed, but got "
-            f"{len(problems)}, {len(estimators)} and {len(seeds)}."
+            "Expected at least one family, one estimator and one seed, but got "
+            f"{len(families)}, {len(estimators)} and {len(seeds)}."
         )
-    bar = tqdm(total=len(problems) * len(estimators), desc="validation", disable=not progress)
-    trials = []
-    with bar:
-        for problem in problems:
-            timers = [_Timer(problem, seed) for seed in seeds]
-            for estimator in estimators:
-                bar.set_postfix_str(f"{problem.name}, {estimator.name}")
-                trials.append(_try(problem, estimator, timers))
-                bar.update()
-    return Validation(tuple(trials))
+    pairs = [(family, seed) for family in families for seed in seeds]
+    run = partial(_run, estimators=estimators, dtype=dtype)
+    with _processes(num_jobs) as apply:
+        bar = tqdm(apply(run, pairs), total=len(pairs), desc="validation", disable=not progress)
+        return Validation(tuple(trial for trials in bar for trial in trials))
+
+
+@contextmanager
+def _processes(num_jobs: int) -> Iterator[Callable[..., Iterable[list[ValidationTrial]]]]:
+    """What applies a function to many arguments: one by one, or in processes of one thread."""
+    if num_jobs == 1:
+        yield map
+        return
+    # Spawned: a fork of a process whose torch has threads can hang.
+    with ProcessPoolExecutor(num_jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        yield pool.map
+
+
+def _run(
+    pair: tuple[Family, int], *, estimators: Sequence[Estimator], dtype: torch.dtype
+) -> list[ValidationTrial]:
+    """All estimators on one problem."""
+    family, seed = pair
+    timer = _Timer(family.problem(seed, dtype=dtype), seed)
+    return [_try(family, estimator, timer) for estimator in estimators]
 
 
 class _Timer:
@@ -230,10 +179,11 @@ class _Timer:
         return samples, self._runs[-1][-1]
 
 
-def _try(problem: Problem, estimator: Estimator, timers: Sequence[_Timer]) -> ValidationTrial:
+def _try(family: Family, estimator: Estimator, timer: _Timer) -> ValidationTrial:
+    result, seconds, refusal = None, 0.0, ""
     try:
-        timed = [timer.estimate(estimator) for timer in timers]
+        result, seconds = timer.estimate(estimator)
     except (TypeError, ValueError) as error:
-        return ValidationTrial(problem, estimator.name, (), 0.0, " ".join(str(error).split()))
-    results = tuple(result for result, _ in timed)
-    return ValidationTrial(problem, estimator.name, results, fmean(seconds for _, seconds in timed))
+        refusal = " ".join(str(error).split())
+    exact = timer.problem.log_evidence
+    return ValidationTrial(family, timer.seed, estimator.name, exact, result, seconds, refusal)

@@ -1,65 +1,21 @@
-"""The figures of a validation by hand, and every public estimator in it."""
+"""Every public estimator on families, the page and the command."""
 
-import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.cli import OK, WRONG_INPUT, main
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.ladder import LadderEstimator
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
-from lvkam_pyro.problems.problem import Problem
 from lvkam_pyro.problems.report import to_markdown
-from lvkam_pyro.problems.suite import estimator_names, load_problem, make_estimator
-from lvkam_pyro.problems.validation import ValidationTrial, validate
-from tests.evidence.results import result
+from lvkam_pyro.problems.suite import estimator_names, load_family, make_estimator
+from lvkam_pyro.problems.validation import Validation, validate
+from tests.problems.trials import FAMILY, REFUSED, trial
 
-EXACT = torch.tensor([-1.0, -2.0], dtype=torch.float64)
 LADDER = Ladder(num_temperatures=4, num_chains=4, num_warmup=4, num_samples=4)
-
-
-def problem(exact: Tensor = EXACT) -> Problem:
-    return Problem("mine", "mine", print, torch.zeros(len(exact), 1), exact, 1, "by hand")
-
-
-def trial(*results: lv.evidence.Evidence) -> ValidationTrial:
-    return ValidationTrial(problem(), "A", results, 1.0)
-
-
-def test_figures_by_hand() -> None:
-    both = trial(
-        result("m", "A", [-0.5, -2.0], error=0.2).evidence,
-        result("m", "A", [-1.0, -1.5], error=0.2).evidence,
-    )
-    assert both.error == pytest.approx(0.25)
-    # Each mean over two data has half the total's error; then the mean over two runs.
-    assert both.standard_error == pytest.approx(0.1 / 2**0.5)
-    assert both.z == pytest.approx(0.25 / both.standard_error, rel=1e-4)
-    assert both.root_mean_square_error == pytest.approx((0.5 / 4) ** 0.5)
-    assert both.cost == pytest.approx(0.125)
-
-
-def test_z_leaves_discretization_aside_and_has_the_errors_sign() -> None:
-    low = result("m", "A", [-1.5, -2.5], error=0.2, discretization=0.4).evidence
-    assert trial(low).z == pytest.approx(-(0.5 - 0.2) / 0.1, rel=1e-4)
-    assert trial(replace(low, discretization_error=torch.ones(2))).z == 0.0
-    exact = result("m", "A", [-1.0, -2.0], error=0.0).evidence
-    assert trial(exact).z == 0.0
-    assert trial(result("m", "A", [-1.0, -1.0], error=0.0).evidence).z == math.inf
-
-
-def test_verdict_counts_all_seeds() -> None:
-    good, bad = (result("m", "A", [0.0, 0.0], reliable=r).evidence for r in (True, False))
-    assert trial(good, good).verdict == "reliable"
-    assert trial(good, bad).verdict == "2/4 bad"
-    assert (
-        trial(result("m", "A", [0.0, 0.0], is_lower_bound=True).evidence).verdict == "lower bound"
-    )
 
 
 def test_every_public_estimator_is_validated() -> None:
@@ -83,42 +39,71 @@ def test_equal_ladders_run_once_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
         lv.evidence.SteppingStone(LADDER),
         lv.evidence.ThermodynamicIntegration(LADDER),
     ]
-    problem = load_problem("linear_gaussian_1")
-    first, second = validate([problem], estimators, seeds=(3, 4), progress=False)
+    family = load_family("linear_gaussian_1")
+    trials = validate([family], estimators, seeds=(3, 4), progress=False).trials
     assert seeds == [3, 4]
+    assert [(each.seed, each.estimator) for each in trials] == [
+        (seed, estimator.name) for seed in (3, 4) for estimator in estimators
+    ]
+    problem = family.problem(4)
     alone = lv.evidence.SteppingStone(LADDER).estimate(problem.model, problem.x, seed=4)
-    assert torch.equal(first.results[1].log_evidence, alone.log_evidence)
-    assert second.seconds > 0
+    assert torch.equal(trials[2].estimate.log_evidence, alone.log_evidence)
+    assert torch.equal(trials[2].exact, problem.log_evidence)
+    assert trials[3].seconds > 0
+
+
+def test_processes_give_what_one_gives() -> None:
+    families = [load_family("poisson"), load_family("chains")]
+    estimators = [lv.evidence.Importance(64), lv.evidence.Lookahead(32)]
+    options = {"seeds": (1, 2), "dtype": torch.float32, "progress": False}
+    one = validate(families, estimators, **options)
+    several = validate(families, estimators, num_jobs=2, **options)
+    assert len(one.trials) == len(several.trials) == 8
+    for here, there in zip(one, several, strict=True):
+        assert (here.family.name, here.seed, here.refusal) == (
+            there.family.name,
+            there.seed,
+            there.refusal,
+        )
+        if here.result is not None:
+            assert torch.equal(here.errors, there.errors)
+
+
+def test_pool_leaves_blind_spots_out_and_a_family_has_its_own() -> None:
+    blind = trial([-5.0, -5.0], blind_spot="far away")
+    assert Validation((blind,)).select("A") == ()
+    assert Validation((blind,)).select("A", "mine") == (blind,)
+    assert Validation((blind,)).silent_errors("A") == []
+    assert Validation((blind,)).to_frame()["num_silent"].tolist() == [2]
 
 
 def test_refusal_is_told_and_the_rest_goes_on() -> None:
     estimators = [lv.evidence.Lookahead(32), lv.evidence.Importance(64)]
-    refused, done = validate([load_problem("funnel")], estimators, progress=False)
-    assert not refused.results
-    assert refused.verdict == "refused"
-    assert refused.to_dict()["error"] is None
-    assert len(done.results) == 1
-    page = to_markdown(lv.problems.Validation((refused, done)))
+    validation = validate([load_family("funnel")], estimators, progress=False)
+    refused, done = validation
+    assert refused.result is None
+    assert done.result is not None
+    page = to_markdown(validation)
     assert f"Refused by Lookahead: {refused.refusal}" in page
-    assert page.count("| Importance |") == 3, (
-        "once among all, once for its errors, once for the problem"
-    )
+    assert page.count("| Importance |") == 2, "once among all, once for the family"
 
 
-def test_page_marks_the_blind_spot() -> None:
-    blind = load_problem("spike_and_plateau")
-    page = to_markdown(validate([blind], [lv.evidence.Importance(64)], progress=False))
-    assert "**Blind spot:** no draw reaches the spike" in page
-    assert "| Importance | -4 |" in page
-    assert "| Importance | 1 | 1 | 0 | 0 | spike_and_plateau |" in page
+def test_page_lists_silent_errors_and_marks_blind_spots() -> None:
+    page = to_markdown(Validation((trial([-1.0, -4.0]), REFUSED)))
+    assert "(families: 1, seeds: 1)" in page
+    assert "| A | mine | 3 | 1 | -4.0000 | 0.1 | -2.0000 | -2 | A |" in page
+    assert "Exact: by hand; half: choosing." in page
+    blind = to_markdown(Validation((trial([-5.0, -5.0], blind_spot="far away"),)))
+    assert "There is no silent error." in blind
+    assert "**Blind spot:** far away" in blind
 
 
-@pytest.mark.parametrize("missing", ["problems", "estimators", "seeds"])
+@pytest.mark.parametrize("missing", ["families", "estimators", "seeds"])
 def test_nothing_to_validate(missing: str) -> None:
-    given = {"problems": [problem()], "estimators": [lv.evidence.Importance(8)], "seeds": [0]}
+    given = {"families": [FAMILY], "estimators": [lv.evidence.Importance(8)], "seeds": [0]}
     given[missing] = []
-    with pytest.raises(ValueError, match="at least one problem, one estimator and one seed"):
-        validate(given["problems"], given["estimators"], seeds=given["seeds"], progress=False)
+    with pytest.raises(ValueError, match="at least one family, one estimator and one seed"):
+        validate(given["families"], given["estimators"], seeds=given["seeds"], progress=False)
 
 
 def lvkam(*arguments: str) -> int:
@@ -126,18 +111,27 @@ def lvkam(*arguments: str) -> int:
 
 
 def test_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ("validate", "--problems", "linear_gaussian_1", "--estimators", "Importance")
+    families = ("validate", "--families", "linear_gaussian_1", "linear_gaussian_10")
+    command = (*families, "--half", "choosing", "--estimators", "Importance", "--float32")
     assert lvkam(*command) == OK
-    assert "## Linear Gaussian, 1-D (`linear_gaussian_1`)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "## Linear Gaussian, 1-D (`linear_gaussian_1`)" in printed
+    assert "linear_gaussian_10" not in printed
     page = tmp_path / "validation.md"
     assert lvkam(*command, "--num-seeds", "2", "--out", str(page)) == OK
-    assert "4 data and 2 seeds" in page.read_text()
+    assert "families: 1, seeds: 2" in page.read_text()
 
 
 WRONG = {
-    "an unknown problem": (("--problems", "cube"), "no problem 'cube'"),
+    "an unknown family": (("--families", "cube"), "no problem 'cube'"),
+    "an unknown half": (("--half", "third"), "no half 'third'"),
+    "a family of the other half": (
+        ("--families", "banana", "--half", "reporting"),
+        "None of banana is of the half reporting",
+    ),
     "an unknown estimator": (("--estimators", "Harmonic"), "no estimator 'Harmonic'"),
     "no seed": (("--num-seeds", "0"), "--num-seeds >= 1"),
+    "no process": (("--jobs", "0"), "--jobs >= 1"),
     "no folder": (("--out", "nowhere/page.md"), "no folder nowhere"),
 }
 
