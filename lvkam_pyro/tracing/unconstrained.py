@@ -22,6 +22,9 @@ _TOLERANCE = 1e-4
 _MANY_SITES = 50
 """Sample statements of a program that cost more than its arithmetic."""
 
+_MANY_VALUES = 2**17
+"""Values of an array that cost more than a call of torch."""
+
 
 @dataclass(frozen=True)
 class Location:
@@ -137,7 +140,7 @@ class UnconstrainedProgram:
         self.num_evaluations = 0
         self._num_nan, self._num_seen = torch.zeros(1), 0
         self._num_runs, self._num_sites = 0, 0
-        self._replays = Replays(self._log_densities, pays=self._has_many_sites)
+        self._replays = Replays(self._log_densities, pays=self._is_slow)
 
     @property
     def nan_share(self) -> Tensor:
@@ -207,9 +210,10 @@ class UnconstrainedProgram:
         self._num_seen += len(log_likelihood)
         self.num_evaluations += len(log_likelihood)
 
-    def _has_many_sites(self) -> bool:
-        """Whether a run is slow by its statements: there a record of it gains most."""
-        return self._num_runs == 1 and self._num_sites >= _MANY_SITES
+    def _is_slow(self, position: Tensor) -> bool:
+        """Whether a run is by its statements, or its arrays: there a record of it gains most."""
+        is_large = len(position) * self.program.values_per_particle >= _MANY_VALUES
+        return self._num_runs == 1 and (is_large or self._num_sites >= _MANY_SITES)
 
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
         runs = self.program.runs_at(self._unflatten(position), _ConstrainedRecorder)

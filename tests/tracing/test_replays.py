@@ -1,5 +1,6 @@
 """Densities from records of a program's operations: they are those of its runs, or are not used."""
 
+import math
 from collections.abc import Callable
 
 import pyro
@@ -7,9 +8,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 import lvkam_pyro as lv
 from lvkam_pyro.tracing import unconstrained
+from lvkam_pyro.tracing.replaying.replay import Replay
 from lvkam_pyro.tracing.replaying.replays import Evaluation, Replays
 from lvkam_pyro.tracing.replaying.tape import Tape, UntraceableError
 from lvkam_pyro.tracing.unconstrained import UnconstrainedProgram
@@ -45,7 +48,7 @@ def test_replayed_densities_and_gradients_are_those_of_runs(
 
 
 def replays_of(log_prior: Callable[[Tensor], Tensor]) -> Replays:
-    return Replays(lambda u: (log_prior(u), u.sum(-1)), pays=lambda: True)
+    return Replays(lambda u: (log_prior(u), u.sum(-1)), pays=lambda _: True)
 
 
 def evaluated(replays: Replays, *positions: Tensor) -> list[Tensor]:
@@ -135,6 +138,18 @@ def test_long_program_runs_three_times_a_shape() -> None:
     # A run, the record, and two runs that it is compared with.
     assert target.program.runs.model - before == 4
     assert target.num_evaluations == 63
+
+
+def test_record_does_without_what_a_plate_repeats_and_what_is_not_needed() -> None:
+    position = torch.ones(4, 1, 1)
+    with Tape(position) as tape:
+        position.sum()
+        expanded = [dist.Normal(0.0, position.expand(4, 1, 900)).scale.log() for _ in range(2)]
+        result = (expanded[0] + expanded[1]).sum(-1)
+    replay = Replay(tape, [result])
+    assert replay.num_steps < len(tape.calls) - 2
+    (found,) = replay(3 * position)
+    assert_close(found, torch.full((4, 1), 1800 * math.log(3)))
 
 
 def test_short_program_is_not_worth_a_record() -> None:

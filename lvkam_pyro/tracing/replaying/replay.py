@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvkam_pyro.tracing.replaying.broadcast import run_broadcast
 from lvkam_pyro.tracing.replaying.tape import Call, Tape
 
 _MAX_COMPARED = 1024
@@ -37,23 +38,30 @@ class Step:
         call: The first of them.
         fetches: Of each of their inputs: all calls' together, or what they share.
         dims: The axis of the calls of each input, None where they share it.
+        shapes: The shape of each input of a call, as recorded.
+        inputs: The numbers of all of their inputs.
         outputs: The numbers of each call's outputs.
     """
 
     call: Call
     fetches: tuple[Fetch, ...]
     dims: tuple[int | None, ...]
+    shapes: tuple[torch.Size, ...]
+    inputs: frozenset[int]
     outputs: tuple[tuple[int, ...], ...]
 
     def __call__(self, memory: Memory) -> None:
         """Run them."""
         tensors = [fetch(memory) for fetch in self.fetches]
         if len(self.outputs) == 1:
-            memory.values.update(zip(self.outputs[0], self.call.run(tensors), strict=True))
+            memory.values.update(zip(self.outputs[0], self._run(*tensors), strict=True))
             return
-        stacked = torch.vmap(lambda *parts: self.call.run(parts), self.dims)(*tensors)
+        stacked = torch.vmap(self._run, self.dims)(*tensors)
         for first, stack in zip(self.outputs[0], stacked, strict=True):
             memory.stacks[first] = stack
+
+    def _run(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return run_broadcast(self.call, tensors, self.shapes)
 
 
 class Replay:
@@ -62,7 +70,7 @@ class Replay:
     Equal operations run once, those that no result needs not at all. Operations of one kind that
     do not depend on each other, as the statements of a loop over time, run as one over stacked
     tensors (on-the-fly batching; Neubig, Goldberg and Dyer 2017, https://arxiv.org/abs/1705.07860).
-    Gradients flow.
+    What a plate repeats is computed once; see `run_broadcast`. Gradients flow.
 
     Args:
         tape: The record.
@@ -86,36 +94,42 @@ class Replay:
 
     def __init__(self, tape: Tape, results: Sequence[Tensor]) -> None:
         same = _merged(tape)
-        self._results = [same.get(n, n) for n in map(tape.number_of, results)]
-        self._readings = dict.fromkeys((same.get(n, n), value) for n, value in tape.readings)
-        needed = {*self._results, *(number for number, _ in self._readings)}
-        self._layout = _Layout(tape, _without_idle(_renamed(tape.calls, same), needed))
-        self._constants = {n: tape.values[n] for n in tape.constants}
-        self._expected = self._stack_readings(tape)
-        self.num_steps = len(self._layout.steps)
+        numbers = [same.get(n, n) for n in map(tape.number_of, results)]
+        readings = dict.fromkeys((same.get(n, n), value) for n, value in tape.readings)
+        needed = {*numbers, *(number for number, _ in readings)}
+        layout = _Layout(tape, _without_idle(_renamed(tape.calls, same), needed))
+        used = {number for step in layout.steps for number in step.inputs}.union(needed)
+        self._constants = {n: tape.values[n] for n in tape.constants.intersection(used)}
+        self._steps = layout.steps
+        self._results = [(layout.fetch([n])[0], tape.values[n].shape) for n in numbers]
+        self._expected = _stacked_readings([*readings], tape.values, layout)
+        self.num_steps = len(self._steps)
 
     def __call__(self, position: Tensor) -> list[Tensor] | None:
         """The results at another tensor; None where a value that was read is not the same."""
         memory = Memory({0: position, **self._constants})
-        for step in self._layout.steps:
+        for step in self._steps:
             step(memory)
         for fetch, expected in self._expected:
             if not torch.equal(fetch(memory), expected):
                 return None
-        return [self._layout.fetch([number])[0](memory) for number in self._results]
+        return [fetch(memory).expand(shape) for fetch, shape in self._results]
 
-    def _stack_readings(self, tape: Tape) -> list[tuple[Fetch, Tensor]]:
-        """The values that were read, those of one type together."""
-        by_type: dict[Hashable, list[tuple[int, Any]]] = defaultdict(list)
-        for number, value in self._readings:
-            by_type[tape.values[number].dtype, tape.values[number].shape].append((number, value))
-        return [
-            (
-                self._layout.gather([number for number, _ in group]),
-                torch.stack([torch.full_like(tape.values[n], value) for n, value in group]),
-            )
-            for group in by_type.values()
-        ]
+
+def _stacked_readings(
+    readings: Sequence[tuple[int, Any]], values: Sequence[Tensor], layout: "_Layout"
+) -> list[tuple[Fetch, Tensor]]:
+    """The tensors that were read and what was found, those of one type together."""
+    by_type: dict[Hashable, list[tuple[int, Any]]] = defaultdict(list)
+    for number, value in readings:
+        by_type[values[number].dtype, values[number].shape].append((number, value))
+    return [
+        (
+            layout.gather([number for number, _ in group]),
+            torch.stack([torch.full_like(values[number], value) for number, value in group]),
+        )
+        for group in by_type.values()
+    ]
 
 
 def _merged(tape: Tape) -> dict[int, int]:
@@ -188,7 +202,9 @@ class _Layout:
         fetched = [self.fetch(column) for column in columns]
         outputs = tuple(call.outputs for call in group)
         fetches, dims = zip(*fetched, strict=True)
-        self.steps.append(Step(group[0], fetches, dims, outputs))
+        shapes = tuple(self._values[number].shape for number in group[0].inputs)
+        inputs = frozenset().union(*(call.inputs for call in group))
+        self.steps.append(Step(group[0], fetches, dims, shapes, inputs, outputs))
         if len(group) > 1:
             for column in zip(*outputs, strict=True):
                 self._rows[column[0]] = column
@@ -222,9 +238,15 @@ class _Layout:
         stack = next(iter(stacks))
         if len(stacks) > 1 or stack is None:
             each = [self._one(number) for number in numbers]
-            return lambda memory: torch.stack([fetch(memory) for fetch in each])
+            return lambda memory: _stack([fetch(memory) for fetch in each])
         if tuple(numbers) == self._rows[stack]:
             return lambda memory: memory.stacks[stack]
         rows = torch.tensor([self._places[number][1] for number in numbers])
         index = rows.to(self._values[0].device)
         return lambda memory: memory.stacks[stack].index_select(0, index)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors stacked, some of which may stand for their repetition along an axis."""
+    is_even = len({tensor.shape for tensor in tensors}) == 1
+    return torch.stack(list(tensors if is_even else torch.broadcast_tensors(*tensors)))

@@ -72,19 +72,19 @@ class Replays:
 
     Args:
         log_densities: The function.
-        pays: Whether a record is worth its costs at all.
+        pays: Whether a record is worth its costs at positions of this size.
 
     Example:
         >>> def log_densities(u):
         ...     return -u.square().sum(-1) / 2, u.sin().sum(-1)
-        >>> replays, u = Replays(log_densities, pays=lambda: True), torch.randn(5, 1, 3)
+        >>> replays, u = Replays(log_densities, pays=lambda _: True), torch.randn(5, 1, 3)
         >>> [replays.evaluate(u).log_prior.shape for _ in range(6)][-1]
         torch.Size([5, 1])
         >>> replays.num_replayed
         3
     """
 
-    def __init__(self, log_densities: LogDensities, *, pays: Callable[[], bool]) -> None:
+    def __init__(self, log_densities: LogDensities, *, pays: Callable[[Tensor], bool]) -> None:
         self._log_densities = log_densities
         self._pays = pays
         self._runs: Counter[tuple[torch.Size, torch.dtype]] = Counter()
@@ -121,7 +121,7 @@ class Replays:
     def _replay_for(self, position: Tensor) -> Replay | None:
         key = position.shape, position.dtype
         if key not in self._replays:
-            if self._runs[key] < _MIN_RUNS or not self._pays():
+            if self._runs[key] < _MIN_RUNS or not self._pays(position):
                 return None
             self._replays[key] = _record(self._log_densities, position.detach())
         return self._replays[key]

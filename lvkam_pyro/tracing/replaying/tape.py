@@ -131,7 +131,8 @@ class Tape(TorchDispatchMode):
         is_shaped_by_values = Tag.dynamic_output_shape in func.tags and any(
             map(self._moves, moving)
         )
-        if Tag.nondeterministic_seeded in func.tags or is_shaped_by_values:
+        is_strided = depends and func is torch.ops.aten.as_strided.default
+        if Tag.nondeterministic_seeded in func.tags or is_shaped_by_values or is_strided:
             raise UntraceableError(str(func))
         if func._schema.is_mutable:
             # A constant that takes the position in, or is changed after its use, is none.
