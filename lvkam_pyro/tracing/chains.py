@@ -49,8 +49,8 @@ def sum_over_chain(factors: Sequence[Named], summed: Collection[str], kept: str)
         return None
 
     def product(latents: str) -> Tensor:
-        own = links[frozenset(latents)]
-        return _product(own, latents + kept) if own else factors[0][1].new_zeros(())
+        own, axes = links[frozenset(latents)], latents + kept
+        return _product(own, axes) if own else factors[0][1].new_zeros([1] * len(axes))
 
     moves = _stack([product(first + second) for first, second in pairwise(order)])
     states = _stack([product(latent) for latent in order])

@@ -124,21 +124,24 @@ class Tape(TorchDispatchMode):
         return made
 
     def _check(self, func: Any, tensors: Sequence[Tensor], *, depends: bool) -> None:  # noqa: ANN401
-        # Only masks and their like make tensors of unknown shape, indices do not.
-        masks = [tensor for tensor in tensors[1:] if not tensor.is_floating_point()]
-        is_index = func is torch.ops.aten.index.Tensor
-        moving = [t for t in masks if t.dtype is torch.bool] if is_index else tensors
-        is_shaped_by_values = Tag.dynamic_output_shape in func.tags and any(
-            map(self._moves, moving)
-        )
+        """Refuse what a repeat would freeze: draws, shapes by values, memory that is shared."""
         is_strided = depends and func is torch.ops.aten.as_strided.default
-        if Tag.nondeterministic_seeded in func.tags or is_shaped_by_values or is_strided:
+        is_random = Tag.nondeterministic_seeded in func.tags
+        if is_strided or is_random or self._is_shaped_by_values(func, tensors):
             raise UntraceableError(str(func))
         if func._schema.is_mutable:
             # A constant that takes the position in, or is changed after its use, is none.
             is_used = any(_storage(tensor) in self._storages for tensor in tensors)
             if not self._moves(tensors[0]) if depends else is_used:
                 raise UntraceableError(str(func))
+
+    def _is_shaped_by_values(self, func: Any, tensors: Sequence[Tensor]) -> bool:  # noqa: ANN401
+        if Tag.dynamic_output_shape not in func.tags:
+            return False
+        # Indices give known shapes, masks do not.
+        is_index = func is torch.ops.aten.index.Tensor
+        masks = [t for t in tensors[1:] if t.dtype in {torch.bool, torch.uint8}]
+        return any(map(self._moves, masks if is_index else tensors))
 
     def _record(
         self,
