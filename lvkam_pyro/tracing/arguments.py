@@ -145,6 +145,11 @@ class Arguments:
         """The number of rows of the tensor that has the most of them; 1 where there is none."""
         return max((len(tensor) for tensor in self.tensors if tensor.ndim), default=1)
 
+    @property
+    def num_values(self) -> int:
+        """The number of values of all tensors."""
+        return sum(tensor.numel() for tensor in self.tensors)
+
     def num_rows_beside(self, others: Self, num_data: int) -> int:
         """The number of rows of the tensors that stand where other arguments have the data.
 

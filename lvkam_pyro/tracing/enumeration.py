@@ -12,6 +12,7 @@ from pyro.ops.rings import LogRing
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
+from lvkam_pyro.tracing.chains import Named, sum_over_chain
 from lvkam_pyro.tracing.densities import axes_message, per_unit, site_log_prob
 from lvkam_pyro.tracing.recorder import Site, SiteRecorder
 from lvkam_pyro.tracing.sites import plates
@@ -199,14 +200,19 @@ class Factors:
 
     def _contract(self, names: Collection[str], sizes: Mapping[str, int]) -> Tensor:
         """The log density of some sites, summed over discrete latents, over the given axes."""
-        tree: OrderedDict[frozenset[str], list[Any]] = OrderedDict()
         plated = {self._symbol(frame.name) for n in names for frame in plates(self.sites[n])}
         plated |= {self._symbol(_PARTICLES), self._symbol(_UNITS)}
-        terms = [self._packed(name) for name in names]
-        for term in terms:
-            tree.setdefault(frozenset(plated & set(term._pyro_dims)), []).append(term)
+        factors = [self._named(name) for name in names]
         axes = [self._symbol(name) for name, size in sizes.items() if size > 1]
-        sums = {symbol for term in terms for symbol in term._pyro_dims} - plated
+        sums = {symbol for symbols, _ in factors for symbol in symbols} - plated
+        along_chain = sum_over_chain(factors, sums, "".join(axes))
+        if along_chain is not None:
+            wanted = [size for size in sizes.values() if size > 1]
+            return along_chain.expand(wanted).reshape(list(sizes.values()))
+        tree: OrderedDict[frozenset[str], list[Any]] = OrderedDict()
+        for factor in factors:
+            term = self._packed(*factor)
+            tree.setdefault(frozenset(plated & set(term._pyro_dims)), []).append(term)
         try:
             found: Any = contract_to_tensor(tree, sums, frozenset(axes), ring=LogRing())
         except NotImplementedError as error:
@@ -225,14 +231,19 @@ class Factors:
         key = _UNITS if key == self.structure.data_plate else key
         return self.symbols.setdefault(key, chr(ord("a") + len(self.symbols)))
 
-    def _packed(self, name: str) -> Any:  # noqa: ANN401
-        """The log density on all particles and units, without axes of size 1, as Pyro packs it."""
+    def _named(self, name: str) -> Named:
+        """A site's log density without axes of size 1, and the symbols of the others."""
         log_prob, keys = self.log_probs[name], self._axes(name)
         found = [keys[d] for d in range(-log_prob.ndim, 0) if log_prob.shape[d] > 1]
-        missing = [key for key, size in self._kept.items() if size > 1 and key not in found]
-        squeezed = log_prob.squeeze()
-        packed: Any = squeezed.expand(*(self._kept[key] for key in missing), *squeezed.shape)[...]
-        packed._pyro_dims = "".join(map(self._symbol, [*missing, *found]))
+        return "".join(map(self._symbol, found)), log_prob.squeeze()
+
+    def _packed(self, found: str, log_prob: Tensor) -> Any:  # noqa: ANN401
+        """The log density on all particles and units, as Pyro packs it."""
+        kept = {self._symbol(key): size for key, size in self._kept.items() if size > 1}
+        missing = [symbol for symbol in kept if symbol not in found]
+        sizes = [kept[symbol] for symbol in missing]
+        packed: Any = log_prob.expand(*sizes, *log_prob.shape)[...]
+        packed._pyro_dims = "".join([*missing, found])
         return packed
 
     def _axes(self, name: str) -> dict[int, str | int]:

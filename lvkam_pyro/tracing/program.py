@@ -110,7 +110,9 @@ class BoundProgram(ProgramRuns):
         given = Arguments(args, kwargs, with_rows=self.arguments.with_rows)
         arguments = given.outside_inference_mode()
         if self.unit is Unit.DATA_SET:
-            return replace(self, arguments=arguments)
+            growth = arguments.num_values / max(1, self.arguments.num_values)
+            size = math.ceil(max(1.0, growth) * self.values_per_particle)
+            return replace(self, arguments=arguments, values_per_particle=size)
         num_units = arguments.num_rows_beside(self.arguments, self.num_units)
         return replace(self, arguments=arguments, num_units=num_units)
 
@@ -171,13 +173,20 @@ class BoundProgram(ProgramRuns):
     @property
     def values_per_unit(self) -> int:
         """The number of values that one particle of one unit holds in a run: data and latents."""
-        values = sum(tensor.numel() for tensor in self.arguments.tensors)
-        values = max(values, self.values_per_particle)
+        values = max(self.arguments.num_values, self.values_per_particle)
         return math.ceil(values / self.num_units) + self.structure.num_coordinates
 
     def particles_per_run(self) -> int:
-        """The number of particles of one run whose arrays fit the memory."""
-        return max(1, _MAX_VALUES // (self.values_per_unit * self.num_units))
+        """The number of particles of one run whose arrays fit the memory.
+
+        Those of a data set as a whole share its arguments: what counts is what a run was seen to
+        make for each of them, at least a value for each row.
+        """
+        values = self.values_per_unit * self.num_units
+        if self.unit is Unit.DATA_SET:
+            made = max(self.values_per_particle, self.arguments.longest)
+            values = made + self.structure.num_coordinates
+        return max(1, _MAX_VALUES // values)
 
     def join(self, parts: Sequence[Tensor], dim: int = -1) -> Tensor:
         """The results of the blocks together, along the axis of the units."""

@@ -1,6 +1,6 @@
 """The surroundings in which programs run: one thread, one seed, own parameters, no open plates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
@@ -142,9 +142,11 @@ def is_out_of_memory(error: Exception) -> bool:
 class LargestArray(TorchDispatchMode):
     """The number of values of the largest array that an operation of torch makes inside.
 
+    Views of what is there already, a transpose say, take no memory and do not count.
+
     Example:
         >>> with LargestArray() as largest:
-        ...     _ = (torch.ones(4, 1) * torch.ones(5)).sum()
+        ...     _ = (torch.ones(4, 1) * torch.ones(5)).sum().expand(50)
         >>> largest.num_values
         20
     """
@@ -155,14 +157,15 @@ class LargestArray(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: Callable[..., Any],
+        func: Any,  # noqa: ANN401
         types: Any,  # noqa: ANN401
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run an operation and note the size of what it makes."""
         made = func(*args, **(kwargs or {}))
+        is_view = any(part.alias_info is not None for part in func._schema.returns)
         for part in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(part, Tensor):
+            if isinstance(part, Tensor) and not is_view:
                 self.num_values = max(self.num_values, part.numel())
         return made

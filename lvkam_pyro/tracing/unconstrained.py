@@ -13,28 +13,18 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.densities import per_unit
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.recorder import LatentRecorder, Site, SiteRecorder
+from lvkam_pyro.tracing.replaying.replays import Evaluation, Replays
 from lvkam_pyro.tracing.sites import without_mask
 from lvkam_pyro.tracing.structure import LatentSite, ProgramStructure, bijection
 
 _TOLERANCE = 1e-4
 """Of a value that is mapped to the real space and back; its square, near zero."""
 
+_MANY_SITES = 50
+"""Sample statements of a program that cost more than its arithmetic."""
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The densities of a stack of latent vectors, and their gradients.
-
-    Attributes:
-        log_prior: `(S, U)`, the prior's density of the vector: log p(z) + log |dz/du|.
-        log_likelihood: `(S, U)`.
-        prior_gradient: `(S, U, D)`.
-        likelihood_gradient: `(S, U, D)`.
-    """
-
-    log_prior: Tensor
-    log_likelihood: Tensor
-    prior_gradient: Tensor
-    likelihood_gradient: Tensor
+_MANY_VALUES = 2**17
+"""Values of an array that cost more than a call of torch."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +140,8 @@ class UnconstrainedProgram:
         self.num_units = program.num_units
         self.num_evaluations = 0
         self._num_nan, self._num_seen = torch.zeros(1), 0
+        self._num_runs, self._num_sites = 0, 0
+        self._replays = Replays(self._log_densities, pays=self._is_slow)
 
     @property
     def nan_share(self) -> Tensor:
@@ -197,7 +189,7 @@ class UnconstrainedProgram:
         }
 
     def evaluate(self, position: Tensor) -> Evaluation:
-        """Densities and gradients by one run of the program.
+        """Densities and gradients by one run of the program, or what is equal; see `Replays`.
 
         Args:
             position: `(S, U, D)`.
@@ -205,32 +197,32 @@ class UnconstrainedProgram:
         Returns:
             The evaluation; a gradient that does not exist is zero.
         """
-        with torch.enable_grad():
-            position = position.detach().requires_grad_()
-            log_prior, log_likelihood = self._log_densities(position)
-            prior_gradient = _gradient(log_prior, position, retain_graph=True)
-            likelihood_gradient = _gradient(log_likelihood, position)
-        self.num_evaluations += len(position)
-        return Evaluation(
-            log_prior.detach().double(),
-            log_likelihood.detach().double(),
-            prior_gradient,
-            likelihood_gradient,
-        )
+        evaluation = self._replays.evaluate(position)
+        self._count(evaluation.log_likelihood)
+        return evaluation
 
     @torch.no_grad()
     def log_joint(self, position: Tensor) -> Tensor:
         """The log density of data and vectors `(S, U, D)` by runs that fit the memory, `(S, U)`."""
         parts = position.split(self.program.particles_per_run())
         pairs = [self._log_densities(part) for part in parts]
-        self.num_evaluations += len(position)
+        self._count(torch.cat([likelihood for _, likelihood in pairs]))
         return torch.cat([prior.double() + likelihood.double() for prior, likelihood in pairs])
+
+    def _count(self, log_likelihood: Tensor) -> None:
+        self._num_nan = self._num_nan.to(log_likelihood.device) + log_likelihood.isnan().sum(0)
+        self._num_seen += len(log_likelihood)
+        self.num_evaluations += len(log_likelihood)
+
+    def _is_slow(self, position: Tensor) -> bool:
+        """Whether a run is by its statements, or its arrays: there a record of it gains most."""
+        is_large = len(position) * self.program.values_per_particle >= _MANY_VALUES
+        return self._num_runs == 1 and (is_large or self._num_sites >= _MANY_SITES)
 
     def _log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
         runs = self.program.runs_at(self._unflatten(position), _ConstrainedRecorder)
+        self._num_runs, self._num_sites = len(runs), len(runs[0].sites)
         log_prior, log_likelihood = self.program.log_densities(runs, len(position))
-        self._num_nan = self._num_nan.to(log_likelihood.device) + log_likelihood.isnan().sum(0)
-        self._num_seen += len(position)
         return log_prior + self._log_jacobians(runs), log_likelihood
 
     def _log_jacobians(self, runs: Sequence[SiteRecorder]) -> Tensor:
@@ -275,15 +267,6 @@ class UnconstrainedProgram:
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
         """The latent sites' values, of shape `(S, U, *inner plates, *event)` each."""
         return self.locate(position).latents
-
-
-def _gradient(log_prob: Tensor, position: Tensor, *, retain_graph: bool = False) -> Tensor:
-    if not log_prob.requires_grad:
-        return torch.zeros_like(position)
-    (gradient,) = torch.autograd.grad(
-        log_prob.sum(), position, retain_graph=retain_graph, materialize_grads=True
-    )
-    return gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
 def check_ladder(structure: ProgramStructure) -> None:

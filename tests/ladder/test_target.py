@@ -1,5 +1,6 @@
 """Unconstrained latents as a target: Jacobians, prior draws."""
 
+import pyro
 import pyro.distributions as dist
 import torch
 from scipy.stats import kstest
@@ -38,3 +39,18 @@ def test_prior_draws_come_back_through_the_constraints() -> None:
     ratio = (latents["u"] / latents["scale"] + 1) / 2
     assert_p_value(kstest(ratio.flatten().numpy(), "uniform").pvalue)
     assert_p_value(kstest(latents["scale"].log().flatten().numpy() / 0.5, "norm").pvalue)
+
+
+def test_runs_of_a_data_set_are_sized_by_what_they_make_not_by_what_they_share() -> None:
+    design, y = torch.randn(4000, 50), torch.zeros(4000)
+
+    def regression(x: Tensor, y: Tensor) -> None:
+        weights = pyro.sample("w", dist.Normal(torch.zeros(50), 1.0).to_event(1))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal((weights @ x.T), 1.0), obs=y)
+
+    program = bind(regression, design, y)
+    assert program.values_per_unit > design.numel()
+    assert program.particles_per_run() > 2**23 // design.numel() * 5
+    longer = program.on(design.repeat(8, 1), y.repeat(8))
+    assert longer.particles_per_run() <= program.particles_per_run() // 7
