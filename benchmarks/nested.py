@@ -1,9 +1,9 @@
-"""Nested sampling beside its peers: the error, the evaluations and the time of one number.
+"""Importance sampling from a fitted mixture beside nested sampling: error, evaluations and time.
 
-`lv.evidence.NestedSampling` on Pyro programs of four data at once, against dynesty (3.1) and
+`lv.evidence.MixtureImportance` on Pyro programs of four data at once, against dynesty (3.1) and
 BlackJAX' nested slice sampling (1.7), each on the same densities written by hand in numpy or JAX,
 one datum at a time. Errors are against exact answers; `cost` is the squared error times the
-evaluations a datum: what does not depend on the number of live points. A peer that is not
+evaluations a datum: what does not depend on the number of points. A peer that is not
 installed is left out: `pip install dynesty blackjax` into an environment beside.
 
     python benchmarks/nested.py --seeds 2
@@ -144,7 +144,7 @@ Outcome = tuple[list[float], list[float], float]
 
 def ours(case: Case, seed: int) -> Outcome:
     """All data at once."""
-    result = lv.evidence.NestedSampling().estimate(case.model, case.x, seed=seed)
+    result = lv.evidence.MixtureImportance().estimate(case.model, case.x, seed=seed)
     errors = result.standard_error.tolist()
     return result.log_evidence.tolist(), errors, result.num_likelihood_evaluations
 

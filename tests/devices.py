@@ -163,7 +163,6 @@ CASES: dict[str, Job] = {
     ),
     "annealed": estimate(lambda: lv.evidence.AnnealedImportance(16, num_temperatures=3)),
     "SMC": estimate(lambda: lv.evidence.TemperedSMC(32, num_moves=1)),
-    "nested": estimate(lambda: lv.evidence.NestedSampling(128, num_moves=1)),
     "look-ahead": estimate(lambda: lv.evidence.Lookahead(64)),
     "auto": estimate(
         lambda: lv.evidence.Auto([lv.evidence.Quadrature(), lv.evidence.MultistateBAR(LADDER)])

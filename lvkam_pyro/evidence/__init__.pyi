@@ -11,7 +11,6 @@ from .evidence import Evidence
 from .importance import Importance, MixtureImportance
 from .lookahead import Lookahead
 from .multistate import GridGibbs, MultistateBAR
-from .nested import NestedSampling
 from .proposals import MixtureProposal, NormalProposal, Proposal, WarpProposal
 from .quadrature import Quadrature
 from .quasi_monte_carlo import QuasiMonteCarlo
@@ -38,7 +37,6 @@ __all__ = [
     "MixtureProposal",
     "MixtureSMC",
     "MultistateBAR",
-    "NestedSampling",
     "NormalProposal",
     "PCHIPRule",
     "Proposal",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.guides.population import Draw, PopulationGuide
+from lvkam_pyro.guides.scouts import Places, with_scouts
 from lvkam_pyro.ladder.mixture_fit import fit_mixture
 from lvkam_pyro.ladder.reference import PRIOR_SHARE, DefensiveDensity
 from lvkam_pyro.ladder.target import GradientTarget
@@ -17,6 +18,7 @@ from lvkam_pyro.tracing.program import BoundProgram
 
 _EFFICIENCY = 0.5
 _MAX_ROUNDS = 16
+_NUM_VISITED = 256
 
 
 class MixtureGuide(PopulationGuide):
@@ -91,15 +93,23 @@ class MixtureGuide(PopulationGuide):
         """The density fitted to a population whose halves share no ancestor."""
         size = 2 * math.ceil(self.num_pilots / 2)
         pilots = Tempering(target, size, num_islands=2, num_moves=self.num_moves)
-        for _ in pilots.ascend(_EFFICIENCY):
-            pass
+        visited = [_places(pilots), *(_places(pilots) for _ in pilots.ascend(_EFFICIENCY))]
         drift = pilots.settle(_MAX_ROUNDS)
         position = pilots.state.position[0]
         is_first = torch.arange(size, device=position.device) < size // 2
         # The halves count alike: under a vague prior their own estimates differ by many nats.
         mixture = fit_mixture(position, torch.zeros_like(position[..., 0]), is_first)
+        mixture = with_scouts(target, mixture, visited)
         share = torch.full_like(drift, self.prior_share)
         return DefensiveDensity(mixture, share, drift)
+
+
+def _places(pilots: Tempering) -> Places:
+    """Some of the particles where they stand, with their log densities."""
+    position, state = pilots.state.position[0], pilots.state
+    log_joint = (state.log_prior + state.log_likelihood)[0]
+    stride = max(1, len(position) // _NUM_VISITED)
+    return position[::stride], log_joint[::stride], state.log_likelihood[0, ::stride]
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ class GradientTarget(UnconstrainedProgram):
 
         return GradientState(
             position=position,
-            log_likelihood=possible(stack("log_likelihood")),
-            log_prior=possible(stack("log_prior")),
+            log_likelihood=_possible(stack("log_likelihood")),
+            log_prior=_possible(stack("log_prior")),
             prior_gradient=stack("prior_gradient"),
             likelihood_gradient=stack("likelihood_gradient"),
         )
@@ -103,11 +103,6 @@ class GradientTarget(UnconstrainedProgram):
         return self._fresh.pop()
 
 
-def possible(log_density: Tensor) -> Tensor:
-    """A log density, minus infinity where it overflows to what is no number.
-
-    Example:
-        >>> possible(torch.tensor([torch.nan, 1.0]))
-        tensor([-inf, 1.])
-    """
+def _possible(log_density: Tensor) -> Tensor:
+    """A log density, minus infinity where it overflows to what is no number."""
     return log_density.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)

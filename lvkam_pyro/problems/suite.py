@@ -12,7 +12,6 @@ from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.importance import Importance, MixtureImportance
 from lvkam_pyro.evidence.lookahead import Lookahead
 from lvkam_pyro.evidence.multistate import GridGibbs, MultistateBAR
-from lvkam_pyro.evidence.nested import NestedSampling
 from lvkam_pyro.evidence.quadrature import Quadrature
 from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.evidence.steppingstone import SteppingStone
@@ -132,7 +131,6 @@ _ESTIMATORS: tuple[type[Estimator], ...] = (
     Quadrature,
     QuasiMonteCarlo,
     MixtureImportance,
-    NestedSampling,
     Bridge,
     Lookahead,
     GridGibbs,

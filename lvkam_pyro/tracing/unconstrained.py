@@ -202,12 +202,18 @@ class UnconstrainedProgram:
         return evaluation
 
     @torch.no_grad()
-    def log_joint(self, position: Tensor) -> Tensor:
-        """The log density of data and vectors `(S, U, D)` by runs that fit the memory, `(S, U)`."""
+    def log_densities(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Log prior and log likelihood at `(S, U, D)`, `(S, U)` each, by runs that fit."""
         parts = position.split(self.program.particles_per_run())
-        pairs = [self._log_densities(part) for part in parts]
-        self._count(torch.cat([likelihood for _, likelihood in pairs]))
-        return torch.cat([prior.double() + likelihood.double() for prior, likelihood in pairs])
+        pairs = zip(*(self._log_densities(part) for part in parts), strict=True)
+        log_prior, log_likelihood = (torch.cat(each).double() for each in pairs)
+        self._count(log_likelihood)
+        return log_prior, log_likelihood
+
+    def log_joint(self, position: Tensor) -> Tensor:
+        """The log density of the data and vectors `(S, U, D)`, `(S, U)`; see `log_densities`."""
+        log_prior, log_likelihood = self.log_densities(position)
+        return log_prior + log_likelihood
 
     def _count(self, log_likelihood: Tensor) -> None:
         self._num_nan = self._num_nan.to(log_likelihood.device) + log_likelihood.isnan().sum(0)

@@ -48,7 +48,6 @@ ESTIMATORS: dict[str, Case] = {
     "smc": Case(lambda: lv.evidence.TemperedSMC(1024, num_moves=3)),
     "bridge": Case(lambda: lv.evidence.Bridge(4096, ladder=QUICK)),
     "mixture smc": Case(lambda: lv.evidence.MixtureSMC(512, num_moves=3, num_pilots=256)),
-    "nested": Case(lambda: lv.evidence.NestedSampling(512)),
     "lookahead": Case(
         lambda: lv.evidence.Lookahead(2048),
         needs_additive=True,

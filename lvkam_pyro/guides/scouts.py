@@ -1,0 +1,164 @@
+"""A search for modes that a fitted density misses: the prior's draws that it explains least."""
+
+from collections.abc import Sequence
+
+import torch
+from pyro.distributions import Categorical, MixtureSameFamily, MultivariateStudentT
+from torch import Tensor
+
+from lvkam_pyro.ladder.target import GradientTarget
+
+MAX_COORDINATES = 20
+"""Above it no draw of the prior comes near any mode."""
+
+_MAX_DRAWS = 2**17
+_CHUNK = 2**12
+_NUM_CANDIDATES = 32
+_NUM_SCOUTS = 8
+_SHARE = 0.2
+_NUM_STEPS = 10
+_LONGEST_STEP = 5.0
+"""In deviations of the local curvature."""
+_DEVIATIONS = (1e-5, 1e2)
+"""The least and the greatest of a component, in unconstrained units."""
+
+
+Places = tuple[Tensor, Tensor, Tensor]
+"""Positions `(S, U, D)`, with their log joint densities and log likelihoods, `(S, U)` each."""
+
+
+def with_scouts(
+    target: GradientTarget, mixture: MixtureSameFamily, visited: Sequence[Places]
+) -> MixtureSameFamily:
+    r"""The mixture, with components where it is least of what draws of the prior have shown.
+
+    .. math:: q'(u) = (1 - b) \, q(u) + \frac{b}{K} \sum_k t_8(u; m_k, |H_k|^{-1})
+
+    A population that goes from the prior to the posterior by powers of the likelihood follows mass:
+    a mode that is narrow and high has little until the end, and nobody goes there any more. Yet
+    particles on the way have been near it, or draws of the prior that fall there by themselves show
+    it by their likelihood. Of all these K climb to a mode :math:`m_k`, where H is the curvature:
+    half of them those of the largest :math:`p(x, u) / q(u)`, half those of the largest likelihood,
+    by which alone the foot of a spike differs from the plateau beside it. As a proposal the mixture
+    is as right as it was before; what the scouts find counts by its weight.
+
+    Args:
+        target: The program.
+        mixture: Of batch shape `(U,)` and Student's t components, in float64.
+        visited: Where particles have been.
+
+    Returns:
+        The mixture, K components richer.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
+        >>> from lvkam_pyro.ladder.mixture_fit import fit_mixture
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z.abs(), 0.1), obs=x)
+        >>> target, draws = GradientTarget(lv.bind(model, torch.ones(2))), 1 + torch.randn(64, 2, 1)
+        >>> narrow = fit_mixture(0.1 * draws + 0.9, torch.zeros(64, 2), torch.arange(64) < 32)
+        >>> both = with_scouts(target, narrow, [(draws, *torch.full((2, 64, 2), -100.0))])
+        >>> both.log_prob(torch.full((1, 2, 1), -1.0).double()).min() > -3
+        tensor(True)
+    """
+    if target.num_coordinates > MAX_COORDINATES:
+        return mixture
+    mode, root = _climb(target, _most_missed(target, mixture, visited))
+    loc, scale_tril = mode.transpose(0, 1), torch.linalg.cholesky(root @ root.mT).transpose(0, 1)
+    own, kernels = mixture.mixture_distribution.probs, mixture.component_distribution
+    added = own.new_full((len(own), _NUM_SCOUTS), _SHARE / _NUM_SCOUTS)
+    both = MultivariateStudentT(
+        kernels.df[0, 0],
+        torch.cat([kernels.loc, loc], 1),
+        torch.cat([kernels.scale_tril, scale_tril], 1),
+    )
+    return MixtureSameFamily(Categorical(torch.cat([(1 - _SHARE) * own, added], 1)), both)
+
+
+def _most_missed(
+    target: GradientTarget, mixture: MixtureSameFamily, visited: Sequence[Places]
+) -> Tensor:
+    """The places that the mixture explains least, `(K, U, D)`."""
+    number = min(_MAX_DRAWS, max(_CHUNK, 2 * target.num_evaluations))
+    found = [*visited, *(_likeliest(target) for _ in range(-(-number // _CHUNK)))]
+    position, log_joint, log_likelihood = (torch.cat(parts) for parts in zip(*found, strict=True))
+    log_weight = log_joint - mixture.log_prob(position.double())
+    tops = [_top(values, _NUM_SCOUTS // 2) for values in (log_weight, log_likelihood)]
+    return position.take_along_dim(torch.cat(tops)[..., None], 0)
+
+
+def _top(values: Tensor, count: int) -> Tensor:
+    """The indices of the largest values along the first axis; what is no number is none."""
+    return values.nan_to_num(-torch.inf, torch.inf, -torch.inf).topk(count, dim=0).indices
+
+
+def _likeliest(target: GradientTarget) -> Places:
+    """Of some draws of the prior those of the highest likelihood."""
+    position = target.draw_finite_prior(_CHUNK)
+    log_prior, log_likelihood = target.log_densities(position)
+    index = _top(log_likelihood, _NUM_CANDIDATES)
+    log_joint = (log_prior + log_likelihood).gather(0, index)
+    return position.take_along_dim(index[..., None], 0), log_joint, log_likelihood.gather(0, index)
+
+
+def _climb(target: GradientTarget, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Where scouts come to `(K, U, D)`, and the roots of the covariances there.
+
+    They climb the likelihood first: beside a plateau it is all that says where to go.
+    """
+    higher = _ascend(target, start, prior_power=0.0)
+    before, after = (_densities(target, place, 1.0)[0] for place in (start, higher))
+    position = torch.where((after > before)[..., None], higher, start)
+    position = _ascend(target, position, prior_power=1.0)
+    return position.double(), _root(target, position, 1.0)
+
+
+def _ascend(target: GradientTarget, position: Tensor, *, prior_power: float) -> Tensor:
+    """Newton's steps uphill, longer while they gain and shorter where they do not."""
+    density, gradient = _densities(target, position, prior_power)
+    size = torch.ones_like(density)
+    for _ in range(_NUM_STEPS):
+        step = _newton(_root(target, position, prior_power), gradient)
+        moved = position + (size[..., None] * step).to(position)
+        higher, there = _densities(target, moved, prior_power)
+        gains = higher > density
+        position = torch.where(gains[..., None], moved, position)
+        gradient = torch.where(gains[..., None], there, gradient)
+        density = torch.where(gains, higher, density)
+        size = torch.where(gains, 2 * size, size / 4)
+    return position
+
+
+def _densities(
+    target: GradientTarget, position: Tensor, prior_power: float
+) -> tuple[Tensor, Tensor]:
+    """The log of likelihood times a power of the prior at `(S, U, D)`, and its gradient."""
+    state = target.state_at(position[None])
+    gradient = prior_power * state.prior_gradient + state.likelihood_gradient
+    return (prior_power * state.log_prior + state.log_likelihood)[0], gradient[0].double()
+
+
+def _newton(root: Tensor, gradient: Tensor) -> Tensor:
+    """The step to where a parabola has its top, `(K, U, D)`, no longer than is sensible."""
+    white = root.mT @ gradient[..., None]
+    length = white.norm(dim=-2, keepdim=True).clamp(min=_LONGEST_STEP)
+    return (root @ (white * (_LONGEST_STEP / length)))[..., 0]
+
+
+def _root(target: GradientTarget, position: Tensor, prior_power: float) -> Tensor:
+    """A root of the inverse of the curvature's absolute value, `(K, U, D, D)`.
+
+    The curvature is that of gradients on both sides, by finite differences: a saddle is left along
+    its falling directions too (Dauphin et al. 2014, https://arxiv.org/abs/1406.2572).
+    """
+    count = position.shape[-1]
+    shift = torch.finfo(position.dtype).eps ** (1 / 3)
+    axes = shift * torch.eye(count).to(position)[:, None, None]
+    beside = torch.stack([position + axes, position - axes])
+    _, gradient = _densities(target, beside.flatten(0, 2), prior_power)
+    right, left = gradient.unflatten(0, (2, count, -1)).movedim(1, -2)
+    curvature = (right - left).nan_to_num(0.0, 0.0, 0.0) / (2 * shift)
+    values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
+    return vectors * values.abs().rsqrt().clamp(*_DEVIATIONS)[..., None, :]
