@@ -117,6 +117,11 @@ class AdditiveTables:
         return self.nodes.shape[1]
 
     @property
+    def longest_step(self) -> float:
+        """The greatest change of a function between neighbouring nodes, in units of the noise."""
+        return float(self.values.diff(dim=1).norm(dim=-1).amax())
+
+    @property
     def mean(self) -> Tensor:
         """The prior mean m of the outputs, `(O,)`."""
         return self.additive.loc + self.means.sum(0)

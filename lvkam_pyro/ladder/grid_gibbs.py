@@ -18,6 +18,10 @@ from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
 
+_LONGEST_STEP = 5.0
+"""Deviations of the noise; a table's own are 1.25 on average."""
+
+
 @dataclass(frozen=True)
 class NodeState(LadderState):
     """Nodes `(T, C, N, Q)` as positions, with what they leave of the data.
@@ -47,6 +51,10 @@ class NodeTarget:
         num_evaluations: Likelihood evaluations per datum so far. A sweep evaluates every node of
             every latent; as a sampler by points would count, it is one.
 
+    Raises:
+        ValueError: If the model is not additive, or its functions change by many deviations of the
+            noise from node to node: then a posterior lies between two of them.
+
     Example:
         >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
         >>> def model(x):
@@ -60,6 +68,7 @@ class NodeTarget:
 
     def __init__(self, program: BoundProgram, num_nodes: int | None = None) -> None:
         self.tables = AdditiveTables.of(AdditiveModel.of(program), num_nodes=num_nodes)
+        _check_nodes(self.tables)
         self.data, self._constant = self.tables.project(program)
         self.num_units = program.num_units
         self.num_evaluations = 0
@@ -85,6 +94,22 @@ class NodeTarget:
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
         """The latents in the cells of nodes `(S, N, Q)`, `(S, N, *inner plates, *event)` each."""
         return self.tables.additive.coordinates.split(self.tables.position(position))
+
+
+def _check_nodes(tables: AdditiveTables) -> None:
+    step = tables.longest_step
+    if step > _LONGEST_STEP:
+        raise ValueError(
+            f"Expected functions that change by at most {_LONGEST_STEP:g} deviations of the noise "
+            f"between two nodes, but some change by {step:.3g} at {tables.num_nodes} nodes: a "
+            f"posterior may lie between them. Pass num_nodes={_enough(tables)} to GridGibbsKernel, "
+            "or use Quadrature or MixtureImportance."
+        )
+
+
+def _enough(tables: AdditiveTables) -> int:
+    """A number of nodes at which the longest step is short."""
+    return round(tables.num_nodes * 2 * tables.longest_step / _LONGEST_STEP)
 
 
 @dataclass(frozen=True)
