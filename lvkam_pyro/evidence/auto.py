@@ -1,12 +1,13 @@
 """The evidence by the first method that is reliable, for each datum."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.annealed import MixtureSMC, TemperedSMC
-from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, combine_steps
+from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, Steps, combine_steps
 from lvkam_pyro.evidence.estimator import Estimator
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.importance import Importance, MixtureImportance
@@ -17,6 +18,7 @@ from lvkam_pyro.evidence.quasi_monte_carlo import QuasiMonteCarlo
 from lvkam_pyro.ladder.hmc import HMC, MALA
 from lvkam_pyro.ladder.ladder import Ladder
 from lvkam_pyro.ladder.leapfrog import MAX_LANGEVIN_COORDINATES
+from lvkam_pyro.ladder.reference import starts_at_prior
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.structure import Unit
@@ -37,27 +39,48 @@ MAX_MIXTURE_COORDINATES = 20
 """Latents of a data set above which a fitted mixture is hardly ever a good proposal."""
 
 _MAX_PARETO_K = 0.5
-"""Where weights are cheap to replace they must have a variance."""
+"""A guide's weights are cheap to replace: they must have a variance."""
+
+
+@dataclass(frozen=True)
+class _Method:
+    """An estimator, with the proposal that it is given.
+
+    Attributes:
+        estimator: The estimator.
+        guide: The proposal, if any.
+        needs_control: Whether its values are believed only where others say the same.
+    """
+
+    estimator: Estimator
+    guide: Program | None = None
+    needs_control: bool = False
 
 
 class Auto(Estimator):
     r"""Several methods in order of their cost, each on the data that have no reliable value yet.
 
     1. `Quadrature`, for up to three latents of a datum, or two of a data set as a whole.
-    2. `Importance` with the guide, if there is one (Pareto k below 0.5).
+    2. `Importance` with the guide, if there is one (Pareto k below 0.5), and `MultistateBAR` on a
+       ladder that begins at the guide.
     3. `QuasiMonteCarlo` from the prior, for up to eight latents (k below 0.5).
     4. `Lookahead` and then `GridGibbs`, for additive models.
-    5. `MixtureImportance` (k below 0.5).
+    5. `MixtureImportance`.
     6. `TemperedSMC` and `MixtureSMC`, of a data set as a whole; above 20 latents `MixtureSMC` alone
        in place of both and of 5.
     7. `MultistateBAR` on the default ladder, for any model (by HMC above 100 latents).
 
-    A method that does not apply to the model is skipped. Each datum's value comes from one method;
-    nothing is averaged. The result is a `CascadeEvidence`: `steps` holds every result, `methods`
-    says which one a datum's value comes from. Diagnostics: `method` (the index of the step),
-    `disagreement` and `excess`, `(N,)` each, of the values that several methods have of a datum.
-    A mode that no method has seen leaves no trace in any of them. The loss is that of the first
-    method that applies, whatever its verdict.
+    A method that does not apply to the model is skipped. What a guide or points of the prior alone
+    have said (2 and 3) is believed after a control: up to eight of these data go on to the later
+    methods, and where one of them has another value all go on. The steps are an audit of each
+    other: values that contradict each other are flagged. Where no method is reliable the value of
+    the smallest error stands, flagged.
+
+    Each datum's value comes from one method; nothing is averaged. The result is a
+    `CascadeEvidence`: `steps` holds every result, `methods` says which one a datum's value comes
+    from. Diagnostics: `method` (the index of the step), `disagreement` and `excess`, `(N,)` each,
+    of the values that several methods have of a datum. A mode that no method has seen leaves no
+    trace in any of them. The loss is that of the first method that applies, whatever its verdict.
 
     Args:
         estimators: The methods, in order; None: those above.
@@ -88,54 +111,57 @@ class Auto(Estimator):
         self, program: BoundProgram, guide: Program | None, seed: int
     ) -> CascadeEvidence:
         """Estimate the log evidence; see `Estimator.estimate`."""
-        steps: list[Step] = []
+        steps = Steps(program.num_units)
         skipped: list[str] = []
-        left = torch.ones(program.num_units, dtype=torch.bool)
         failure = ValueError("")
-        for estimator, proposal in self._methods(program, guide):
-            data = _data_of(program, left)
+        for method in self._methods(program, guide):
+            data = _data_of(program, steps.left)
             some = program.rows(data) if len(data) < program.num_units else program
             try:
-                evidence = estimator.estimate_bound(some, proposal, seed)
+                evidence = method.estimator.estimate_bound(some, method.guide, seed)
             except ValueError as error:
-                skipped.append(f"{estimator.name}: {error}")
+                skipped.append(f"{method.estimator.name}: {error}")
                 failure = error
                 continue
-            unreliable = _without_value(estimator, evidence, data, program.num_units)
-            steps.append(Step(evidence, data, unreliable))
-            left &= unreliable
-            if not bool(left.any()):
+            unreliable = _without_value(method.estimator, evidence, data, program.num_units)
+            steps.add(Step(evidence, data, unreliable, method.needs_control))
+            if not bool(steps.left.any()):
                 break
-        if not steps:
+        if not steps.all:
             raise failure
-        return combine_steps(steps, skipped, data_hash=program.data_hash, estimator=self.name)
+        return combine_steps(steps.all, skipped, data_hash=program.data_hash, estimator=self.name)
 
-    def _methods(
-        self, program: BoundProgram, guide: Program | None
-    ) -> list[tuple[Estimator, Program | None]]:
-        """The estimators in order, each with the proposal that it is given."""
+    def _methods(self, program: BoundProgram, guide: Program | None) -> list[_Method]:
+        """The estimators in order."""
         if self.estimators is not None:
-            return [(estimator, guide) for estimator in self.estimators]
-        num_coordinates = program.structure.num_coordinates
-        is_small = num_coordinates <= MAX_QUASI_COORDINATES
+            return [_Method(estimator, guide) for estimator in self.estimators]
+        is_small = program.structure.num_coordinates <= MAX_QUASI_COORDINATES
+        quasi = [_Method(QuasiMonteCarlo(), None, needs_control=True)] if is_small else []
         return [
-            *([(Quadrature(), None)] if _is_cheap(program) else []),
-            *([] if guide is None else [(Importance(), guide)]),
-            *([(QuasiMonteCarlo(), None)] if is_small else []),
-            (Lookahead(), None),
-            (GridGibbs(), None),
-            *((estimator, None) for estimator in _general_methods(program)),
+            *([_Method(Quadrature())] if _is_cheap(program) else []),
+            *([] if guide is None else _guided_methods(guide)),
+            *quasi,
+            _Method(Lookahead()),
+            _Method(GridGibbs()),
+            *map(_Method, _general_methods(program)),
         ]
 
     def log_evidence(self, program: BoundProgram, guide: Program | None) -> tuple[Tensor, float]:
         """The total of the first method that applies, with its gradient."""
         failure = ValueError("")
-        for estimator, proposal in self._methods(program, guide):
+        for method in self._methods(program, guide):
             try:
-                return estimator.log_evidence(program, proposal)
+                return method.estimator.log_evidence(program, method.guide)
             except ValueError as error:
                 failure = error
         raise failure
+
+
+def _guided_methods(guide: Program) -> list[_Method]:
+    """What sees what the guide sees."""
+    importance = _Method(Importance(), guide, needs_control=True)
+    ladder = _Method(MultistateBAR(), guide, needs_control=True)
+    return [importance] if starts_at_prior(guide) else [importance, ladder]
 
 
 def _is_cheap(program: BoundProgram) -> bool:
@@ -172,6 +198,6 @@ def _without_value(estimator: Estimator, evidence: Evidence, data: Tensor, num_d
     """Which of all data have no reliable value from a run on some of them, `(N,)`."""
     unreliable = torch.ones(num_data, dtype=torch.bool)
     unreliable[data] = evidence.verdict.unreliable
-    if isinstance(estimator, Importance):
+    if type(estimator) is Importance:
         unreliable[data] |= ~(evidence.diagnostics["pareto_k"] <= _MAX_PARETO_K)
     return unreliable

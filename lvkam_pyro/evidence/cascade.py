@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from scipy.stats import t as student_t
@@ -18,6 +18,14 @@ _RATE = 1e-4
 _MAX_EXCESS = -math.log(_RATE)
 """Nats by which an unbiased estimate exceeds the evidence at that rate (Markov's inequality)."""
 
+_LEAST_EXCESS = 1.0
+"""Nats by which a value with a small error is above another that has missed a mode."""
+
+_CONTROL_LIMIT = 4.0
+"""Standard errors between two values of which one is wrong."""
+
+_NUM_CONTROLS = 8
+
 _ROUNDING = 1e-5
 
 
@@ -29,17 +37,94 @@ class Step:
         evidence: Its result.
         data: The indices of the data that it ran on, `(M,)`.
         unreliable: Which of all data it has no reliable value of, `(N,)`.
+        needs_control: Whether it is believed only where others, that do not, say the same.
+        contradicted: Whether one of these said otherwise.
     """
 
     evidence: Evidence
     data: Tensor
     unreliable: Tensor
+    needs_control: bool = False
+    contradicted: bool = False
+
+    @property
+    def believed(self) -> Tensor:
+        """The data of which it has a reliable value that no control has contradicted, `(N,)`."""
+        return ~self.unreliable & (not self.contradicted)
 
     def spread(self, values: Tensor, missing: float) -> Tensor:
         """Values `(M,)` of its data at their places among all, `(N,)`."""
         full = torch.full(self.unreliable.shape, missing, dtype=torch.float64)
         full[self.data] = values.double()
         return full
+
+
+class Steps:
+    """The runs so far, and the data that a next one is of.
+
+    Of the data of a step that needs a control some are left to the steps to come. Where a reliable
+    value of these contradicts it, none of its values is believed.
+
+    Args:
+        num_data: N.
+
+    Attributes:
+        all: The steps, in their order.
+        left: The data that go on, `(N,)`.
+
+    Example:
+        >>> Steps(3).left
+        tensor([True, True, True])
+    """
+
+    def __init__(self, num_data: int) -> None:
+        self.all: list[Step] = []
+        self.left = torch.ones(num_data, dtype=torch.bool)
+
+    def add(self, step: Step) -> None:
+        """Take the next run."""
+        if not step.needs_control:
+            self.all = [_revoked(one, step) if one.needs_control else one for one in self.all]
+        self.all.append(step)
+        believed = torch.stack([one.believed for one in self.all])
+        controls = torch.stack([_controls(one) for one in self.all])
+        is_final = torch.tensor([not one.needs_control for one in self.all])
+        self.left = ~(believed & (is_final[:, None] | ~controls)).any(0)
+
+
+def _controls(step: Step) -> Tensor:
+    """The reliable data of a step that are left to others, evenly spaced, `(N,)`."""
+    chosen = torch.zeros_like(step.unreliable)
+    if step.needs_control:
+        known = step.believed.nonzero()[:, 0]
+        places = torch.linspace(0, len(known) - 1, min(_NUM_CONTROLS, len(known))).round().long()
+        chosen[known[places]] = True
+    return chosen
+
+
+def _revoked(step: Step, control: Step) -> Step:
+    """A step, or one without any reliable value where a control has another one."""
+    both = ~step.unreliable & ~control.unreliable
+    values, errors, slack = (
+        torch.stack([read(step), read(control)])
+        for read in (_log_evidence, _standard_error, _slack)
+    )
+    apart = _standard_errors_apart(values, errors, slack, torch.zeros_like(both).long()[None])[1]
+    if not bool((both & (apart > _CONTROL_LIMIT)).any()):
+        return step
+    return replace(step, contradicted=True)
+
+
+def _log_evidence(step: Step) -> Tensor:
+    return step.spread(step.evidence.log_evidence, -torch.inf)
+
+
+def _standard_error(step: Step) -> Tensor:
+    return step.spread(step.evidence.standard_error, torch.inf)
+
+
+def _slack(step: Step) -> Tensor:
+    return step.spread(_discretization_error(step.evidence), 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,12 +160,13 @@ class CascadeEvidence(Evidence):
 def combine_steps(
     steps: Sequence[Step], skipped: Sequence[str], *, data_hash: str, estimator: str
 ) -> CascadeEvidence:
-    """For each datum the first reliable value, or the last where none is.
+    """For each datum the first reliable value, or the one of the smallest error where none is.
 
     Nothing is averaged. The error of the total adds up those of the estimators' totals over the
     data that are theirs, as independent. Two values of a datum that are both reliable but differ
-    by more than their errors, or a value far below another one (an unbiased estimate is rarely far
-    above the evidence, so the value has missed a mode), are flagged.
+    by more than their errors are flagged; so is a value below another one, reliable or not, by a
+    nat and four errors or by what is rare whatever the error: an unbiased estimate is rarely far
+    above the evidence, so the value has missed a mode.
 
     Args:
         steps: At least one, the first of all data.
@@ -91,23 +177,31 @@ def combine_steps(
     Returns:
         The evidence.
     """
-    log_evidence = torch.stack([s.spread(s.evidence.log_evidence, -torch.inf) for s in steps])
-    error = torch.stack([s.spread(s.evidence.standard_error, torch.inf) for s in steps])
-    slack = torch.stack([s.spread(_discretization_error(s.evidence), 0.0) for s in steps])
+    log_evidence, error, slack = (
+        torch.stack(list(map(read, steps))) for read in (_log_evidence, _standard_error, _slack)
+    )
     has_value = torch.stack([s.spread(torch.ones(len(s.data)), 0.0) for s in steps]).bool()
     reliable = has_value & ~torch.stack([s.unreliable for s in steps])
+    honest = torch.where(has_value & log_evidence.isfinite(), error + slack, torch.inf)
     last = len(steps) - 1 - has_value.flip(0).long().argmax(0)
-    method = torch.where(reliable.any(0), reliable.long().argmax(0), last)
+    surest = torch.where(honest.amin(0) < torch.inf, honest.argmin(0), last)
+    believed = reliable & torch.stack([s.believed for s in steps])
+    method = torch.where(believed.any(0), believed.long().argmax(0), surest)
     chosen = method[None]
     value, own_error = (t.gather(0, chosen)[0] for t in (log_evidence, error))
     differs = _standard_errors_apart(log_evidence, error, slack, chosen)
-    disagreement = torch.where(reliable & reliable.gather(0, chosen), differs, 0.0).amax(0)
+    # What a control has contradicted from above has missed something, and that is known.
+    is_outdone = torch.tensor([[s.contradicted] for s in steps]) & (log_evidence < value)
+    counts = reliable & reliable.gather(0, chosen) & ~is_outdone
+    disagreement = torch.where(counts, differs, 0.0).amax(0)
     above = log_evidence - slack - value - slack.gather(0, chosen)
-    excess = above.nan_to_num(0.0, posinf=torch.inf).amax(0).clamp(min=0)
+    # A noisy value may be far above by its own error, but not beyond what is rare at all.
+    sure = (above > _MAX_EXCESS) | (differs > _CONTROL_LIMIT)
+    excess = torch.where(sure, above, 0.0).nan_to_num(0.0, posinf=torch.inf).amax(0).clamp(min=0)
     gates = [
-        Gate(~reliable.any(0), "have no reliable value by any method"),
+        Gate(~believed.any(0), "have no reliable value by any method"),
         Gate.above("a disagreement of methods in standard errors", disagreement, _limit(steps)),
-        Gate.above("an excess of another method in nats", excess, _MAX_EXCESS),
+        Gate.above("an excess of another method in nats", excess, _LEAST_EXCESS),
     ]
     used = [steps[index].evidence for index in method.unique().tolist()]
     return CascadeEvidence(

@@ -17,7 +17,6 @@ from lvkam_pyro.statistics.resampling import resample_systematic
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
 
-
 _LONGEST_STEP = 5.0
 """Deviations of the noise; a table's own are 1.25 on average."""
 

@@ -1,6 +1,8 @@
 """The cascade: which method serves which model and datum, and how their results are joined."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.evidence.auto import Auto
-from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, combine_steps
+from lvkam_pyro.evidence.cascade import CascadeEvidence, Step, Steps, combine_steps
 from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.evidence.multistate import MultistateBAR
 from lvkam_pyro.evidence.quadrature import Quadrature
@@ -78,11 +80,13 @@ def test_data_of_one_method_err_together() -> None:
     assert evidence.total_standard_error == pytest.approx((0.2**2 + 0.1**2) ** 0.5)
 
 
-def test_without_a_reliable_value_the_last_counts_and_is_flagged() -> None:
-    evidence = combine(step([1.0, 2.0, 3.0], bad=[0]), step([1.1], data=[0], bad=[0], name="two"))
+def test_without_a_reliable_value_the_surest_counts_and_is_flagged() -> None:
+    second = step([1.1], data=[0], bad=[0], error=0.05, name="two")
+    third = step([0.9], data=[0], bad=[0], error=0.5, name="three")
+    evidence = combine(step([1.0, 2.0, 3.0], bad=[0]), second, third)
     assert evidence.methods == ("two", "one", "one")
     assert evidence.verdict.unreliable.tolist() == [True, False, False]
-    assert evidence.verdict.reasons[-1] == "two: some data are bad."
+    assert evidence.verdict.reasons[-1] == "three: some data are bad."
     assert evidence.verdict.remedy == "Do better."
 
 
@@ -102,6 +106,82 @@ def test_a_value_far_below_an_unbiased_one_is_flagged() -> None:
     assert "excess of another method" in evidence.verdict.reasons[0]
     below = combine(step([1.0, 2.0, -15.0], bad=[2]), low)
     assert below.verdict.reliable
+    near = combine(step([1.0, 2.0, 2.5], bad=[2]), low)
+    assert near.verdict.unreliable.tolist() == [False, False, True]
+    noisy = combine(step([1.0, 2.0, 2.5], bad=[2], error=0.5), low)
+    assert noisy.verdict.reliable
+
+
+def controlled(values: list[float]) -> Step:
+    return replace(step(values, num_data=len(values), name="quick"), needs_control=True)
+
+
+def test_controls_go_on_and_others_do_not() -> None:
+    steps = Steps(100)
+    steps.add(controlled([1.0] * 100))
+    assert int(steps.left.sum()) == 8
+    index = steps.left.nonzero()[:, 0].tolist()
+    steps.add(step([1.1] * 8, data=index, num_data=100))
+    assert not steps.left.any()
+    evidence = combine(*steps.all)
+    assert set(evidence.methods) == {"quick"}
+    assert evidence.verdict.reliable
+
+
+def test_one_contradiction_sends_all_data_on() -> None:
+    steps = Steps(100)
+    steps.add(controlled([1.0] * 100))
+    index = steps.left.nonzero()[:, 0].tolist()
+    steps.add(step([2.0, *[1.0] * 7], data=index, num_data=100, name="control"))
+    assert steps.left.sum() == 92
+    rest = steps.left.nonzero()[:, 0].tolist()
+    steps.add(step([1.0] * 92, data=rest, num_data=100, name="slow"))
+    evidence = combine(*steps.all)
+    assert "quick" not in evidence.methods
+    assert evidence.verdict.unreliable.nonzero().tolist() == [[index[0]]]
+
+
+def test_a_narrow_mode_that_all_paths_miss_is_found() -> None:
+    centre = torch.eye(6)[0]
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
+            bumps = torch.stack([bump(z, centre, 0.1), bump(z, -centre, 0.5)]).logsumexp(0)
+            pyro.factor("likelihood", bumps - math.log(2) + 0.0 * x)
+
+    def bump(z: Tensor, centre: Tensor, scale: float) -> Tensor:
+        marginal = dist.Normal(0.0, (1 + scale**2) ** 0.5).log_prob(centre).sum()
+        return dist.Normal(centre, scale).log_prob(z).sum(-1) - marginal
+
+    evidence = Auto().estimate(model, torch.zeros(3))
+    assert evidence.verdict.reliable, str(evidence)
+    error = WIDER * evidence.standard_error
+    assert_within_standard_errors(evidence.log_evidence, torch.zeros(3).double(), error)
+    assert bool((error < 0.05).all())
+
+
+def test_a_guide_of_one_mode_is_contradicted() -> None:
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.unsqueeze(-1).expand(-1, 4), 0.3).to_event(1))
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+            folded = dist.Normal(z.abs(), 0.3).to_event(1)
+            pyro.sample("x", folded, obs=x.unsqueeze(-1).expand(-1, 4))
+
+    x = torch.full((20,), 1.0)
+    one = dist.Normal(0.0, (1 + 0.09) ** 0.5).log_prob(torch.tensor(1.0))
+    exact = (4 * (one + math.log(2))).double().expand(20)
+    evidence = Auto().estimate(model, x, guide=guide)
+    believed = ~evidence.verdict.unreliable
+    error = WIDER * evidence.standard_error
+    assert bool(believed.any())
+    assert_within_standard_errors(
+        evidence.log_evidence[believed], exact[believed], error[believed], extra=0.01
+    )
 
 
 def test_quadrature_serves_few_latents() -> None:
