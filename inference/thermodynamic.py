@@ -5,10 +5,10 @@ import lvkam_pyro as lv
 
 def build(
     *,
-    num_temperatures: int = 16,
-    num_chains: int = 8,
-    num_warmup: int = 100,
-    num_samples: int = 80,
+    num_temperatures: int | None = None,
+    num_chains: int | None = None,
+    num_warmup: int | None = None,
+    num_samples: int | None = None,
     persistent_chains: bool = False,
     num_steps: int = 5,
     num_particles: int = 8,
@@ -22,12 +22,13 @@ def build(
     max_gradient_norm: float = 10.0,
     hidden: tuple[int, ...] = (256, 256),
 ) -> lv.Recipe:
-    """Builds the recipe: evidence from Markov chains between the prior and the posterior.
+    """Builds the recipe: evidence from Markov chains between the encoder and the posterior.
 
     The evidence is an integral over temperatures, but its gradient is not: the derivative of the
     integral is the posterior mean of the derivative, that of temperature one alone (Fisher's
     identity). So the model is trained as by `amortized`, whose particles give that mean for far
-    less than a ladder an update, and the ladder is kept for the evidence, where it needs no guide.
+    less than a ladder an update, and the ladder is kept for the evidence, where it begins at the
+    encoder, or at the prior where there is none.
 
     With `persistent_chains` a small ladder trains too: its posterior rung takes the place of the
     encoder's particles, and each datum's chains go on from one update to the next. On 200 data of
@@ -37,11 +38,12 @@ def build(
     of its cost: two epochs of `two_moons` take 80 CPU seconds. Set a small `num_epochs`.
 
     Args:
-        num_temperatures: Rungs of the ladder, from the prior to the posterior.
+        num_temperatures: Rungs of the ladder. With this and the next three left out it has the
+            sizes that suit its start; with any of them, powers crowded towards the start.
         num_chains: Chains a rung and datum, whose spread gives the standard error.
         num_warmup: Steps that are thrown away, in which the step sizes adapt.
-        num_samples: Draws that are kept, every second step. With these defaults the 360 held-out
-            digits take about a minute on one core; for fewer, use `lvkam compare --num-data`.
+        num_samples: Draws that are kept, every second step. By default the 360 held-out digits
+            take about a minute on one core; for fewer, use `lvkam compare --num-data`.
         persistent_chains: Train on such ladders in the place of an encoder.
         num_steps: Their steps an update.
         num_particles: Particles a datum and update; chains, of such ladders.
@@ -57,12 +59,14 @@ def build(
         max_gradient_norm: Longer gradients of the loss per datum are shortened to this.
         hidden: Widths of the encoder's hidden layers.
     """
-    ladder = lv.ladder.Ladder(
-        num_temperatures=num_temperatures,
-        num_chains=num_chains,
-        num_warmup=num_warmup,
-        num_samples=num_samples,
+    usual = lv.ladder.Ladder()
+    given = lv.ladder.Ladder(
+        num_temperatures=num_temperatures or usual.num_temperatures,
+        num_chains=num_chains or usual.num_chains,
+        num_warmup=usual.num_warmup if num_warmup is None else num_warmup,
+        num_samples=num_samples or usual.num_samples,
     )
+    ladder = None if given == usual else given
     return lv.Recipe(
         name="thermodynamic",
         build_guide=lambda model, *x, **named: (

@@ -145,9 +145,14 @@ def _join(finished: Sequence[EvidenceComparison]) -> EvidenceComparison:
 
 
 def _guide(run: Run, recipe: Recipe) -> Program | None:
-    """The recipe's guide, or the run's fitted one where the recipe's would have to be fitted."""
+    """The recipe's guide, or the run's fitted one where the recipe's would have to be fitted.
+
+    Ladders begin at any fitted guide, and need none.
+    """
     if all(isinstance(estimator, LadderEstimator) for estimator in recipe.estimators):
-        return None
+        fitted = run.fit.guide
+        has_parameters = isinstance(fitted, nn.Module) and list(fitted.parameters())
+        return fitted if has_parameters else None
     with seeded_rng(0, run.x):
         guide = recipe.build_guide(run.fit.model, evenly_spaced(run.x))
     if not (isinstance(guide, nn.Module) and list(guide.parameters())):

@@ -26,8 +26,9 @@ from lvkam_pyro.tracing.program import BoundProgram
 from lvkam_pyro.tracing.session import draw_seed
 
 _FROM_GUIDE = Ladder(
-    num_temperatures=6, num_chains=16, num_warmup=60, num_samples=60, schedule=PowerSchedule(1.0)
+    num_temperatures=8, num_chains=12, num_warmup=50, num_samples=50, schedule=PowerSchedule(2.5)
 )
+"""The few draws of the prior among the guide's make the curve steep at its beginning."""
 
 _MANY_RESTARTS = 5.0
 """States of a chain that have come all the way from an exact draw."""
@@ -108,7 +109,8 @@ class LadderEstimator(Estimator):
     see `Ladder`. The loss runs the whole ladder; its gradient is the mean of grad log p(x, z) over
     (up to 512 of) the draws at temperature 1, exactly Fisher's identity.
 
-    Implementing one: define `integrate(samples, moments) -> LadderEstimate`.
+    Implementing one: define `integrate(samples, moments) -> LadderEstimate`, and `from_guide`
+    where another ladder than eight temperatures crowded at the guide suits it better.
 
     Args:
         ladder: What to run; None: `Ladder()`, or a shorter one where it begins at a guide.
@@ -125,13 +127,15 @@ class LadderEstimator(Estimator):
         "Importance with a guide close to the posterior."
     )
 
+    from_guide = _FROM_GUIDE
+
     def __init__(self, ladder: Ladder | None = None) -> None:
         super().__init__()
         self._ladder = ladder
 
     def ladder_from(self, guide: Program | None) -> Ladder:
         """What runs from a guide, or from the prior; estimators of equal ones can share a run."""
-        default = Ladder() if starts_at_prior(guide) else _FROM_GUIDE
+        default = Ladder() if starts_at_prior(guide) else self.from_guide
         return default if self._ladder is None else self._ladder
 
     @abstractmethod

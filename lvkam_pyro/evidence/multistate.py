@@ -9,6 +9,7 @@ from lvkam_pyro.evidence.steppingstone import chain_log_steps
 from lvkam_pyro.evidence.verdict import MIN_OVERLAP, Gate
 from lvkam_pyro.ladder.grid_gibbs import GridGibbsKernel
 from lvkam_pyro.ladder.ladder import Ladder, LadderSamples
+from lvkam_pyro.ladder.schedule import PowerSchedule
 from lvkam_pyro.statistics.jackknife import log_mean_exp
 
 _GIBBS_LADDER = Ladder(
@@ -18,6 +19,11 @@ _GIBBS_LADDER = Ladder(
     num_samples=40,
     thinning=1,
     kernel=GridGibbsKernel(),
+)
+
+
+_FROM_GUIDE = Ladder(
+    num_temperatures=6, num_chains=16, num_warmup=50, num_samples=50, schedule=PowerSchedule(1.0)
 )
 
 
@@ -52,6 +58,7 @@ class MultistateBAR(LadderEstimator):
     """
 
     name = "MBAR"
+    from_guide = _FROM_GUIDE
 
     def integrate(self, samples: LadderSamples, moments: Moments) -> LadderEstimate:
         """The normaliser at temperature 1; see the base class."""
