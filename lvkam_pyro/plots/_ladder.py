@@ -31,6 +31,9 @@ def thermodynamic_curve(evidence: Evidence, *, axes: object = None) -> NDArray[n
 
     .. math:: \log p(x) = \int_0^1 E_t \, dt = \int_0^1 5 u^4 E_{u^5} \, du, \qquad t = u^5
 
+    Of a ladder that began at a guide, log p(x | z) stands for log p(x, z) - log q(z | x): in
+    both cases the logarithm of the density at its end over that at its start.
+
     Both panels have u as their scale, marked in t, for most of the curve's rise is next to t = 0.
     On the left is the curve itself, which can only rise: a fall shows chains that did not mix. On
     the right is the second integrand, whose area is the log evidence. The bands are two standard
@@ -58,7 +61,7 @@ def thermodynamic_curve(evidence: Evidence, *, axes: object = None) -> NDArray[n
     temperatures, mean, error = _curve(evidence)
     left, right = pair = panels(2, axes, size=(3.6, 2.8))
     _draw(left, temperatures, mean, error)
-    left.set_title(f"expected log-likelihood ({evidence.num_data} data)")
+    left.set_title(f"expected log ratio, end to start ({evidence.num_data} data)")
     left.set_ylabel("$E_t$ (nats per datum)")
     stretch = EXPONENT * temperatures ** (1 - 1 / EXPONENT)
     _draw(right, temperatures, mean * stretch, error * stretch)
