@@ -109,3 +109,17 @@ def test_the_model_of_a_gibbs_ladder_is_tabulated_once() -> None:
         ladder.sample(model, torch.zeros(3))
         runs.append(model.begun)
     assert runs[0] == runs[1]
+
+
+def test_restarts_count_what_has_come_from_an_exact_draw() -> None:
+    """Where all densities are one every exchange is made: two temperatures, one restart in two."""
+
+    def indifferent(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.factor("nothing", torch.zeros(len(x)))
+
+    ladder = lv.ladder.Ladder(num_temperatures=2, num_chains=4, num_warmup=3, num_samples=9)
+    samples = ladder.sample(indifferent, torch.zeros(2))
+    num_steps = 3 + 2 * 9
+    assert samples.restarts.tolist() == [4 * -(-num_steps // 2)] * 2
