@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from lvkam_pyro.tracing.arguments import Program
-from lvkam_pyro.tracing.recorder import LastLatentDrawnError, LatentRecorder, Site
+from lvkam_pyro.tracing.recorder import (
+    LastLatentDrawnError,
+    LatentRecorder,
+    Site,
+    with_exact_sampler,
+)
 from lvkam_pyro.tracing.sites import subsampling_scale
 from lvkam_pyro.tracing.structure import ProgramStructure
 
@@ -30,6 +35,7 @@ class PriorRecorder(LatentRecorder):
         msg["scale"] = 1.0
         for frame in msg["cond_indep_stack"]:
             msg["scale"] = msg["scale"] * subsampling_scale(frame)
+        msg["fn"] = with_exact_sampler(msg["fn"])
 
 
 class LibraryGuide(ABC):
