@@ -13,11 +13,14 @@ from lvkam_pyro.commands.evidence_runs import (
     make_jobs,
 )
 from lvkam_pyro.commands.parsers import assign
+from lvkam_pyro.commands.pictures import save_hardest
 from lvkam_pyro.commands.setup import Run, check_num_data, load_run, shared_data
 from lvkam_pyro.comparison.comparison import EvidenceComparison
 from lvkam_pyro.programs import Program, load_program
 from lvkam_pyro.training.recipe import Recipe
 from lvkam_pyro.training.runs.run_folder import RunFolder
+
+_NUM_NAMED = 5
 
 
 def compare_command(
@@ -49,8 +52,9 @@ def compare_command(
 
     Returns:
         The table, which `evidence.csv`, `evidence.json` and `evidence.tex` hold too, and Bayes
-        factors of several models; pictures are in `plots/evidence.png` and, of a ladder's curve,
-        `plots/thermodynamic.png`.
+        factors of several models; of one, its hardest data. Pictures are in `plots/evidence.png`,
+        of a ladder's curve in `plots/thermodynamic.png`, and of the hardest data in
+        `plots/hardest.png`.
 
     Raises:
         ValueError: If a recipe or an option is unknown, the run is of another model, the models
@@ -114,10 +118,27 @@ def _report(
     keep = keep_nothing if folder is None else partial(keep_comparison, folder)
     comparison = estimate_jobs(make_jobs(runs, recipes), x, seed, keep)
     names = ", ".join(run.setup.model.name for run in runs.values())
+    hardest = _hardest(comparison, next(iter(runs.values())), x, folder) if len(runs) == 1 else []
     head = f"log evidence of {len(x)} held-out data of {names}, in nats per datum"
     return "\n".join(
-        [head, comparison.table(), *_bayes_factors(comparison, runs), *_exact(runs, x)]
+        [head, comparison.table(), *hardest, *_bayes_factors(comparison, runs), *_exact(runs, x)]
     )
+
+
+def _hardest(
+    comparison: EvidenceComparison, run: Run, x: Tensor, folder: RunFolder | None
+) -> list[str]:
+    """Which data the model explains least, by the first estimate, and a picture of them."""
+    evidence = next((row.evidence for row in comparison if not row.is_lower_bound), None)
+    if evidence is None or evidence.num_data != len(x) or len(x) < 2 * _NUM_NAMED:
+        return []
+    lowest = evidence.log_evidence.argsort()[:_NUM_NAMED].tolist()
+    named = ", ".join(f"{index} ({float(evidence.log_evidence[index]):.1f})" for index in lowest)
+    where = ""
+    if folder is not None and x.ndim == 2:
+        save_hardest(folder, run.setup, evidence, x)
+        where = f"; {folder.picture('hardest')} shows more"
+    return ["", f"hardest data, with their nats by {evidence.estimator}: {named}{where}."]
 
 
 def _bayes_factors(comparison: EvidenceComparison, runs: Mapping[str, Run]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from lvkam_pyro import plots
 from lvkam_pyro.commands.setup import Setup
 from lvkam_pyro.comparison.comparison import EvidenceComparison
+from lvkam_pyro.evidence.evidence import Evidence
 from lvkam_pyro.lvkam import LVKAM
 from lvkam_pyro.modules.generators import KANGenerator
 from lvkam_pyro.plots.style import render
@@ -21,6 +22,7 @@ from lvkam_pyro.training.loop import Fit
 from lvkam_pyro.training.runs.files import write_atomically
 from lvkam_pyro.training.runs.run_folder import RunFolder
 
+_NUM_HARDEST = 36
 _NUM_POSTERIORS = 400
 _NUM_PARTICLES = 512
 _NUM_DRAWS = 64
@@ -103,6 +105,26 @@ def save_evidence_pictures(folder: RunFolder, comparison: EvidenceComparison) ->
     curves = [row.evidence for row in comparison if plots.has_curve(row.evidence)]
     if curves:
         save(plots.thermodynamic_curve(curves[0]), folder.picture("thermodynamic"))
+
+
+def save_hardest(folder: RunFolder, setup: Setup, evidence: Evidence, x: Tensor) -> None:
+    """Writes `plots/hardest.png`: the data of the lowest evidence beside those of the highest.
+
+    Args:
+        folder: The run folder.
+        setup: Its programs.
+        evidence: Of each datum.
+        x: The data.
+    """
+    order = evidence.log_evidence.argsort()[: len(x)]
+    count = min(_NUM_HARDEST, len(x) // 2)
+    axes = plots.samples(
+        x[order[:count]],
+        x[order.flip(0)[:count]],
+        image_shape=image_shape_of(setup, x),
+        titles=("lowest log evidence", "highest log evidence"),
+    )
+    save(axes, folder.picture("hardest"))
 
 
 def save(axes: Axes | NDArray[np.object_], path: str | Path) -> None:

@@ -25,6 +25,7 @@ def samples(
     draws: Tensor | ArrayLike,
     *,
     image_shape: tuple[int, int] | None = None,
+    titles: tuple[str, str] = ("data", "draws from the model"),
     axes: object = None,
 ) -> NDArray[np.object_]:
     """Data on the left, draws from the model on the right, on one scale.
@@ -36,6 +37,7 @@ def samples(
         x: Data of shape `(N, O)`.
         draws: Draws from the model, of shape `(M, O)`.
         image_shape: Height and width if each datum is an image, with `O = height * width`.
+        titles: Of both sides.
         axes: Two axes; None: a new figure.
 
     Returns:
@@ -54,12 +56,10 @@ def samples(
     size = (3.0, 2.75) if image_shape else (3.0, 2.5)
     pair = panels(2, axes, size=size, share=image_shape is None)
     if image_shape is not None:
-        _plot_images(pair, sides, image_shape)
+        _plot_images(pair, sides, image_shape, titles)
         return pair
     draw = _drawing(sides)
-    for one, values, title, colour in zip(
-        pair, sides, ("data", "draws from the model"), (DATA, MODEL), strict=True
-    ):
+    for one, values, title, colour in zip(pair, sides, titles, (DATA, MODEL), strict=True):
         draw(one, values, colour)
         one.set_title(title)
     pair[1].set_ylabel("")
@@ -144,11 +144,14 @@ def _draw_histogram(axes: Axes, values: Values, colour: str, bins: Values) -> No
 
 
 def _plot_images(
-    pair: NDArray[np.object_], sides: list[Values], image_shape: tuple[int, int]
+    pair: NDArray[np.object_],
+    sides: list[Values],
+    image_shape: tuple[int, int],
+    titles: tuple[str, str],
 ) -> None:
     # The data set the scale: a draw beyond it is seen as saturated, not by a changed scale.
     low, high = np.nanmin(sides[0]), np.nanmax(sides[0])
-    for one, values, title in zip(pair, sides, ("data", "draws from the model"), strict=True):
+    for one, values, title in zip(pair, sides, titles, strict=True):
         shown, scale = values[: _MOSAIC_EDGE**2], {"cmap": "gray_r", "vmin": low, "vmax": high}
         picture = draw_mosaic(one, shown, image_shape, _MOSAIC_EDGE, **scale)
         one.set_title(title, fontsize=11, pad=8)

@@ -1,6 +1,7 @@
 """Comparisons: several models in one table; what is kept, also on Ctrl-C and SIGTERM."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,16 @@ def test_models_that_cannot_be_compared(
 ) -> None:
     assert lvkam("compare", *models, "--inference", "importance", *SMALL) == WRONG_INPUT
     assert match in capsys.readouterr().err
+
+
+def test_the_hardest_data_are_named_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lvkam("fit", "two_moons", "--set", *QUICK) == OK
+    few = ("--inference", "amortized", "--num-data", "20", "--set", "num_evidence_particles=64")
+    assert lvkam("compare", "two_moons", *few) == OK
+    (row,) = json.loads(Path("runs/two_moons/evidence.json").read_text())
+    hardest = int(torch.tensor(row["log_evidence"]).argmin())
+    assert f"hardest data, with their nats by Importance: {hardest} (" in capsys.readouterr().out
+    assert Path("runs/two_moons/plots/hardest.png").is_file()
