@@ -15,6 +15,7 @@ from lvkam_pyro.ladder.tempering import Tempering
 from lvkam_pyro.options import check_count, check_share
 from lvkam_pyro.tracing.arguments import Program
 from lvkam_pyro.tracing.program import BoundProgram
+from lvkam_pyro.tracing.unconstrained import Location
 
 _EFFICIENCY = 0.5
 _MAX_ROUNDS = 16
@@ -125,5 +126,13 @@ class _Proposal:
         location = self.target.locate(position)
         log_prior = location.log_prior + location.log_jacobian
         log_density = self.reference.log_prob(position, log_prior) - location.log_jacobian
+        log_density = log_density - self._hidden(location)
         points = self.target.structure.join(location.latents, self.target.num_units)
         return points, log_density
+
+    def _hidden(self, location: Location) -> Tensor:
+        """The log prior density of what masks hide, which the model's own does not count."""
+        program = self.target.program
+        if not any(site.masked for site in program.structure.latents):
+            return torch.zeros_like(location.log_prior)
+        return location.log_prior - program.at(location.latents)[0].double()

@@ -19,6 +19,8 @@ _SHARE = 0.2
 _NUM_STEPS = 10
 _LONGEST_STEP = 5.0
 """In deviations of the local curvature."""
+_WIDEST = 3.0
+"""Times the mixture's own deviation."""
 _DEVIATIONS = (1e-5, 1e2)
 """The least and the greatest of a component, in unconstrained units."""
 
@@ -65,9 +67,17 @@ def with_scouts(
     """
     if target.num_coordinates > MAX_COORDINATES:
         return mixture
-    mode, root = _climb(target, _most_missed(target, mixture, visited))
-    loc, scale_tril = mode.transpose(0, 1), torch.linalg.cholesky(root @ root.mT).transpose(0, 1)
     own, kernels = mixture.mixture_distribution.probs, mixture.component_distribution
+    mode, root = _climb(target, _most_missed(target, mixture, visited))
+    loc, covariance = mode.transpose(0, 1), (root @ root.mT).transpose(0, 1)
+    scale_tril, info = torch.linalg.cholesky_ex(covariance)
+    # A scout that is lost in rounding, or on a plain wider than all that is known, stays at home.
+    deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    is_narrow = (deviation <= _WIDEST * mixture.variance.sqrt()[:, None]).all(-1)
+    is_lost = (info != 0) | ~(loc.isfinite().all(-1) & scale_tril.isfinite().all((-1, -2)))
+    is_lost = is_lost | ~is_narrow
+    loc = torch.where(is_lost[..., None], kernels.loc[:, :1], loc)
+    scale_tril = torch.where(is_lost[..., None, None], kernels.scale_tril[:, :1], scale_tril)
     added = own.new_full((len(own), _NUM_SCOUTS), _SHARE / _NUM_SCOUTS)
     both = MultivariateStudentT(
         kernels.df[0, 0],
@@ -90,8 +100,8 @@ def _most_missed(
 
 
 def _top(values: Tensor, count: int) -> Tensor:
-    """The indices of the largest values along the first axis; what is no number is none."""
-    return values.nan_to_num(-torch.inf, torch.inf, -torch.inf).topk(count, dim=0).indices
+    """The indices of the largest finite values along the first axis."""
+    return torch.where(values.isfinite(), values, -torch.inf).topk(count, dim=0).indices
 
 
 def _likeliest(target: GradientTarget) -> Places:
@@ -123,7 +133,7 @@ def _ascend(target: GradientTarget, position: Tensor, *, prior_power: float) -> 
         step = _newton(_root(target, position, prior_power), gradient)
         moved = position + (size[..., None] * step).to(position)
         higher, there = _densities(target, moved, prior_power)
-        gains = higher > density
+        gains = (higher > density) & higher.isfinite()
         position = torch.where(gains[..., None], moved, position)
         gradient = torch.where(gains[..., None], there, gradient)
         density = torch.where(gains, higher, density)

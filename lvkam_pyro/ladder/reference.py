@@ -218,7 +218,8 @@ def _density_of(target: GradientTarget, guide: Program) -> Density:
     """The guide's own density, or one that is fitted to its draws."""
     program = target.program
     density = GuideDensity(target, guide)
-    if program.stacks:
+    # What a mask hides has no density in the guide, but the chains move over it.
+    if program.stacks and not any(site.masked for site in program.structure.latents):
         sites = program.record_guide(guide, 1).latents
         names = {site.name for site in program.structure.latents}
         if sites.keys() == names and not any(map(is_delta, sites.values())):
