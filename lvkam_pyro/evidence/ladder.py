@@ -185,7 +185,7 @@ def _ladder_gates(
         The gates.
     """
     num_chains = samples.num_chains
-    rhat = _mixing(to_double(summary["rhat"]), summary["restarts"] / num_chains)
+    rhat = _mixing(to_double(summary["rhat"]), to_double(summary["restarts"]) / num_chains)
     return [
         Gate(
             torch.full_like(samples.rhat[0], samples.biased, dtype=torch.bool),
