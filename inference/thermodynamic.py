@@ -61,10 +61,10 @@ def build(
     """
     usual = lv.ladder.Ladder()
     given = lv.ladder.Ladder(
-        num_temperatures=num_temperatures or usual.num_temperatures,
-        num_chains=num_chains or usual.num_chains,
+        num_temperatures=usual.num_temperatures if num_temperatures is None else num_temperatures,
+        num_chains=usual.num_chains if num_chains is None else num_chains,
         num_warmup=usual.num_warmup if num_warmup is None else num_warmup,
-        num_samples=num_samples or usual.num_samples,
+        num_samples=usual.num_samples if num_samples is None else num_samples,
     )
     ladder = None if given == usual else given
     return lv.Recipe(

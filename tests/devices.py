@@ -1,4 +1,4 @@
-"""What has to work on every device: the table that test_devices.py runs over.
+"""The jobs that have to work on every device: the table that test_devices.py runs over.
 
 Run as a program it tries everything on the second device that needs no hardware, in a process of
 its own, and writes down what went wrong.

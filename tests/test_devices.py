@@ -47,6 +47,7 @@ def test_no_tensor_is_left_on_the_cpu(errors: dict[str, str], case: str) -> None
 @pytest.mark.parametrize("case", CASES)
 def test_runs_on_a_gpu(case: str) -> None:
     CASES[case]("cuda")
+    assert torch.cuda.max_memory_allocated() > 0
 
 
 @needs_gpu

@@ -77,7 +77,7 @@ def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
 
 @by_name([page for page in PAGES if python_of(page) and page.name != "README.md"])
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page(page, tmp_path, monkeypatch)
+    assert run_page(page, tmp_path, monkeypatch)
 
 
 def test_readme_does_what_it_says(
@@ -97,7 +97,8 @@ def test_readme_does_what_it_says(
 def test_command_lines_parse(page: Path) -> None:
     parser = make_parser()
     for command in commands_of(page):
-        parser.parse_args(shlex.split(command, comments=True)[1:])
+        words = shlex.split(command, comments=True)
+        assert parser.parse_args(words[1:]).command == words[1]
 
 
 @by_name(PAGES)

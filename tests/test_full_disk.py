@@ -1,4 +1,4 @@
-"""What fails under a run, a full disk or a signal: what was finished is kept."""
+"""Failures under a run, a full disk or a signal: the work that was finished is kept."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def full_disk(size: int) -> Iterator[None]:
 
 @contextmanager
 def no_space() -> Iterator[None]:
-    """What is written cannot be flushed to the disk: it is full."""
+    """A file of which nothing can be flushed to the disk: it is full."""
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with mock.patch("lvkam_pyro.training.runs.files.os.fsync", side_effect=error):
         yield

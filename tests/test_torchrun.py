@@ -136,7 +136,7 @@ def test_what_ends_one_process_ends_all_and_the_run_goes_on(
 
 @pytest.fixture
 def second_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What torchrun tells the second of two processes."""
+    """The variables by which torchrun tells the second of two processes its place."""
     told = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "host", "MASTER_PORT": 1}
     for name, value in told.items():
         monkeypatch.setenv(name, str(value))

@@ -27,14 +27,16 @@ def ladder_groups_of(ladder: LadderSamples, layout: UnitLayout) -> dict[str, xr.
         layout: Names of the axes.
 
     Returns:
-        `power_posterior`, with `log_likelihood` over (chain, draw, temperature, data), and the
-        latents likewise if the ladder kept its path; and `power_sample_stats`, with `acceptance`
-        and `step_size` over (temperature, data) and `swap_rate` over (swap, data), swap k being
-        that of temperatures k and k + 1.
+        `power_posterior`, with `log_likelihood` (from a guide `log_ratio`, of the posterior's joint
+        density to the guide's) over (chain, draw, temperature, data), and the latents likewise if
+        the ladder kept its path; and `power_sample_stats`, with `acceptance` and `step_size` over
+        (temperature, data) and `swap_rate` over (swap, data), swap k being that of temperatures k
+        and k + 1.
     """
     dims, coords = (*SAMPLE, "temperature"), _coords(ladder)
+    name = "log_ratio" if ladder.from_guide else "log_likelihood"
     power = {
-        "log_likelihood": layout.unit(ladder.log_likelihood.transpose(0, 1), *dims),
+        name: layout.unit(ladder.log_likelihood.transpose(0, 1), *dims),
         **{
             name: layout.latent(name, values.transpose(0, 1), *dims)
             for name, values in ladder.path.items()

@@ -216,7 +216,16 @@ def ladder_groups(ladder: LadderSamples, *, evidence: SomeEvidence = None, seed:
 
     Returns:
         The groups that `to_arviz` lists; axes are called `data` and `latent`.
+
+    Raises:
+        ValueError: If the ladder began at a guide: then its draws do not say their likelihoods.
     """
+    if ladder.from_guide:
+        raise ValueError(
+            "Expected a ladder that began at the prior, but this one began at a guide, so that "
+            "only the model knows the log likelihood of its draws. Pass the model and its "
+            "arguments, too: to_arviz(model, x, ladder=samples)."
+        )
     draws = PosteriorDraws.of_ladder(ladder, _POWER_POSTERIOR, estimates=estimates_of(evidence))
     likelihood = ladder.log_likelihood[:, :, -1].transpose(0, 1).flatten(0, 1)
     with torch.no_grad(), seeded_rng(seed, ladder.log_likelihood):

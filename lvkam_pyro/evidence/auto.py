@@ -72,8 +72,9 @@ class Auto(Estimator):
 
     A method that does not apply to the model is skipped. What a guide or points of the prior alone
     have said (2 and 3) is believed after a control: up to eight of these data go on to the later
-    methods, and where one of them has another value all go on. The steps are an audit of each
-    other: values that contradict each other are flagged. Where no method is reliable the value of
+    methods, and where one of them has another value all go on. (Where no later method is reliable
+    there either, what was said stands.) The steps are an audit of each other: values that
+    contradict each other are flagged. Where no method is reliable the value of
     the smallest error stands, flagged.
 
     Each datum's value comes from one method; nothing is averaged. The result is a
@@ -158,7 +159,7 @@ class Auto(Estimator):
 
 
 def _guided_methods(guide: Program) -> list[_Method]:
-    """What sees what the guide sees."""
+    """The methods that see what the guide sees, and nothing else."""
     importance = _Method(Importance(), guide, needs_control=True)
     ladder = _Method(MultistateBAR(), guide, needs_control=True)
     return [importance] if starts_at_prior(guide) else [importance, ladder]

@@ -86,10 +86,19 @@ class Steps:
         if not step.needs_control:
             self.all = [_revoked(one, step) if one.needs_control else one for one in self.all]
         self.all.append(step)
-        believed = torch.stack([one.believed for one in self.all])
-        controls = torch.stack([_controls(one) for one in self.all])
-        is_final = torch.tensor([not one.needs_control for one in self.all])
-        self.left = ~(believed & (is_final[:, None] | ~controls)).any(0)
+        believed, controls, is_final = (
+            torch.stack(each)
+            for each in zip(
+                *((one.believed, _controls(one), _is_final(one)) for one in self.all), strict=True
+            )
+        )
+        # Steps that need a control are none to each other: they may share a guide.
+        self.left = ~(is_final.any(0) | (believed.any(0) & ~controls.any(0)))
+
+
+def _is_final(step: Step) -> Tensor:
+    """The data of which it has a value that needs no control, `(N,)`."""
+    return step.believed & (not step.needs_control)
 
 
 def _controls(step: Step) -> Tensor:
@@ -182,7 +191,8 @@ def combine_steps(
     )
     has_value = torch.stack([s.spread(torch.ones(len(s.data)), 0.0) for s in steps]).bool()
     reliable = has_value & ~torch.stack([s.unreliable for s in steps])
-    honest = torch.where(has_value & log_evidence.isfinite(), error + slack, torch.inf)
+    known = has_value & log_evidence.isfinite() & (error + slack).isfinite()
+    honest = torch.where(known, error + slack, torch.inf)
     last = len(steps) - 1 - has_value.flip(0).long().argmax(0)
     surest = torch.where(honest.amin(0) < torch.inf, honest.argmin(0), last)
     believed = reliable & torch.stack([s.believed for s in steps])

@@ -134,7 +134,7 @@ class LadderEstimator(Estimator):
         self._ladder = ladder
 
     def ladder_from(self, guide: Program | None) -> Ladder:
-        """What runs from a guide, or from the prior; estimators of equal ones can share a run."""
+        """The ladder that runs from a guide, or the prior; equal ones of estimators share a run."""
         default = Ladder() if starts_at_prior(guide) else self.from_guide
         return default if self._ladder is None else self._ladder
 

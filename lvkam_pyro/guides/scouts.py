@@ -12,6 +12,9 @@ MAX_COORDINATES = 20
 """Above it no draw of the prior comes near any mode."""
 
 _MAX_DRAWS = 2**17
+_DRAWS, _DRAWS_ALONE = 2.0, 0.25
+"""For each evaluation so far, which had a gradient; where draws are made one by one, they are dear.
+"""
 _CHUNK = 2**12
 _NUM_CANDIDATES = 32
 _NUM_SCOUTS = 8
@@ -91,7 +94,8 @@ def _most_missed(
     target: GradientTarget, mixture: MixtureSameFamily, visited: Sequence[Places]
 ) -> Tensor:
     """The places that the mixture explains least, `(K, U, D)`."""
-    number = min(_MAX_DRAWS, max(_CHUNK, 2 * target.num_evaluations))
+    share = _DRAWS if target.program.stacks else _DRAWS_ALONE
+    number = min(_MAX_DRAWS, max(_CHUNK, round(share * target.num_evaluations)))
     found = [*visited, *(_likeliest(target) for _ in range(-(-number // _CHUNK)))]
     position, log_joint, log_likelihood = (torch.cat(parts) for parts in zip(*found, strict=True))
     log_weight = log_joint - mixture.log_prob(position.double())

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from lvkam_pyro.ladder.chains import MIN_DRAWS, Chains
 from lvkam_pyro.ladder.hmc import MALA
 from lvkam_pyro.ladder.kernel import Kernel
+from lvkam_pyro.ladder.reference import ReferenceTarget
 from lvkam_pyro.ladder.schedule import PilotSchedule, PowerSchedule
 from lvkam_pyro.ladder.target import Target
 from lvkam_pyro.options import check_count
@@ -40,6 +41,7 @@ class LadderSamples:
         data_scale: The data plate's full size divided by its size.
         data_hash: A short name of the observations.
         biased: Whether the kernel's chains converge to other densities than these.
+        from_guide: Whether it began at a guide: `log_likelihood` is then log p(x, z) - log q(z|x).
         path: Site name to the draws at all temperatures, `(D, C, T, N, *inner plates, *event)`, if
             the ladder was asked to keep them; else empty.
 
@@ -65,6 +67,7 @@ class LadderSamples:
     data_scale: float
     data_hash: str
     biased: bool = False
+    from_guide: bool = False
     path: dict[str, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -228,6 +231,7 @@ class Ladder:
             data_scale=1.0,
             data_hash="",
             biased=self.kernel.biased,
+            from_guide=isinstance(target, ReferenceTarget),
             path=path if self.keep_path else {},
         )
 

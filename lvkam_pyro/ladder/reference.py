@@ -117,7 +117,8 @@ class DefensiveDensity:
         with torch.enable_grad():
             point = position.detach().double().requires_grad_()
             fitted, prior = self._terms(point, log_prior)
-            (gradient,) = torch.autograd.grad(fitted.sum(), point)
+            # A density that is level has no gradient of its own: zero, not an error.
+            (gradient,) = torch.autograd.grad(fitted.sum() + 0.0 * point.sum(), point)
         total = torch.logaddexp(fitted.detach(), prior)
         share = (fitted.detach() - total).exp().nan_to_num(0.0).unsqueeze(-1)
         mixed = share * gradient.nan_to_num(0.0, 0.0, 0.0) + (1 - share) * prior_gradient
@@ -235,12 +236,11 @@ def _share(target: GradientTarget, density: Density) -> Tensor:
     fitted = density.sample((_NUM_PROBED,)).to(prior)
     both = torch.where(fitted.isfinite().all(-1, keepdim=True), fitted, prior)
     draws = torch.cat([prior, both])
-    joint = target.log_joint(draws)
-    location = target.locate(draws)
-    log_prior = location.log_prior + location.log_jacobian
-    mixed = DefensiveDensity(density, torch.full_like(joint[0], PRIOR_SHARE))
-    log_weight = (joint - mixed.log_prob(draws, log_prior)).nan_to_num(-torch.inf)
+    log_prior, log_likelihood = target.log_densities(draws)
+    mixed = DefensiveDensity(density, torch.full_like(log_prior[0], PRIOR_SHARE))
+    log_weight = log_prior + log_likelihood - mixed.log_prob(draws, log_prior)
+    log_weight = log_weight.nan_to_num(-torch.inf)
     from_prior, from_guide = log_mean_exp(
         (_FIRST_TEMPERATURE * log_weight).unflatten(0, (2, -1)), 1
     )
-    return torch.where(from_prior > from_guide, 1.0, PRIOR_SHARE).to(joint)
+    return torch.where(from_prior > from_guide, 1.0, PRIOR_SHARE).to(log_prior)

@@ -13,7 +13,7 @@ from lvkam_pyro.tracing.session import seeded_rng
 
 
 class Half(StrEnum):
-    """What a family may be used for: what was chosen on one half is reported on the other.
+    """The use of a family: what was chosen on one half is reported on the other.
 
     Example:
         >>> list(map(str, Half))

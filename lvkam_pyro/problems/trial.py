@@ -105,7 +105,7 @@ class ValidationTrial:
 
     @property
     def known_errors(self) -> Tensor:
-        """What is no Monte Carlo error and is stated: discretisation and rounding, `(N,)`."""
+        """The stated errors that are not of Monte Carlo: discretisation and rounding, `(N,)`."""
         discretization = self.estimate.discretization_error
         rounding = ROUNDING * self.exact.abs()
         return rounding if discretization is None else rounding + discretization

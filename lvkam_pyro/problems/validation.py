@@ -132,7 +132,7 @@ def validate(
 
 @contextmanager
 def _processes(num_jobs: int) -> Iterator[Callable[..., Iterable[list[ValidationTrial]]]]:
-    """What applies a function to many arguments: one by one, or in processes of one thread."""
+    """A map of a function over many arguments: one by one, or in processes of one thread."""
     if num_jobs == 1:
         yield map
         return

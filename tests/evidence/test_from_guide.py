@@ -1,6 +1,8 @@
 """Ladders and populations that begin at a guide: right from any, better from a good one."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -11,6 +13,10 @@ from torch import Tensor
 
 import lvkam_pyro as lv
 from lvkam_pyro.ladder.reference import ReferenceTarget, target_from
+from tests.assertions import assert_within_standard_errors
+
+WIDER = 1.6
+"""Student's tail of 16 replicates over the normal one, at the suite's rate."""
 
 SCALES = torch.tensor([1.0, 0.1, 0.3])
 X = torch.tensor([[0.5, -0.2, 1.0], [2.0, 0.3, -0.4], [-1.0, 1.5, 0.0], [0.0, 0.0, 3.0]])
@@ -120,3 +126,76 @@ def test_a_population_is_no_start() -> None:
     estimator, population = ESTIMATORS["multistate"](), lv.guides.MixtureGuide(model)
     with_population = estimator.estimate(model, X, guide=population)
     assert torch.equal(with_population.log_evidence, estimator.estimate(model, X).log_evidence)
+
+
+PARTS = pyro.plate("parts", 2, dim=-2)
+
+
+def test_a_masked_guide_of_a_masked_model() -> None:
+    """Hidden latents have no density in either; chains move over them all the same."""
+    seen = torch.tensor([[True, True], [True, False], [False, True]])
+    x = torch.tensor([[0.5, -1.0], [1.5, 0.0], [0.0, 2.0]])
+
+    def masked(x: Tensor, seen: Tensor) -> None:
+        with (
+            pyro.plate("data", len(x)),
+            pyro.plate("parts", 2, dim=-2),
+            pyro.poutine.mask(mask=seen.T),
+        ):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x.T)
+
+    def guide(x: Tensor, seen: Tensor) -> None:
+        with (
+            pyro.plate("data", len(x)),
+            pyro.plate("parts", 2, dim=-2),
+            pyro.poutine.mask(mask=seen.T),
+        ):
+            pyro.sample("z", dist.Normal(x.T / 2, 1.0))
+
+    exact = (seen * dist.Normal(0.0, 2**0.5).log_prob(x)).sum(-1).double()
+    for name in ("smc", "multistate"):
+        evidence = ESTIMATORS[name]().estimate(masked, x, seen, guide=guide, seed=1)
+        assert_within_standard_errors(evidence.log_evidence, exact, WIDER * evidence.standard_error)
+    evidence = lv.evidence.MixtureImportance(4096, num_pilots=256).estimate(masked, x, seen, seed=1)
+    assert_within_standard_errors(evidence.log_evidence, exact, WIDER * evidence.standard_error)
+
+
+def test_a_level_guide_has_no_gradient_of_its_own() -> None:
+    def bounded(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(-9.0, 9.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Uniform(-9.0, 9.0))
+
+    evidence = ESTIMATORS["smc"]().estimate(bounded, torch.zeros(2), guide=guide)
+    exact = torch.full((2,), -math.log(18.0)).double()
+    assert_within_standard_errors(evidence.log_evidence, exact, WIDER * evidence.standard_error)
+
+
+def test_equal_steps_from_a_guide_know_their_error() -> None:
+    """The draws of the prior make the curve steep at its beginning, which the error has to say."""
+    ladder = replace(LADDER, num_temperatures=8, num_chains=32, num_samples=80)
+    estimator = lv.evidence.ThermodynamicIntegration(ladder)
+    evidence = estimator.estimate(model, X, guide=GUIDES["exact"], seed=1)
+    assert evidence.discretization_error is not None
+    excess = (evidence.log_evidence - EXACT).abs() - evidence.discretization_error
+    assert bool((excess < 4 * evidence.standard_error).all())
+    assert abs(evidence.total - float(EXACT.sum())) < (
+        4 * evidence.total_standard_error + evidence.total_discretization_error
+    )
+
+
+def test_a_ladder_from_a_guide_has_no_likelihoods_for_arviz() -> None:
+    samples = LADDER.sample(model, X, guide=GUIDES["wide"])
+    assert samples.from_guide
+    with pytest.raises(ValueError, match="began at a guide"):
+        lv.to_arviz(samples)
+    idata = lv.to_arviz(model, X, ladder=samples)
+    assert "log_ratio" in idata["power_posterior"]
+    exact = dist.Normal(samples.latents["z"], SCALES).log_prob(X).sum(-1).transpose(0, 1)
+    found = torch.tensor(idata["conditional_log_likelihood"]["x"].values)
+    torch.testing.assert_close(found.to(exact), exact)

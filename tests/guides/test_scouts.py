@@ -12,34 +12,26 @@ import lvkam_pyro as lv
 from lvkam_pyro.guides.scouts import MAX_COORDINATES, with_scouts
 from lvkam_pyro.ladder.mixture_fit import fit_mixture
 from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.problems.families.modes import FLAT, Modes, bumps
 from tests.assertions import assert_within_standard_errors
 
 GAIN = 4.0
 WIDER = 1.6
 
 
-class Spike:
-    """A flat likelihood but for a normal peak, which holds exp(gain) - 1 times as much."""
-
-    def __init__(self, scale: float, num_latents: int) -> None:
-        self.scale, self.num_latents = scale, num_latents
-        marginal = dist.Normal(0.0, math.hypot(1.0, scale)).log_prob(torch.tensor(1.0))
-        self.height = math.log(math.expm1(GAIN)) - num_latents * float(marginal)
-
-    def __call__(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(self.num_latents), 1.0).to_event(1))
-            peak = self.height + dist.Normal(1.0, self.scale).log_prob(z).sum(-1)
-            pyro.factor("likelihood", torch.logaddexp(torch.zeros_like(peak), peak) + 0.0 * x)
+def spike(scale: float, num_latents: int) -> Tensor:
+    """Three data of a plateau, and a normal peak which holds exp(GAIN) - 1 times as much."""
+    centres = torch.stack([torch.zeros(num_latents), torch.ones(num_latents)]).double()
+    return bumps([[1.0, math.expm1(GAIN)]], [[FLAT, scale]], centres.expand(3, 2, -1))
 
 
 @pytest.mark.parametrize(("scale", "num_latents"), [(0.01, 2), (0.05, 3), (0.1, 5)])
 def test_a_spike_beside_a_plateau_counts(scale: float, num_latents: int) -> None:
-    x = torch.zeros(3, dtype=torch.float64)
-    evidence = lv.evidence.MixtureImportance().estimate(Spike(scale, num_latents), x, seed=1)
+    model, x = Modes(), spike(scale, num_latents)
+    evidence = lv.evidence.MixtureImportance().estimate(model, x, seed=1)
     assert evidence.verdict.reliable, str(evidence)
     error = WIDER * evidence.standard_error
-    assert_within_standard_errors(evidence.log_evidence, torch.full((3,), GAIN).double(), error)
+    assert_within_standard_errors(evidence.log_evidence, model.log_evidence(x), error)
     assert bool((error < 0.1).all())
 
 

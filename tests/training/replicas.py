@@ -162,7 +162,7 @@ def digest(result: dict[str, Any]) -> str:
 
 
 def in_processes(num: int, folder: Path, job: Callable[[int], object]) -> list[Any]:
-    """What a job returned, or raised as its name and text, in each of several processes."""
+    """The values that a job returned in several processes, or its error's name and text."""
     folder.mkdir()
     children = [_fork(rank, num, folder, job) for rank in range(num)]
     for child in children:
@@ -285,7 +285,7 @@ def shared(num: int, names: list[str], folder: Path) -> list[dict[str, Any]]:
 
 
 def ended(name: str, end: Callable[[], object], folder: Path) -> dict[str, object]:
-    """What is left of a training whose second process ends in epoch 4."""
+    """The files that are left of a training whose second process ends in epoch 4."""
     run = folder / f"run {name}"
     ends = in_processes(2, folder / name, lambda rank: stopped(run, rank, end))
     return {"ends": ends, "rows": len((run / "metrics.csv").read_text().splitlines()) - 1}
@@ -301,7 +301,7 @@ def resumed(num: int, name: str, folder: Path) -> dict[str, object]:
 
 
 def quick(folder: Path) -> Iterator[tuple[str, object]]:
-    """What came out of the trainings that are tested always, by name."""
+    """The results of the trainings that are tested always, by name."""
     yield "in 1", {name: result_of(train(name)) for name in TRAININGS}
     yield "in 2", shared(2, list(TRAININGS), folder)
     yield "noisy in 1", noisy_fits()
@@ -312,7 +312,7 @@ def quick(folder: Path) -> Iterator[tuple[str, object]]:
 
 
 def thorough(folder: Path) -> Iterator[tuple[str, object]]:
-    """What came out of all others, by name."""
+    """The results of all others, by name."""
     yield "in 1", {name: result_of(train(name)) for name in TRAININGS}
     yield "in 3", shared(3, list(TRAININGS), folder)
     whole = in_processes(2, folder / "whole", lambda rank: result_of(stopped(None)))

@@ -142,7 +142,7 @@ def test_metrics_left_behind_by_a_kill_catch_up(tmp_path: Path) -> None:
 
 
 class Malicious:
-    """What pickle would run while it reads a file."""
+    """A thing that pickle would run while it reads a file."""
 
     def __reduce__(self) -> tuple[object, tuple[str, ...]]:
         return os.mkdir, ("pwned",)

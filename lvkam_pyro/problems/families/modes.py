@@ -11,7 +11,7 @@ from lvkam_pyro.problems.families.pieces import NUM_DATA, directions, log_intege
 from lvkam_pyro.problems.family import Family, Half
 from lvkam_pyro.problems.problem import Answered
 
-_FLAT = 1e4
+FLAT = 1e4
 """The width of a bump that is level over all of the prior."""
 
 
@@ -113,7 +113,7 @@ def _spikes(size: int, fractions: tuple[float, float], gain: float) -> Tensor:
     # The prior's mass in a spike is about its density there times (2 pi)^(Q/2) s^Q.
     scale = (fraction * (radius.square() / 2).exp()) ** (1 / size)
     centre = radius[:, None] * directions(NUM_DATA, size)
-    scales = torch.stack([torch.full_like(scale, _FLAT), scale], 1)
+    scales = torch.stack([torch.full_like(scale, FLAT), scale], 1)
     return bumps([[1.0, math.expm1(gain)]], scales, torch.stack([0 * centre, centre], 1))
 
 
@@ -129,7 +129,7 @@ def _nested_spikes() -> Answered:
     """A plateau, a hill on it and a peak beside the hill, a third of the evidence each."""
     centre = 1.2 * directions(NUM_DATA, 1, 4)
     narrow = log_uniform(0.02, 0.15, NUM_DATA, 1)
-    scales = torch.cat([torch.full_like(narrow, _FLAT), torch.full_like(narrow, 0.4), narrow], 1)
+    scales = torch.cat([torch.full_like(narrow, FLAT), torch.full_like(narrow, 0.4), narrow], 1)
     return _answer(bumps([[1 / 3] * 3], scales, torch.cat([0 * centre, -centre, centre], 1)))
 
 

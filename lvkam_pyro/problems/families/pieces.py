@@ -1,4 +1,4 @@
-"""What families are made of: parameters at random, nodes, products of 1-D pieces."""
+"""The parts of families: parameters at random, nodes, products of 1-D pieces."""
 
 from collections.abc import Callable
 

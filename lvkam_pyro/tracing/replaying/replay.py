@@ -19,7 +19,7 @@ Fetch = Callable[["Memory"], Tensor]
 
 
 class Memory:
-    """What a repeat has computed: tensors, and the stacks that they are rows of."""
+    """The values that a repeat has computed: tensors, and the stacks that they are rows of."""
 
     def __init__(self, values: dict[int, Tensor]) -> None:
         self.values = values
@@ -211,7 +211,7 @@ class _Layout:
                 self._places.update({n: (column[0], row) for row, n in enumerate(column)})
 
     def fetch(self, numbers: Sequence[int]) -> tuple[Fetch, int | None]:
-        """What all calls share, or their own tensors stacked; and the axis."""
+        """The tensor that all calls share, or their own ones stacked; and the axis."""
         return (
             (self._one(numbers[0]), None) if len(set(numbers)) == 1 else (self.gather(numbers), 0)
         )

@@ -44,7 +44,7 @@ class Call:
     outputs: tuple[int, ...]
 
     def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What the operation makes of other tensors."""
+        """The outputs of the operation on other tensors."""
         args, kwargs = _filled(self.template, iter(tensors))
         made = self.function(*args, **dict(kwargs))
         return (made,) if isinstance(made, Tensor) else tuple(made)

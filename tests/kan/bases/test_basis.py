@@ -1,4 +1,4 @@
-"""What every basis promises, whatever its functions."""
+"""The promises of every basis, whatever its functions."""
 
 import copy
 import pickle
