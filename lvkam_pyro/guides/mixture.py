@@ -122,7 +122,7 @@ class _Proposal:
 
     def __call__(self, num_draws: int) -> tuple[Tensor, Tensor]:
         """Positions `(S, N, Q)` among the latents, and their log densities `(S, N)`."""
-        position = self.reference.draw(self.target.draw_prior(num_draws))
+        position = self.reference.draw(num_draws, self.target.draw_prior)
         location = self.target.locate(position)
         log_prior = location.log_prior + location.log_jacobian
         log_density = self.reference.log_prob(position, log_prior) - location.log_jacobian

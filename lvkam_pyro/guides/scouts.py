@@ -1,25 +1,31 @@
 """A search for modes that a fitted density misses: the prior's draws that it explains least."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from pyro.distributions import Categorical, MixtureSameFamily, MultivariateStudentT
 from torch import Tensor
 
 from lvkam_pyro.ladder.target import GradientTarget
+from lvkam_pyro.tracing.structure import Unit
 
 MAX_COORDINATES = 20
 """Above it no draw of the prior comes near any mode."""
 
 _MAX_DRAWS = 2**17
-_DRAWS, _DRAWS_ALONE = 2.0, 0.25
-"""For each evaluation so far, which had a gradient; where draws are made one by one, they are dear.
-"""
+_DRAWS = 2
+"""For each evaluation so far, which had a gradient."""
+
+_MANY_VALUES = 128
+"""Of a data set, whose posterior is then too narrow for draws of the prior to fall near it."""
 _CHUNK = 2**12
 _NUM_CANDIDATES = 32
 _NUM_SCOUTS = 8
 _SHARE = 0.2
 _NUM_STEPS = 10
+_LEAST_GAIN, _MOST_IDLE = 1e-3, 2
+"""Nats of any scout, and steps in a row without them, at which all have arrived."""
 _LONGEST_STEP = 5.0
 """In deviations of the local curvature."""
 _WIDEST = 3.0
@@ -94,13 +100,20 @@ def _most_missed(
     target: GradientTarget, mixture: MixtureSameFamily, visited: Sequence[Places]
 ) -> Tensor:
     """The places that the mixture explains least, `(K, U, D)`."""
-    share = _DRAWS if target.program.stacks else _DRAWS_ALONE
-    number = min(_MAX_DRAWS, max(_CHUNK, round(share * target.num_evaluations)))
-    found = [*visited, *(_likeliest(target) for _ in range(-(-number // _CHUNK)))]
+    found = [*visited, *(_likeliest(target) for _ in range(_num_chunks(target)))]
     position, log_joint, log_likelihood = (torch.cat(parts) for parts in zip(*found, strict=True))
     log_weight = log_joint - mixture.log_prob(position.double())
     tops = [_top(values, _NUM_SCOUTS // 2) for values in (log_weight, log_likelihood)]
     return position.take_along_dim(torch.cat(tops)[..., None], 0)
+
+
+def _num_chunks(target: GradientTarget) -> int:
+    """As many as the population has cost; one where they are made one by one, or in vain."""
+    program = target.program
+    is_large = program.unit is Unit.DATA_SET and program.values_per_unit > _MANY_VALUES
+    if is_large or not program.stacks:
+        return 1
+    return -(-min(_MAX_DRAWS, _DRAWS * target.num_evaluations) // _CHUNK) or 1
 
 
 def _top(values: Tensor, count: int) -> Tensor:
@@ -117,41 +130,80 @@ def _likeliest(target: GradientTarget) -> Places:
     return position.take_along_dim(index[..., None], 0), log_joint, log_likelihood.gather(0, index)
 
 
+class _Look(NamedTuple):
+    """The density, slope and curvature of a climb at places.
+
+    Attributes:
+        position: `(K, U, D)`.
+        density: The log of likelihood times a power of the prior, `(K, U)`.
+        gradient: Its gradient, `(K, U, D)`.
+        root: Of the inverse of its curvature's absolute value, `(K, U, D, D)`.
+    """
+
+    position: Tensor
+    density: Tensor
+    gradient: Tensor
+    root: Tensor
+
+    def where(self, mask: Tensor, other: "_Look") -> "_Look":
+        """The other look where the mask `(K, U)` holds."""
+        pairs = zip(self, other, strict=True)
+        axes = mask.ndim
+        return _Look(
+            *(
+                torch.where(mask.reshape(*mask.shape, *[1] * (m.ndim - axes)), o, m)
+                for m, o in pairs
+            )
+        )
+
+
 def _climb(target: GradientTarget, start: Tensor) -> tuple[Tensor, Tensor]:
     """Where scouts come to `(K, U, D)`, and the roots of the covariances there.
 
     They climb the likelihood first: beside a plateau it is all that says where to go.
     """
-    higher = _ascend(target, start, prior_power=0.0)
-    before, after = (_densities(target, place, 1.0)[0] for place in (start, higher))
-    position = torch.where((after > before)[..., None], higher, start)
-    position = _ascend(target, position, prior_power=1.0)
-    return position.double(), _root(target, position, 1.0)
+    higher = _ascend(target, start, prior_power=0.0).position
+    log_joint = target.log_joint(torch.cat([start, higher])).unflatten(0, (2, -1))
+    better = torch.where((log_joint[1] > log_joint[0])[..., None], higher, start)
+    top = _ascend(target, better, prior_power=1.0)
+    return top.position.double(), top.root
 
 
-def _ascend(target: GradientTarget, position: Tensor, *, prior_power: float) -> Tensor:
+def _ascend(target: GradientTarget, position: Tensor, *, prior_power: float) -> _Look:
     """Newton's steps uphill, longer while they gain and shorter where they do not."""
-    density, gradient = _densities(target, position, prior_power)
-    size = torch.ones_like(density)
+    here = _look(target, position, prior_power)
+    size, num_idle = torch.ones_like(here.density), 0
     for _ in range(_NUM_STEPS):
-        step = _newton(_root(target, position, prior_power), gradient)
-        moved = position + (size[..., None] * step).to(position)
-        higher, there = _densities(target, moved, prior_power)
-        gains = (higher > density) & higher.isfinite()
-        position = torch.where(gains[..., None], moved, position)
-        gradient = torch.where(gains[..., None], there, gradient)
-        density = torch.where(gains, higher, density)
+        step = size[..., None] * _newton(here.root, here.gradient)
+        there = _look(target, here.position + step.to(position), prior_power)
+        gains = (there.density > here.density) & there.density.isfinite()
+        is_idle = not bool((gains & (there.density > here.density + _LEAST_GAIN)).any())
+        num_idle = num_idle + 1 if is_idle else 0
+        here = here.where(gains, there)
+        if num_idle == _MOST_IDLE:
+            break
         size = torch.where(gains, 2 * size, size / 4)
-    return position
+    return here
 
 
-def _densities(
-    target: GradientTarget, position: Tensor, prior_power: float
-) -> tuple[Tensor, Tensor]:
-    """The log of likelihood times a power of the prior at `(S, U, D)`, and its gradient."""
-    state = target.state_at(position[None])
-    gradient = prior_power * state.prior_gradient + state.likelihood_gradient
-    return (prior_power * state.log_prior + state.log_likelihood)[0], gradient[0].double()
+def _look(target: GradientTarget, position: Tensor, prior_power: float) -> _Look:
+    """One run at places and on both sides of them along every axis, for the curvature.
+
+    A saddle is left along its falling directions too, by the absolute value (Dauphin et al. 2014,
+    https://arxiv.org/abs/1406.2572).
+    """
+    count = position.shape[-1]
+    shift = torch.finfo(position.dtype).eps ** (1 / 3)
+    axes = shift * torch.eye(count).to(position)[:, None, None]
+    places = torch.cat([position[None], position + axes, position - axes])
+    state = target.state_at(places.flatten(0, 1)[None])
+    density = (prior_power * state.log_prior + state.log_likelihood)[0, : len(position)]
+    gradient = (prior_power * state.prior_gradient + state.likelihood_gradient)[0].double()
+    own, right, left = gradient.unflatten(0, (-1, len(position))).split([1, count, count])
+    curvature = (right - left).movedim(0, -2).nan_to_num(0.0, 0.0, 0.0) / (2 * shift)
+    values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
+    root = vectors * values.abs().rsqrt().clamp(*_DEVIATIONS)[..., None, :]
+    return _Look(position, density, own[0], root)
 
 
 def _newton(root: Tensor, gradient: Tensor) -> Tensor:
@@ -159,20 +211,3 @@ def _newton(root: Tensor, gradient: Tensor) -> Tensor:
     white = root.mT @ gradient[..., None]
     length = white.norm(dim=-2, keepdim=True).clamp(min=_LONGEST_STEP)
     return (root @ (white * (_LONGEST_STEP / length)))[..., 0]
-
-
-def _root(target: GradientTarget, position: Tensor, prior_power: float) -> Tensor:
-    """A root of the inverse of the curvature's absolute value, `(K, U, D, D)`.
-
-    The curvature is that of gradients on both sides, by finite differences: a saddle is left along
-    its falling directions too (Dauphin et al. 2014, https://arxiv.org/abs/1406.2572).
-    """
-    count = position.shape[-1]
-    shift = torch.finfo(position.dtype).eps ** (1 / 3)
-    axes = shift * torch.eye(count).to(position)[:, None, None]
-    beside = torch.stack([position + axes, position - axes])
-    _, gradient = _densities(target, beside.flatten(0, 2), prior_power)
-    right, left = gradient.unflatten(0, (2, count, -1)).movedim(1, -2)
-    curvature = (right - left).nan_to_num(0.0, 0.0, 0.0) / (2 * shift)
-    values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
-    return vectors * values.abs().rsqrt().clamp(*_DEVIATIONS)[..., None, :]

@@ -1,6 +1,6 @@
 """A way from a density that is near the posterior to it, in place of that from the prior."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -90,7 +90,7 @@ class DefensiveDensity:
         >>> draws = torch.randn(64, 2, 3)
         >>> mixture = fit_mixture(draws, torch.zeros(64, 2), torch.arange(64) < 32)
         >>> reference = DefensiveDensity(mixture, torch.tensor([0.05, 1.0]))
-        >>> reference.draw(torch.zeros(5, 2, 3))[:, 1].any()
+        >>> reference.draw(5, lambda count: torch.zeros(count, 2, 3))[:, 1].any()
         tensor(False)
     """
 
@@ -98,13 +98,16 @@ class DefensiveDensity:
     prior_share: Tensor
     drift: Tensor | None = None
 
-    def draw(self, prior: Tensor) -> Tensor:
-        """Independent draws `(S, U, D)`, given as many of the prior."""
-        fitted = self.density.sample((len(prior),)).to(prior)
-        from_prior = torch.rand(fitted.shape[:2], device=prior.device) < self.prior_share
+    def draw(self, num_draws: int, draw_prior: Callable[[int], Tensor]) -> Tensor:
+        """Independent draws `(S, U, D)`, of the prior only as many as are needed."""
+        fitted = self.density.sample((num_draws,))
+        from_prior = torch.rand(fitted.shape[:2], device=fitted.device) < self.prior_share
         # What is rounded to a boundary is the prior's to replace.
         from_prior = from_prior | ~fitted.isfinite().all(-1)
-        return torch.where(from_prior[..., None], prior, fitted)
+        prior = draw_prior(max(1, int(from_prior.sum(0).max())))
+        turn = (from_prior.cumsum(0) - 1).clamp(min=0)
+        chosen = prior.take_along_dim(turn[..., None], 0)
+        return torch.where(from_prior[..., None], chosen, fitted.to(prior))
 
     def log_prob(self, position: Tensor, log_prior: Tensor) -> Tensor:
         """The log density at `(S, U, D)`, where the prior's is known, `(S, U)` in float64."""
@@ -163,7 +166,7 @@ class ReferenceTarget(GradientTarget):
 
     def draw_prior(self, num_draws: int) -> Tensor:
         """Exact draws of the reference, `(num_draws, U, D)`."""
-        return self.reference.draw(super().draw_prior(num_draws))
+        return self.reference.draw(num_draws, super().draw_prior)
 
     def state_at(self, position: Tensor) -> GradientState:
         """The state of chains at positions `(T, C, N, D)`; see `GradientTarget.state_at`."""
