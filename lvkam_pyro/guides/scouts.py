@@ -28,6 +28,8 @@ _LEAST_GAIN, _MOST_IDLE = 1e-3, 2
 """Nats of any scout, and steps in a row without them, at which all have arrived."""
 _LONGEST_STEP = 5.0
 """In deviations of the local curvature."""
+_LEAST_EXCESS = 2.0
+"""Nats of a mode's weight above the usual one, at which the mixture is said to miss it."""
 _WIDEST = 3.0
 """Times the mixture's own deviation."""
 _DEVIATIONS = (1e-5, 1e2)
@@ -56,10 +58,10 @@ def with_scouts(
     Args:
         target: The program.
         mixture: Of batch shape `(U,)` and Student's t components, in float64.
-        visited: Where particles have been.
+        visited: Where particles have been, last of all at the posterior.
 
     Returns:
-        The mixture, K components richer.
+        The mixture, with a component for each scout that has found what it misses.
 
     Example:
         >>> import pyro, pyro.distributions as dist, lvkam_pyro as lv
@@ -76,24 +78,38 @@ def with_scouts(
     """
     if target.num_coordinates > MAX_COORDINATES:
         return mixture
-    own, kernels = mixture.mixture_distribution.probs, mixture.component_distribution
-    mode, root = _climb(target, _most_missed(target, mixture, visited))
-    loc, covariance = mode.transpose(0, 1), (root @ root.mT).transpose(0, 1)
+    top = _climb(target, _most_missed(target, mixture, visited))
+    loc, covariance = (
+        top.position.double().transpose(0, 1),
+        (top.root @ top.root.mT).transpose(0, 1),
+    )
     scale_tril, info = torch.linalg.cholesky_ex(covariance)
-    # A scout that is lost in rounding, or on a plain wider than all that is known, stays at home.
+    is_sound = (info == 0) & loc.isfinite().all(-1) & scale_tril.isfinite().all((-1, -2))
+    # One on a plain wider than all that is known has found nothing.
     deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     is_narrow = (deviation <= _WIDEST * mixture.variance.sqrt()[:, None]).all(-1)
-    is_lost = (info != 0) | ~(loc.isfinite().all(-1) & scale_tril.isfinite().all((-1, -2)))
-    is_lost = is_lost | ~is_narrow
-    loc = torch.where(is_lost[..., None], kernels.loc[:, :1], loc)
-    scale_tril = torch.where(is_lost[..., None, None], kernels.scale_tril[:, :1], scale_tril)
-    added = own.new_full((len(own), _NUM_SCOUTS), _SHARE / _NUM_SCOUTS)
+    is_kept = is_sound & is_narrow & _is_missed(top, mixture, visited[-1]).T
+    own, kernels = mixture.mixture_distribution.probs, mixture.component_distribution
+    loc = torch.where(is_kept[..., None], loc, kernels.loc[:, :1])
+    scale_tril = torch.where(is_kept[..., None, None], scale_tril, kernels.scale_tril[:, :1])
+    added = is_kept.to(own) * (_SHARE / _NUM_SCOUTS)
     both = MultivariateStudentT(
         kernels.df[0, 0],
         torch.cat([kernels.loc, loc], 1),
         torch.cat([kernels.scale_tril, scale_tril], 1),
     )
-    return MixtureSameFamily(Categorical(torch.cat([(1 - _SHARE) * own, added], 1)), both)
+    shares = torch.cat([(1 - added.sum(-1, keepdim=True)) * own, added], 1)
+    return MixtureSameFamily(Categorical(shares), both)
+
+
+def _is_missed(top: "_Look", mixture: MixtureSameFamily, arrived: Places) -> Tensor:
+    """Which modes have a weight far above that of most of the population, `(K, U)`.
+
+    Components where the mixture is right already would only make its tails lighter.
+    """
+    usual = (arrived[1] - mixture.log_prob(arrived[0].double())).nan_to_num(-torch.inf).median(0)
+    weight = top.density - mixture.log_prob(top.position.double())
+    return weight > usual.values + _LEAST_EXCESS
 
 
 def _most_missed(
@@ -157,16 +173,15 @@ class _Look(NamedTuple):
         )
 
 
-def _climb(target: GradientTarget, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Where scouts come to `(K, U, D)`, and the roots of the covariances there.
+def _climb(target: GradientTarget, start: Tensor) -> _Look:
+    """The places that scouts come to.
 
     They climb the likelihood first: beside a plateau it is all that says where to go.
     """
     higher = _ascend(target, start, prior_power=0.0).position
     log_joint = target.log_joint(torch.cat([start, higher])).unflatten(0, (2, -1))
     better = torch.where((log_joint[1] > log_joint[0])[..., None], higher, start)
-    top = _ascend(target, better, prior_power=1.0)
-    return top.position.double(), top.root
+    return _ascend(target, better, prior_power=1.0)
 
 
 def _ascend(target: GradientTarget, position: Tensor, *, prior_power: float) -> _Look:
