@@ -56,6 +56,14 @@ class _Method:
     guide: Program | None = None
     needs_control: bool = False
 
+    def run(self, program: BoundProgram, left: Tensor, seed: int) -> Step:
+        """Its run on the data that are left, `(N,)`."""
+        data = _data_of(program, left)
+        some = program.rows(data) if len(data) < program.num_units else program
+        evidence = self.estimator.estimate_bound(some, self.guide, seed)
+        unreliable = _without_value(self.estimator, evidence, data, program.num_units)
+        return Step(evidence, data, unreliable, self.needs_control)
+
 
 class Auto(Estimator):
     r"""Several methods in order of their cost, each on the data that have no reliable value yet.
@@ -116,16 +124,14 @@ class Auto(Estimator):
         skipped: list[str] = []
         failure = ValueError("")
         for method in self._methods(program, guide):
-            data = _data_of(program, steps.left)
-            some = program.rows(data) if len(data) < program.num_units else program
             try:
-                evidence = method.estimator.estimate_bound(some, method.guide, seed)
+                steps.add(method.run(program, steps.left, seed))
+                if bool(steps.are_new.any()):
+                    # A control has sent data on: its own method is the next to serve them.
+                    steps.add(method.run(program, steps.are_new, seed))
             except ValueError as error:
                 skipped.append(f"{method.estimator.name}: {error}")
                 failure = error
-                continue
-            unreliable = _without_value(method.estimator, evidence, data, program.num_units)
-            steps.add(Step(evidence, data, unreliable, method.needs_control))
             if not bool(steps.left.any()):
                 break
         if not steps.all:

@@ -62,8 +62,8 @@ class Step:
 class Steps:
     """The runs so far, and the data that a next one is of.
 
-    Of the data of a step that needs a control some are left to the steps to come. Where a reliable
-    value of these contradicts it, none of its values is believed.
+    Of the data of steps that need a control some are left to the steps to come. Where a reliable
+    value of these contradicts one, none of their values is believed: they may share a guide.
 
     Args:
         num_data: N.
@@ -71,6 +71,7 @@ class Steps:
     Attributes:
         all: The steps, in their order.
         left: The data that go on, `(N,)`.
+        are_new: Those of them that the last step has sent on by contradicting others, `(N,)`.
 
     Example:
         >>> Steps(3).left
@@ -80,48 +81,39 @@ class Steps:
     def __init__(self, num_data: int) -> None:
         self.all: list[Step] = []
         self.left = torch.ones(num_data, dtype=torch.bool)
+        self.are_new = torch.zeros_like(self.left)
 
     def add(self, step: Step) -> None:
         """Take the next run."""
-        if not step.needs_control:
-            self.all = [_revoked(one, step) if one.needs_control else one for one in self.all]
+        if not step.needs_control and any(_contradicts(step, one) for one in self.all):
+            self.all = [replace(one, contradicted=one.needs_control) for one in self.all]
         self.all.append(step)
-        believed, controls, is_final = (
-            torch.stack(each)
-            for each in zip(
-                *((one.believed, _controls(one), _is_final(one)) for one in self.all), strict=True
-            )
+        nothing = torch.zeros_like(self.left)[None]
+        final, quick = (
+            torch.cat([nothing, *(s.believed[None] for s in self.all if s.needs_control == needs)])
+            for needs in (False, True)
         )
-        # Steps that need a control are none to each other: they may share a guide.
-        self.left = ~(is_final.any(0) | (believed.any(0) & ~controls.any(0)))
+        left = ~(final.any(0) | (quick.any(0) & ~_spaced(quick.any(0))))
+        self.are_new = left & ~self.left if not step.needs_control else torch.zeros_like(left)
+        self.left = left
 
 
-def _is_final(step: Step) -> Tensor:
-    """The data of which it has a value that needs no control, `(N,)`."""
-    return step.believed & (not step.needs_control)
+def _spaced(mask: Tensor) -> Tensor:
+    """Some of the data that a mask shows, evenly spaced, `(N,)`."""
+    known = mask.nonzero()[:, 0]
+    places = torch.linspace(0, len(known) - 1, min(_NUM_CONTROLS, len(known))).round().long()
+    return torch.zeros_like(mask).index_fill(0, known[places], value=True)
 
 
-def _controls(step: Step) -> Tensor:
-    """The reliable data of a step that are left to others, evenly spaced, `(N,)`."""
-    chosen = torch.zeros_like(step.unreliable)
-    if step.needs_control:
-        known = step.believed.nonzero()[:, 0]
-        places = torch.linspace(0, len(known) - 1, min(_NUM_CONTROLS, len(known))).round().long()
-        chosen[known[places]] = True
-    return chosen
-
-
-def _revoked(step: Step, control: Step) -> Step:
-    """A step, or one without any reliable value where a control has another one."""
+def _contradicts(control: Step, step: Step) -> bool:
+    """Whether a control has another reliable value of a datum than a step that needs one."""
     both = ~step.unreliable & ~control.unreliable
     values, errors, slack = (
         torch.stack([read(step), read(control)])
         for read in (_log_evidence, _standard_error, _slack)
     )
     apart = _standard_errors_apart(values, errors, slack, torch.zeros_like(both).long()[None])[1]
-    if not bool((both & (apart > _CONTROL_LIMIT)).any()):
-        return step
-    return replace(step, contradicted=True)
+    return step.needs_control and bool((both & (apart > _CONTROL_LIMIT)).any())
 
 
 def _log_evidence(step: Step) -> Tensor:
