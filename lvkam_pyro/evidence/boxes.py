@@ -1,7 +1,7 @@
 """Boxes of coordinates, each of one datum, with the tensor rule that integrates over them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from lvkam_pyro.statistics.quadrature import gauss_legendre
 
 _NODES_PER_AXIS = {1: 8, 2: 4, 3: 4}
+_INSIDE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Boxes:
         log_mass: The log of the integral over each, `(B,)`.
         largest: The largest log value at the nodes, `(B,)`.
         drop: How far the least finite one lies below it, `(B,)`.
-        is_cut: Whether the function vanishes at some of the nodes only, `(B,)`.
+        is_cut: Whether the function vanishes at some of the nodes, and corners, only, `(B,)`.
 
     Example:
         >>> boxes = Boxes.between([torch.tensor([0.0, 1.0, 4.0])], num_data=2)
@@ -86,6 +87,12 @@ class Boxes:
         unit, _ = tensor_rule(self.low)
         return self.low[:, None] + self.width[:, None] * unit
 
+    def corners(self) -> Tensor:
+        """The corners of each box, a little inside, `(B, 2**Q, Q)`."""
+        ends = torch.tensor([_INSIDE, 1 - _INSIDE]).to(self.low)
+        unit = _product([ends] * self.low.shape[1])
+        return self.low[:, None] + self.width[:, None] * unit
+
     def log_node_masses(self, log_values: Tensor) -> Tensor:
         """The log contribution of each node, `(B, nodes)`, from the log values there."""
         _, weights = tensor_rule(self.low)
@@ -105,6 +112,14 @@ class Boxes:
             torch.where(largest > -torch.inf, largest - least, 0.0),
             vanishes.any(-1) & ~vanishes.all(-1),
         )
+
+    def cornered(self, log_values: Tensor) -> Self:
+        """The boxes with what the log values at their corners say of edges between the nodes."""
+        is_empty, possible = self.largest == -torch.inf, log_values > -torch.inf
+        is_full = ~is_empty & ~self.is_cut
+        hides_edge = (is_empty & possible.any(-1)) | (is_full & ~possible.all(-1))
+        largest = torch.maximum(self.largest, log_values.amax(-1))
+        return replace(self, largest=largest, is_cut=self.is_cut | hides_edge)
 
 
 def tensor_rule(corners: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ _MAX_ELEMENTS = 2**22
 """Values held in one run of the integrand (16 MB in single precision)."""
 
 _MAX_LEVELS = 40
+_FEW_ALONG_AXIS = 4
 _MAX_DROP = 20.0
 """Nats between the nodes of a box above which a peak could hide among them."""
 
@@ -29,12 +30,32 @@ class Integral:
         log_total: `(N,)`.
         error: The sum of the last changes relative to the total, `(N,)`.
         num_evaluations: The positions of each datum, `(N,)`.
+        num_possible: The first boxes in which a node has not vanished, `(N,)`.
     """
 
     boxes: Boxes
     log_total: Tensor
     error: Tensor
     num_evaluations: Tensor
+    num_possible: Tensor
+
+    def replaced(self, finer: "Integral", mask: Tensor) -> "Integral":
+        """The integrals, those of some data from finer first boxes: what that changes is error.
+
+        A part of the possible that lies between the nodes and the corners of a box is not seen, and
+        no halving of the boxes beside it changes that. Of what fills few boxes it may be any part.
+        """
+        is_small = finer.num_possible < _FEW_ALONG_AXIS ** finer.boxes.low.shape[1]
+        boxes = Boxes.join([self.boxes[~mask[self.boxes.datum]], finer.boxes])
+        change = (finer.log_total - self.log_total).expm1().abs().nan_to_num(torch.inf, torch.inf)
+        change = change.masked_fill(is_small, torch.inf)
+        return Integral(
+            boxes,
+            torch.where(mask, finer.log_total, self.log_total),
+            torch.where(mask, finer.error + change, self.error),
+            self.num_evaluations + finer.num_evaluations,
+            torch.where(mask, finer.num_possible, self.num_possible),
+        )
 
 
 @dataclass(frozen=True)
@@ -83,10 +104,24 @@ class Cubature:
         Returns:
             The integrals.
         """
-        pending = self.evaluate(Boxes.between(edges, num_data=self.num_data))
+        whole, has_edges = self._integrate(Boxes.between(edges, num_data=self.num_data))
+        if len(edges) == 1 or not bool(has_edges.any()):
+            return whole
+        halves = [torch.cat([e, (e[1:] + e[:-1]) / 2]).sort().values for e in edges]
+        boxes = Boxes.between(halves, num_data=self.num_data)
+        finer, _ = self._integrate(boxes[has_edges[boxes.datum]])
+        return whole.replaced(finer, has_edges)
+
+    def _integrate(self, boxes: Boxes) -> tuple[Integral, Tensor]:
+        """The integrals by halving given boxes, and the data whose function has edges, `(N,)`."""
+        has_edges = torch.zeros(self.num_data, dtype=torch.bool, device=boxes.datum.device)
+        pending = self.evaluate(boxes)
+        possible = pending.datum[pending.largest > -torch.inf]
+        num_possible = torch.bincount(possible, minlength=self.num_data)
+        pending = self._probe(pending, has_edges)
         done: list[Boxes] = []
-        error = edges[0].new_zeros(self.num_data)
-        count = self._count(pending)
+        error = boxes.low.new_zeros(self.num_data)
+        count = self._count(pending, has_edges)
         for _ in range(_MAX_LEVELS):
             total = _log_total([*done, pending], self.num_data)
             matters = pending.log_bound > self._threshold(pending, total)
@@ -94,8 +129,8 @@ class Cubature:
             parents, pending = pending[matters], pending[:0]
             if not len(parents):
                 break
-            children = self.evaluate(parents.halve())
-            count = count + self._count(children)
+            children = self._probe(self.evaluate(parents.halve()), has_edges)
+            count = count + self._count(children, has_edges)
             total = _log_total([*done, children], self.num_data)
             change = _log_change(parents, children)
             settled = change <= self._allowance(parents, total)
@@ -109,7 +144,7 @@ class Cubature:
             pending = children[open_]
         boxes = Boxes.join([*done, pending])
         total = _log_total([boxes], self.num_data)
-        return Integral(boxes, total, error, count)
+        return Integral(boxes, total, error, count, num_possible), has_edges
 
     def evaluate(self, boxes: Boxes) -> Boxes:
         """The boxes with their integrals."""
@@ -117,15 +152,38 @@ class Cubature:
         order = torch.cat([index for index, _ in parts]).argsort()
         return Boxes.join([part for _, part in parts], order=order)
 
-    def log_values(self, boxes: Boxes) -> Iterator[tuple[Tensor, Tensor]]:
-        """The log values at the boxes' nodes, a few boxes at a time.
+    def _probe(self, boxes: Boxes, has_edges: Tensor) -> Boxes:
+        """The boxes, looked at in their corners too where a datum's function vanishes somewhere.
+
+        An edge of what is possible may lie between the last nodes of one box and the first of the
+        next, which are all alike. Flat ones that cut a box leave one of its corners on either side.
+
+        Args:
+            boxes: The boxes, evaluated at their nodes.
+            has_edges: The data of which a node has vanished so far, `(N,)`, which is kept up.
+        """
+        vanishes = boxes.is_cut | (boxes.largest == -torch.inf)
+        has_edges[boxes.datum[vanishes]] = True
+        chosen = has_edges[boxes.datum]
+        if not bool(chosen.any()):
+            return boxes
+        some, others = (mask.nonzero()[:, 0] for mask in (chosen, ~chosen))
+        corners = self.log_values(boxes[some], Boxes.corners)
+        parts = [(some[i], boxes[some[i]].cornered(values)) for i, values in corners]
+        order = torch.cat([others, *(index for index, _ in parts)]).argsort()
+        return Boxes.join([boxes[others], *(part for _, part in parts)], order=order)
+
+    def log_values(
+        self, boxes: Boxes, points: Callable[[Boxes], Tensor] = Boxes.nodes
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The log values at points of the boxes, their nodes say, a few boxes at a time.
 
         Yields:
             Indices of boxes `(M,)` and their log values `(M, nodes)`.
         """
         count = torch.bincount(boxes.datum, minlength=self.num_data)
         first = count.cumsum(0) - count
-        num_nodes = boxes[:1].nodes().shape[1]
+        num_nodes = points(boxes[:1]).shape[1]
         rank, last = 0, int(count.max())
         while rank < last:
             data = (count > rank).nonzero()[:, 0]
@@ -133,15 +191,17 @@ class Cubature:
             ranks = torch.arange(rank, min(rank + rows, last), device=data.device)[:, None]
             # Where a datum has no box of this rank, the place of its last one is held by it again.
             held = first[data] + torch.minimum(ranks, count[data] - 1)
-            nodes = boxes[held.flatten()].nodes().unflatten(0, held.shape)
+            nodes = points(boxes[held.flatten()]).unflatten(0, held.shape)
             values = self.integrand(nodes.transpose(1, 2).flatten(0, 1), data)
             present = ranks < count[data]
             yield held[present], values.unflatten(0, (len(ranks), -1)).transpose(1, 2)[present]
             rank += rows
 
-    def _count(self, boxes: Boxes) -> Tensor:
-        """Positions of each datum, `(N,)`."""
-        return torch.bincount(boxes.datum, minlength=self.num_data) * boxes[:1].nodes().shape[1]
+    def _count(self, boxes: Boxes, has_edges: Tensor) -> Tensor:
+        """Positions of each datum, `(N,)`: nodes, and corners where there are edges."""
+        num_nodes, num_corners = boxes[:1].nodes().shape[1], boxes[:1].corners().shape[1]
+        per_box = num_nodes + num_corners * has_edges.long()
+        return torch.bincount(boxes.datum, minlength=self.num_data) * per_box
 
     def _threshold(self, boxes: Boxes, log_total: Tensor) -> Tensor:
         """The log mass that each of a datum's boxes may miss, `(B,)`."""

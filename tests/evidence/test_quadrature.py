@@ -261,3 +261,20 @@ WRONG = [
 def test_wrong_input(error: type[Exception], call: Callable[[], object], match: str) -> None:
     with pytest.raises(error, match=match):
         call()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_edge_between_the_nodes_of_two_boxes_is_seen(size: int) -> None:
+    """Wherever a half space begins: all nodes of a box may lie on one side, and its face not."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(size), 1.0).to_event(1))
+            pyro.factor("window", torch.where(z.sum(-1) > size**0.5 * x, 0.0, -torch.inf))
+
+    x = torch.linspace(-2.5, 2.5, 201 if size == 1 else 3, dtype=torch.float64)
+    evidence = lv.evidence.Quadrature().estimate(model, x)
+    assert evidence.discretization_error is not None
+    error = evidence.log_evidence - dist.Normal(0.0, 1.0).cdf(-x).log()
+    assert bool((error.abs() < evidence.discretization_error + 1e-6).all())
+    assert evidence.verdict.reliable
